@@ -1,0 +1,33 @@
+"""Settings of the whole process, for the tests and for the doctests of both packages.
+
+They must be made before the first array and before the first `import triton`, so they stand at the
+root, which pytest loads for any path it is given.
+"""
+
+import os
+from pathlib import Path
+
+import jax
+from hypothesis import HealthCheck, settings
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Kernels are decorated for the interpreter or for the compiler once, when triton is imported. The
+# device file is looked at because asking torch would import it into tests that need no torch.
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
+if not Path("/dev/nvidia0").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# Pictures are drawn in memory: a test machine has no display.
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+# The same examples on every run, and nothing that depends on the clock: a red run can be repeated.
+settings.register_profile(
+    "igeojax",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("igeojax")

@@ -1,0 +1,1 @@
+"""Private foundations: argument checks and small pytree helpers."""

@@ -1,0 +1,288 @@
+"""Divergences between two members of one exponential family, from its log-partition alone, in nats.
+
+Points are natural parameters or source parameters (`Params`), told apart by their type. All are
+made of the Bregman divergence `B` of `psi`, which families compute without cancellation:
+`KL(p || q) = B(q, p)`, and with the mixture `m = a p + (1-a) q` of natural parameters
+`-log int p^a q^(1-a) = a B(p, m) + (1-a) B(q, m)`, a sum of non-negative terms for `0 < a < 1`.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+from igeojax.families.base import ExponentialFamily
+from igeojax.numerics.safe import sqrt_at_zero
+
+
+def natural(family: ExponentialFamily, point: Any) -> Any:
+    """Natural parameter of a point given in natural or source coordinates.
+
+    Args:
+      family: the family.
+      point: `family.Point` (returned as it is) or `family.Params`.
+
+    Returns:
+      The natural parameter.
+
+    Raises:
+      TypeError: `point` is neither.
+      ValueError: its shapes do not fit the family.
+
+    Examples:
+      >>> from igeojax import families
+      >>> poisson = families.Poisson()
+      >>> float(natural(poisson, poisson.Params(rate=1.0)).x)
+      0.0
+    """
+    if isinstance(point, family.Params):
+        return family.natural_from_params(*point)
+    family.batch_shape(point)
+    return point
+
+
+def _naturals(family: ExponentialFamily, p: Any, q: Any) -> tuple[Any, Any]:
+    p, q = natural(family, p), natural(family, q)
+    batch, other = family.batch_shape(p), family.batch_shape(q)
+    rank = max(len(batch), len(other))
+    return (
+        jax.tree.map(lambda v: v.reshape((1,) * (rank - len(batch)) + v.shape), p),
+        jax.tree.map(lambda v: v.reshape((1,) * (rank - len(other)) + v.shape), q),
+    )
+
+
+def kl(family: ExponentialFamily, p: Any, q: Any) -> Float[Array, "*batch"]:
+    """Kullback-Leibler divergence `KL(p || q) = B(theta_q, theta_p)`.
+
+    Args:
+      family: the family of both laws.
+      p: natural or source parameters, the law of the expectation; batch axes broadcast.
+      q: natural or source parameters.
+
+    Returns:
+      Values in `[0, inf]`, in nats; 0 at equal points, nan outside the domain.
+
+    Raises:
+      TypeError: a point is not of the family.
+      ValueError: shapes do not fit the family.
+
+    References:
+      [WainwrightJordan2008] section 5.2.2, equation (5.7).
+
+    Examples:
+      >>> from igeojax import families
+      >>> normal = families.Normal()
+      >>> p, q = normal.Params(0.0, 1.0), normal.Params(1.0, 2.0)
+      >>> round(float(kl(normal, p, q)), 6)
+      0.443147
+    """
+    p, q = _naturals(family, p, q)
+    return family.bregman(q, p)
+
+
+def jeffreys(family: ExponentialFamily, p: Any, q: Any) -> Float[Array, "*batch"]:
+    """Jeffreys divergence `KL(p || q) + KL(q || p)`, symmetric.
+
+    Args:
+      family: the family of both laws.
+      p: natural or source parameters.
+      q: natural or source parameters.
+
+    Returns:
+      Values in `[0, inf]`, in nats.
+
+    Raises:
+      TypeError: as `kl`.
+      ValueError: as `kl`.
+
+    Examples:
+      >>> from igeojax import families
+      >>> poisson = families.Poisson()
+      >>> p, q = poisson.Params(1.0), poisson.Params(2.0)
+      >>> round(float(jeffreys(poisson, p, q)), 6)
+      0.693147
+    """
+    p, q = _naturals(family, p, q)
+    return family.bregman(q, p) + family.bregman(p, q)
+
+
+def cross_entropy(family: ExponentialFamily, p: Any, q: Any) -> Float[Array, "*batch"]:
+    """Cross-entropy `-E_p[log q] = H(p) + KL(p || q)`.
+
+    Args:
+      family: the family of both laws.
+      p: natural or source parameters, the law of the expectation.
+      q: natural or source parameters.
+
+    Returns:
+      Values in nats; a differential entropy for a continuous family.
+
+    Raises:
+      TypeError: as `kl`.
+      ValueError: as `kl`.
+
+    Examples:
+      >>> from igeojax import families
+      >>> bernoulli = families.Bernoulli()
+      >>> p, q = bernoulli.Params(0.25), bernoulli.Params(0.5)
+      >>> round(float(cross_entropy(bernoulli, p, q)), 6)
+      0.693147
+    """
+    p, q = _naturals(family, p, q)
+    return family.entropy(p) + family.bregman(q, p)
+
+
+def _mixture_parts(
+    family: ExponentialFamily, p: Any, q: Any, order: Array
+) -> tuple[Array, Array, Array]:
+    """`B(p, m)`, `B(q, m)` at `m = a p + (1-a) q`, and whether m lies in the natural domain."""
+    p, q = _naturals(family, p, q)
+    # The ends are taken as they are: 0 * inf would be nan at a boundary point.
+    mixed = jax.tree.map(
+        lambda u, v: jnp.where(
+            order == 1, u, jnp.where(order == 0, v, order * u + (1 - order) * v)
+        ),
+        p,
+        q,
+    )
+    inside = family.in_natural_domain(mixed)
+    safe = family.Point(
+        *(
+            jnp.where(inside.reshape(inside.shape + (1,) * len(event)), m, v)
+            for m, v, event in zip(mixed, q, family.point_shape, strict=True)
+        )
+    )
+    return family.bregman(p, safe), family.bregman(q, safe), inside
+
+
+def _order(order: ArrayLike, family: ExponentialFamily, p: Any) -> Array:
+    return jnp.asarray(order, jax.tree.leaves(natural(family, p))[0].dtype)
+
+
+def alpha_divergence(
+    family: ExponentialFamily, p: Any, q: Any, *, order: ArrayLike
+) -> Float[Array, "*batch"]:
+    """Alpha-divergence of statistical order a, `(int p^a q^(1-a) - 1) / (a (a - 1))`.
+
+    `a = 1` is `KL(p || q)`, `a = 0` is `KL(q || p)`. Amari's alpha is `1 - 2a`.
+
+    Args:
+      family: the family of both laws.
+      p: natural or source parameters.
+      q: natural or source parameters.
+      order: the statistical order a, a scalar; may be traced.
+
+    Returns:
+      Values in `[0, inf]`; inf where `a` outside `[0, 1]` takes the mixture out of the domain.
+
+    Raises:
+      TypeError: as `kl`.
+      ValueError: as `kl`.
+
+    References:
+      [Amari2016] section 3.5.2 (with alpha = 1 - 2a).
+
+    Examples:
+      >>> from igeojax import families
+      >>> normal = families.Normal()
+      >>> p, q = normal.Params(0.0, 1.0), normal.Params(1.0, 2.0)
+      >>> round(float(alpha_divergence(normal, p, q, order=1.0)), 6)
+      0.443147
+    """
+    a = _order(order, family, p)
+    near_p, near_q, inside = _mixture_parts(family, p, q, a)
+    exponent = a * near_p + (1 - a) * near_q
+    limit = near_p / jnp.where(a == 1, 1.0, 1 - a) + near_q / jnp.where(a == 0, 1.0, a)
+    limit = jnp.where(a == 1, near_q, jnp.where(a == 0, near_p, limit))
+    zero = (exponent == 0) | (a == 0) | (a == 1)
+    shrink = -jnp.expm1(-exponent) / jnp.where(zero, 1.0, exponent)
+    value = limit * jnp.where(zero, 1.0, shrink)
+    return jnp.where(inside, value, jnp.inf)
+
+
+def renyi(family: ExponentialFamily, p: Any, q: Any, *, order: ArrayLike) -> Float[Array, "*batch"]:
+    """Renyi divergence `log(int p^a q^(1-a)) / (a - 1)` of statistical order a.
+
+    Non-decreasing in a; `a = 1` is `KL(p || q)`.
+
+    Args:
+      family: the family of both laws.
+      p: natural or source parameters.
+      q: natural or source parameters.
+      order: the statistical order a, a scalar; may be traced.
+
+    Returns:
+      Values in nats; inf where `a > 1` takes the mixture out of the natural domain.
+
+    Raises:
+      TypeError: as `kl`.
+      ValueError: as `kl`.
+
+    References:
+      [VanErvenHarremoes2014] equation (10).
+
+    Examples:
+      >>> from igeojax import families
+      >>> normal = families.Normal()
+      >>> p, q = normal.Params(0.0, 1.0), normal.Params(1.0, 1.0)
+      >>> float(renyi(normal, p, q, order=0.5))
+      0.25
+    """
+    a = _order(order, family, p)
+    near_p, near_q, inside = _mixture_parts(family, p, q, a)
+    value = jnp.where(a == 1, 0.0, a * near_p / jnp.where(a == 1, 1.0, 1 - a)) + near_q
+    # Outside, the integral is infinite: its log over a - 1.
+    return jnp.where(inside, value, jnp.where(a > 1, jnp.inf, -jnp.inf))
+
+
+def bhattacharyya(family: ExponentialFamily, p: Any, q: Any) -> Float[Array, "*batch"]:
+    """Bhattacharyya distance `-log int sqrt(p q)`.
+
+    Args:
+      family: the family of both laws.
+      p: natural or source parameters.
+      q: natural or source parameters.
+
+    Returns:
+      Values in `[0, inf]`, in nats.
+
+    Raises:
+      TypeError: as `kl`.
+      ValueError: as `kl`.
+
+    References:
+      [NielsenBoltz2011] section III.
+
+    Examples:
+      >>> from igeojax import families
+      >>> normal = families.Normal()
+      >>> float(bhattacharyya(normal, normal.Params(0.0, 1.0), normal.Params(1.0, 1.0)))
+      0.125
+    """
+    near_p, near_q, _ = _mixture_parts(family, p, q, _order(0.5, family, p))
+    return 0.5 * (near_p + near_q)
+
+
+def hellinger(family: ExponentialFamily, p: Any, q: Any) -> Float[Array, "*batch"]:
+    """Hellinger distance `sqrt(1 - int sqrt(p q))`, a metric in `[0, 1]`.
+
+    Args:
+      family: the family of both laws.
+      p: natural or source parameters.
+      q: natural or source parameters.
+
+    Returns:
+      Values in `[0, 1]`; at equal points the value and, by convention, the gradient are 0.
+
+    Raises:
+      TypeError: as `kl`.
+      ValueError: as `kl`.
+
+    Examples:
+      >>> from igeojax import families
+      >>> normal = families.Normal()
+      >>> float(hellinger(normal, normal.Params(0.0, 1.0), normal.Params(0.0, 1.0)))
+      0.0
+    """
+    return sqrt_at_zero(-jnp.expm1(-bhattacharyya(family, p, q)))

@@ -1,0 +1,132 @@
+"""Starting responsibilities for EM."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+OPTIONS = ("k-means++", "random")
+"""Names of the ways to start."""
+
+
+def random_responsibilities(
+    key: Key[Array, ""], num_data: int, num_components: int, dtype: Any
+) -> Float[Array, "data components"]:
+    """Responsibilities drawn uniformly from the simplex, one for each observation.
+
+    Args:
+      key: a PRNG key.
+      num_data: number of observations.
+      num_components: number of components.
+      dtype: floating dtype.
+
+    Returns:
+      Rows that sum to one.
+
+    Examples:
+      >>> random_responsibilities(jax.random.key(0), 5, 2, float).shape
+      (5, 2)
+    """
+    return jax.random.dirichlet(key, jnp.ones(num_components, dtype), (num_data,), dtype)
+
+
+def nearest_seed_responsibilities(
+    key: Key[Array, ""],
+    features: Float[Array, "data features"],
+    weights: Float[Array, "data"],
+    num_components: int,
+    *,
+    softness: float = 0.1,
+) -> Float[Array, "data components"]:
+    """Responsibilities of the nearest of `num_components` k-means++ seeds.
+
+    Seeds are observations drawn one after another with probability proportional to the squared
+    distance from the nearest seed so far; features are scaled to unit variance.
+
+    Args:
+      key: a PRNG key.
+      features: one row an observation.
+      weights: non-negative weights of the observations.
+      num_components: number of seeds.
+      softness: mass of each row that is spread evenly, so that no component starts with a
+        parameter on the boundary (a probability of 0, say).
+
+    Returns:
+      Rows that sum to one.
+
+    References:
+      [ArthurVassilvitskii2007] section 2.2.
+
+    Examples:
+      >>> x = jnp.array([[0.0], [0.1], [9.0]])
+      >>> r = nearest_seed_responsibilities(jax.random.key(0), x, jnp.ones(3), 2)
+      >>> bool((r[0] == r[1]).all() & (r[0] != r[2]).all())
+      True
+    """
+    share = (weights / jnp.sum(weights))[:, None]
+    centred = features - jnp.sum(share * features, axis=0, keepdims=True)
+    deviation = jnp.sqrt(jnp.sum(share * centred**2, axis=0, keepdims=True))
+    scaled = centred / jnp.where(deviation > 0, deviation, 1.0)
+
+    def squared_distance(seed: Array) -> Array:
+        return jnp.sum((scaled - scaled[seed][None]) ** 2, axis=1)
+
+    first_key, *keys = jax.random.split(key, num_components)
+    first = jax.random.categorical(first_key, jnp.log(weights))
+    distances = [squared_distance(first)]
+    nearest = distances[0]
+    for seed_key in keys:
+        # With fewer distinct observations than seeds all distances are 0: any one will do.
+        mass = jnp.where(jnp.max(weights * nearest) > 0, weights * nearest, weights)
+        seed = jax.random.categorical(seed_key, jnp.log(mass))
+        distances.append(squared_distance(seed))
+        nearest = jnp.minimum(nearest, distances[-1])
+    closest = jnp.argmin(jnp.stack(distances, axis=1), axis=1)
+    hard = jax.nn.one_hot(closest, num_components, dtype=features.dtype)
+    return (1 - softness) * hard + softness / num_components
+
+
+@partial(jax.jit, static_argnames=("mixture", "initialization"))
+def starting_points(
+    mixture: Any,
+    keys: Array,
+    data: Array,
+    weights: Array,
+    fit_options: dict[str, Any],
+    *,
+    initialization: str,
+) -> Any:
+    """Starting parameters of a mixture: one M-step from starting responsibilities, for each key.
+
+    Args:
+      mixture: the `Mixture`.
+      keys: PRNG keys, one for each start.
+      data: observations on axis 0.
+      weights: non-negative weights of the observations.
+      fit_options: what the M-step takes.
+      initialization: one of `OPTIONS`.
+
+    Returns:
+      Mixture parameters with the starts on the leading axis.
+
+    Examples:
+      >>> from igeojax import em, families
+      >>> mixture, x = em.Mixture(families.Poisson(), 2), jnp.array([1, 2, 9])
+      >>> keys = jax.random.split(jax.random.key(0), 3)
+      >>> starting_points(mixture, keys, x, jnp.ones(3), {}, initialization="random")[0].shape
+      (3, 2)
+    """
+    first = jax.tree.leaves(mixture.family.statistics(data))[0].astype(weights.dtype)
+    features = first.reshape((first.shape[0], -1))
+    size = (features.shape[0], mixture.num_components)
+
+    def start(key: Array) -> Any:
+        if initialization == "random":
+            responsibilities = random_responsibilities(key, *size, features.dtype)
+        else:
+            responsibilities = nearest_seed_responsibilities(key, features, weights, size[1])
+        return mixture.m_step(responsibilities, data, weights, **fit_options)
+
+    return jax.vmap(start)(keys)

@@ -1,0 +1,442 @@
+"""Mixtures of one exponential family, fitted by expectation-maximization.
+
+EM is alternating projection: the E-step is the e-projection of the model onto the laws that have
+the data as marginal (the responsibilities), the M-step the m-projection back onto the model
+(moment matching: weighted means of the statistics). The log-likelihood never decreases.
+"""
+
+import dataclasses
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key
+
+from igeojax._core import checks
+from igeojax.discrete.softmax import log_softmax, logsumexp
+from igeojax.em.initialization import OPTIONS, starting_points
+from igeojax.em.loop import iterate
+from igeojax.families.base import ExponentialFamily
+
+
+class MixturePoint(NamedTuple):
+    """Parameters of a mixture: log-weights, and natural parameters with the components first."""
+
+    log_weights: Float[Array, "components"]
+    components: Any
+
+
+class MixtureFit(NamedTuple):
+    """Result of `Mixture.fit`.
+
+    `params`: the estimate, of the best restart. `converged`: whether the gain in mean
+    log-likelihood fell below the tolerance. `num_iterations`: EM steps taken.
+    `log_likelihoods`: the mean log-likelihood (nats an observation) before each step and after the
+    last, nan beyond. `log_likelihood`: the last, as a total over the (weighted) data. `bic`,
+    `aic`: information criteria, lower is better.
+    """
+
+    params: MixturePoint
+    converged: Bool[Array, ""]
+    num_iterations: Int[Array, ""]
+    log_likelihoods: Float[Array, "steps"]
+    log_likelihood: Float[Array, ""]
+    bic: Float[Array, ""]
+    aic: Float[Array, ""]
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """A mixture `sum_k w_k p(x; theta_k)` of `num_components` members of a family.
+
+    Args:
+      family: the family of the components.
+      num_components: their number.
+
+    Raises:
+      TypeError: `family` is not an `ExponentialFamily`, or `num_components` not an integer.
+      ValueError: `num_components < 1`.
+
+    References:
+      [Dempster1977] section 4.3; [Amari2016] section 8.1.
+
+    Examples:
+      >>> from igeojax import families
+      >>> mixture = Mixture(families.Normal(), 2)
+      >>> x = jnp.array([-5.1, -5.0, -4.9, 5.2, 5.0, 4.8])
+      >>> result = mixture.fit(x, key=jax.random.key(0))
+      >>> bool(result.converged)
+      True
+      >>> sorted(mixture.family.params_from_natural(result.params.components).loc.round(3).tolist())
+      [-5.0, 5.0]
+    """
+
+    family: ExponentialFamily
+    num_components: int
+
+    def __post_init__(self):
+        if not isinstance(self.family, ExponentialFamily):
+            raise TypeError(
+                f"family must be an ExponentialFamily; got {self.family!r}. Pass an instance such "
+                "as families.MultivariateNormal(2)."
+            )
+        checks.require_count("num_components", self.num_components)
+
+    @property
+    def dimension(self) -> int:
+        """Number of free parameters."""
+        return self.num_components * (self.family.dimension + 1) - 1
+
+    def joint_log_density(
+        self, params: MixturePoint, x: ArrayLike
+    ) -> Float[Array, "*batch components"]:
+        """Log-densities `log w_k + log p(x; theta_k)` of each component, in nats.
+
+        Args:
+          params: mixture parameters.
+          x: observations of shape `batch + event_shape`.
+
+        Returns:
+          Values with the components on the last axis.
+
+        Raises:
+          TypeError: `params` or `x` of a wrong kind.
+          ValueError: `x` lacks the event axes.
+
+        Examples:
+          >>> from igeojax import families
+          >>> mixture = Mixture(families.Poisson(), 2)
+          >>> params = mixture.point([0.5, 0.5], families.Poisson().natural_from_params([1.0, 2.0]))
+          >>> mixture.joint_log_density(params, jnp.array([0, 1, 2])).shape
+          (3, 2)
+        """
+        log_density = jax.vmap(self.family.log_density, (0, None), -1)(
+            params.components, jnp.asarray(x)
+        )
+        return log_density + params.log_weights.reshape((1,) * (log_density.ndim - 1) + (-1,))
+
+    def point(self, weights: ArrayLike, components: Any) -> MixturePoint:
+        """Mixture parameters from weights and component parameters.
+
+        Args:
+          weights: probabilities of the components.
+          components: natural parameters of batch shape `(num_components,)`.
+
+        Returns:
+          The parameters.
+
+        Raises:
+          TypeError: `components` are not a point of the family.
+          ValueError: wrong sizes, or weights that are negative or do not sum to one.
+
+        Examples:
+          >>> from igeojax import families
+          >>> family = families.Poisson()
+          >>> params = Mixture(family, 2).point([0.5, 0.5], family.natural_from_params([1.0, 2.0]))
+          >>> params.components.x.shape
+          (2,)
+        """
+        weights = checks.floating("weights", weights)
+        checks.require_trailing_shape("weights", weights, (self.num_components,))
+        checks.require_probabilities("weights", weights)
+        batch = self.family.batch_shape(components)
+        if batch != (self.num_components,):
+            raise ValueError(
+                f"components must have batch shape ({self.num_components},); got {batch}. Stack "
+                "one natural parameter for each component."
+            )
+        return MixturePoint(jnp.log(weights), components)
+
+    def log_density(self, params: MixturePoint, x: ArrayLike) -> Float[Array, "*batch"]:
+        """Log-density `log sum_k w_k p(x; theta_k)`, in nats.
+
+        Args:
+          params: mixture parameters.
+          x: observations of shape `batch + event_shape`.
+
+        Returns:
+          Log-densities of shape `batch`.
+
+        Raises:
+          TypeError: `params` or `x` of a wrong kind.
+          ValueError: `x` lacks the event axes.
+
+        Examples:
+          >>> from igeojax import families
+          >>> family = families.Normal()
+          >>> params = Mixture(family, 1).point([1.0], family.natural_from_params([0.0], [1.0]))
+          >>> round(float(Mixture(family, 1).log_density(params, 0.0)), 6)
+          -0.918939
+        """
+        return logsumexp(self.joint_log_density(params, x))
+
+    def e_step(
+        self, params: MixturePoint, x: ArrayLike
+    ) -> tuple[Float[Array, "data components"], Float[Array, "data"]]:
+        """E-step: responsibilities `r_nk = softmax_k(log w_k + log p(x_n; theta_k))`.
+
+        Args:
+          params: mixture parameters.
+          x: observations of shape `(N,) + event_shape`.
+
+        Returns:
+          Responsibilities, rows summing to one, and the log-density of each observation.
+
+        Raises:
+          TypeError: `params` or `x` of a wrong kind.
+          ValueError: `x` lacks the event axes.
+
+        Examples:
+          >>> from igeojax import families
+          >>> family = families.Normal()
+          >>> mixture = Mixture(family, 2)
+          >>> params = mixture.point([0.5, 0.5], family.natural_from_params([-1.0, 1.0], 1.0))
+          >>> mixture.e_step(params, jnp.zeros(1))[0].tolist()
+          [[0.5, 0.5]]
+        """
+        joint = self.joint_log_density(params, x)
+        return jnp.exp(log_softmax(joint)), logsumexp(joint)
+
+    def m_step(
+        self,
+        responsibilities: Float[Array, "data components"],
+        x: ArrayLike,
+        weights: ArrayLike | None = None,
+        *,
+        previous: MixturePoint | None = None,
+        **fit_options: Any,
+    ) -> MixturePoint:
+        """M-step: each component fitted by maximum likelihood with its responsibilities as weights.
+
+        Args:
+          responsibilities: rows that sum to one.
+          x: observations of shape `(N,) + event_shape`.
+          weights: of the observations, shape `(N,)`; None weighs all alike.
+          previous: parameters kept by a component that has no mass.
+          **fit_options: what `family.fit` takes, `covariance_regularization` for one.
+
+        Returns:
+          The new parameters.
+
+        Raises:
+          TypeError: an option that `family.fit` does not know.
+          ValueError: concrete data that no component can be fitted to.
+
+        Examples:
+          >>> from igeojax import families
+          >>> mixture = Mixture(families.Poisson(), 2)
+          >>> params = mixture.m_step(jnp.eye(2), jnp.array([3, 8]))
+          >>> jnp.exp(params.components.x).round(6).tolist()
+          [3.0, 8.0]
+        """
+        x = jnp.asarray(x)
+        mass = responsibilities
+        if weights is not None:
+            mass = mass * jnp.asarray(weights, mass.dtype)[:, None]
+        totals = jnp.sum(mass, axis=0)
+        empty = totals <= jnp.finfo(mass.dtype).tiny
+        fit = lambda w: self.family.fit(x, w, **fit_options)
+        components = jax.vmap(fit, in_axes=1)(jnp.where(empty[None], 1.0, mass))
+        if previous is not None:
+            keep = lambda new, old: jnp.where(
+                empty.reshape((-1,) + (1,) * (new.ndim - 1)), old, new
+            )
+            components = jax.tree.map(keep, components, previous.components)
+        return MixturePoint(jnp.log(totals / jnp.sum(totals)), components)
+
+    def sample(
+        self, key: Key[Array, ""], params: MixturePoint, shape: tuple[int, ...] = ()
+    ) -> Array:
+        """Independent samples of the mixture.
+
+        Args:
+          key: a PRNG key.
+          params: mixture parameters.
+          shape: shape of the sample.
+
+        Returns:
+          Draws of shape `shape + event_shape`.
+
+        Raises:
+          TypeError: `params` of a wrong kind.
+          ValueError: concrete `params` outside the domain.
+
+        Examples:
+          >>> from igeojax import families
+          >>> family = families.Normal()
+          >>> mixture = Mixture(family, 2)
+          >>> params = mixture.point([0.5, 0.5], family.natural_from_params([-9.0, 9.0], 1.0))
+          >>> mixture.sample(jax.random.key(0), params, (3,)).shape
+          (3,)
+        """
+        choice_key, draw_key = jax.random.split(key)
+        choice = jax.random.categorical(choice_key, params.log_weights, shape=tuple(shape))
+        chosen = jax.tree.map(lambda leaf: leaf[choice], params.components)
+        return self.family.sample(draw_key, chosen)
+
+    def fit(
+        self,
+        data: ArrayLike,
+        *,
+        key: Key[Array, ""] | None = None,
+        weights: ArrayLike | None = None,
+        initialization: str | MixturePoint = "k-means++",
+        num_restarts: int = 1,
+        tolerance: ArrayLike = 1e-6,
+        max_iterations: int = 200,
+        progress: bool = False,
+        **fit_options: Any,
+    ) -> MixtureFit:
+        """Maximum likelihood by EM, in one compiled loop.
+
+        Stops when a step gains less than `tolerance`. A component that loses all its mass keeps its
+        parameters; a step that makes the likelihood nan (a component collapsing onto too few
+        points) is not taken, and the fit returns the step before with `converged` False.
+
+        Args:
+          data: observations of shape `(N,) + event_shape`.
+          key: a PRNG key; needed unless a starting point is given.
+          weights: non-negative, shape `(N,)`.
+          initialization: `"k-means++"` (nearest of k-means++ seeds in the first statistic),
+            `"random"` (responsibilities uniform on the simplex), or a `MixturePoint` to start at.
+          num_restarts: independent starts, run side by side; the best likelihood wins.
+          tolerance: least gain in mean log-likelihood (nats an observation) to go on.
+          max_iterations: most EM steps.
+          progress: print the iteration and the mean log-likelihood to stderr as it runs.
+          **fit_options: what `family.fit` takes. With `covariance_regularization` each M-step is no
+            longer the maximum, and the likelihood may fall by what that costs.
+
+        Returns:
+          A `MixtureFit`.
+
+        Raises:
+          TypeError: data of a wrong kind, no `key` where one is needed, or an option of a wrong
+            type.
+          ValueError: data off the support (nan included), fewer observations than components or
+            than a full covariance needs, bad weights, an unknown initialization, or restarts from
+            one given point.
+
+        References:
+          [Dempster1977] theorem 1 (monotonicity).
+
+        Examples:
+          >>> from igeojax import families
+          >>> mixture = Mixture(families.Poisson(), 2)
+          >>> counts = jnp.array([0, 1, 1, 2, 20, 22, 25])
+          >>> result = mixture.fit(counts, key=jax.random.key(1))
+          >>> bool(jnp.all(jnp.diff(result.log_likelihoods[:int(result.num_iterations)]) >= -1e-12))
+          True
+        """
+        data = jnp.asarray(data)
+        weights = self._require_data(data, weights, fit_options)
+        checks.require_count("max_iterations", max_iterations)
+        checks.require_count("num_restarts", num_restarts)
+        checks.require_values("tolerance", tolerance, lambda v: v >= 0, "non-negative", "Try 1e-6.")
+        given = isinstance(initialization, MixturePoint)
+        if given:
+            self.point(jnp.exp(initialization.log_weights), initialization.components)
+            if num_restarts != 1:
+                raise ValueError(
+                    f"num_restarts must be 1 from a given starting point; got {num_restarts}. Use "
+                    'initialization="k-means++" or "random" for restarts.'
+                )
+            starts = jax.tree.map(lambda leaf: leaf[None], initialization)
+        else:
+            checks.require_option("initialization", initialization, OPTIONS)
+            if key is None:
+                raise TypeError(
+                    f"initialization {initialization!r} needs a PRNG key; got None. Pass "
+                    "key=jax.random.key(0)."
+                )
+            starts = starting_points(
+                self,
+                jax.random.split(key, num_restarts),
+                data,
+                weights,
+                fit_options,
+                initialization=str(initialization),
+            )
+        result = _run(
+            self,
+            starts,
+            data,
+            weights,
+            tolerance,
+            fit_options,
+            max_iterations=max_iterations,
+            progress=progress,
+        )
+        if progress:
+            jax.effects_barrier()
+        return result
+
+    def _require_data(
+        self, data: Array, weights: ArrayLike | None, fit_options: dict[str, Any]
+    ) -> Array:
+        """Weights of the data as an array, after checking both.
+
+        Raises:
+          ValueError: data or weights that no component could be fitted to.
+        """
+        self.family.require_support(data)
+        shape = jnp.shape(data)
+        if len(shape) != 1 + len(self.family.event_shape) or shape[0] < self.num_components:
+            raise ValueError(
+                f"data must have shape (N,) + {self.family.event_shape} with N >= "
+                f"{self.num_components} components; got {shape}. Flatten other axes into the first."
+            )
+        # One dry fit reports what no component could be fitted to: N <= d, bad weights, a constant
+        # column, an unknown option.
+        theta = self.family.fit(data, weights, **fit_options)
+        dtype = jax.tree.leaves(theta)[0].dtype
+        return jnp.ones(shape[0], dtype) if weights is None else jnp.asarray(weights, dtype)
+
+
+@partial(jax.jit, static_argnames=("mixture", "max_iterations", "progress"))
+def _run(
+    mixture: Mixture,
+    starts: MixturePoint,
+    data: Array,
+    weights: Array,
+    tolerance: ArrayLike,
+    fit_options: dict[str, Any],
+    *,
+    max_iterations: int,
+    progress: bool,
+) -> MixtureFit:
+    """EM from each start, side by side; the best of them."""
+    total = jnp.sum(weights)
+
+    def e_step(params: MixturePoint) -> tuple[Array, Array]:
+        responsibilities, log_density = mixture.e_step(params, data)
+        # An observation of weight 0 does not count, even where its density is 0.
+        seen = jnp.where(weights > 0, log_density, 0.0)
+        return responsibilities, jnp.sum(weights * seen) / total
+
+    def m_step(responsibilities: Array, params: MixturePoint) -> MixturePoint:
+        return mixture.m_step(responsibilities, data, weights, previous=params, **fit_options)
+
+    ends = jax.vmap(
+        lambda start: iterate(
+            e_step,
+            m_step,
+            start,
+            tolerance=tolerance,
+            max_iterations=max_iterations,
+            progress=progress,
+        )
+    )(starts)
+    best = jnp.argmax(jnp.where(jnp.isnan(ends.objective), -jnp.inf, ends.objective))
+    end = jax.tree.map(lambda leaf: leaf[best], ends)
+    log_likelihood = end.objective * total
+    return MixtureFit(
+        params=end.params,
+        converged=end.converged,
+        num_iterations=end.num_iterations,
+        log_likelihoods=end.history,
+        log_likelihood=log_likelihood,
+        bic=mixture.dimension * jnp.log(total) - 2 * log_likelihood,
+        aic=2 * mixture.dimension - 2 * log_likelihood,
+    )

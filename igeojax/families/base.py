@@ -1,0 +1,448 @@
+"""The abstract exponential family: one convex function and one map, all else derived.
+
+`p(x; theta) = h(x) exp(<theta, T(x)> - psi(theta))`. A family is a frozen dataclass without arrays,
+a hashable *description*: a static argument under `jit`. Its points (`theta`, `eta`, `T(x)`,
+gradients) are NamedTuples with one leaf a sufficient statistic; leading axes of a leaf are batch,
+trailing axes belong to the event. A leaf with two trailing axes is a symmetric matrix.
+"""
+
+import abc
+from typing import Any, ClassVar, Generic, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, Key
+
+from igeojax._core import checks
+from igeojax.families.weighting import normalized_weights, weighted_mean
+
+PointT = TypeVar("PointT", bound=tuple)
+ParamsT = TypeVar("ParamsT", bound=tuple)
+
+
+class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
+    """What every family offers.
+
+    Subclasses give the abstract methods; a subclass overrides a derived one only with a closed form
+    or a safer formula, and the laws compare the two.
+
+    Class attributes `Point` and `Params` are the NamedTuples of statistic and source coordinates.
+    """
+
+    Point: ClassVar[type]
+    Params: ClassVar[type]
+
+    # What a family *is*.
+
+    @property
+    @abc.abstractmethod
+    def point_shape(self) -> tuple[tuple[int, ...], ...]:
+        """Trailing (event) shape of each leaf of a point, in the order of its fields."""
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+        return ()
+
+    @abc.abstractmethod
+    def statistics(self, x: ArrayLike) -> PointT:
+        """Sufficient statistics `T(x)`, leaves of shape `batch + point_shape`."""
+
+    @abc.abstractmethod
+    def log_partition(self, theta: PointT) -> Float[Array, "*batch"]:
+        """Log-partition (cumulant) function `psi(theta)`, convex, in nats."""
+
+    @abc.abstractmethod
+    def natural_from_mean(self, eta: PointT) -> PointT:
+        """Natural parameter `theta = grad phi(eta)`, inverse of `mean_from_natural`."""
+
+    @abc.abstractmethod
+    def natural_from_params(self, *args: Any, **kwargs: Any) -> PointT:
+        """Natural parameter of the source parameters of this family."""
+
+    @abc.abstractmethod
+    def params_from_natural(self, theta: PointT) -> ParamsT:
+        """Source parameters of a natural parameter."""
+
+    @abc.abstractmethod
+    def in_natural_domain(self, theta: PointT) -> Bool[Array, "*batch"]:
+        """Whether `theta` lies in the open natural domain."""
+
+    @abc.abstractmethod
+    def in_support(self, x: ArrayLike) -> Bool[Array, "*batch"]:
+        """Whether `x` is a possible observation."""
+
+    @abc.abstractmethod
+    def _draw(self, key: Key[Array, ""], theta: PointT, shape: tuple[int, ...]) -> Array:
+        """Draws of shape `shape + event_shape`; the batch axes of `theta` broadcast to `shape`."""
+
+    def log_base_measure(self, x: ArrayLike) -> Float[Array, "*batch"]:
+        """Log of the base measure `h(x)` on the support; 0 unless a family says otherwise."""
+        return jnp.zeros(self._data_batch_shape(x))
+
+    def mean_log_base_measure(self, theta: PointT) -> Float[Array, "*batch"]:
+        """Expectation `E[log h(x)]`; 0 unless a family says otherwise."""
+        return jnp.zeros(self.batch_shape(theta), jax.tree.leaves(theta)[0].dtype)
+
+    # What follows.
+
+    @property
+    def dimension(self) -> int:
+        """Dimension of the manifold: free parameters of the minimal chart."""
+        return sum(
+            shape[0] * (shape[0] + 1) // 2 if len(shape) == 2 else int(np.prod(shape))
+            for shape in self.point_shape
+        )
+
+    def batch_shape(self, point: PointT) -> tuple[int, ...]:
+        """Leading shape shared by the leaves of a point.
+
+        Args:
+          point: a point in natural or mean coordinates.
+
+        Returns:
+          The batch shape; `()` for a single point.
+
+        Raises:
+          TypeError: `point` is not a `Point` of this family, or its leaves are not floating.
+          ValueError: a leaf lacks its event axes, or the leaves disagree on the batch shape.
+
+        Examples:
+          >>> from igeojax import families
+          >>> normal = families.Normal()
+          >>> normal.batch_shape(normal.natural_from_params(loc=0.0, scale=[1.0, 2.0]))
+          (2,)
+        """
+        if not isinstance(point, self.Point):
+            raise TypeError(
+                f"{self} needs a {type(self).__name__}.Point; got {type(point).__name__}. "
+                "Make one with natural_from_params(...)."
+            )
+        batches = {}
+        for name, leaf, shape in zip(self.Point._fields, point, self.point_shape, strict=True):
+            if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+                raise TypeError(
+                    f"leaf {name!r} must be floating; got {jnp.result_type(leaf)}. Cast it first."
+                )
+            checks.require_trailing_shape(f"leaf {name!r} of {self}", leaf, shape)
+            found = jnp.shape(leaf)
+            batches[name] = found[: len(found) - len(shape)]
+        if len(set(batches.values())) > 1:
+            raise ValueError(
+                f"the leaves of a point of {self} must share their batch shape; got {batches}. "
+                "Broadcast them first (natural_from_params does)."
+            )
+        return next(iter(batches.values()))
+
+    def pairing(self, theta: PointT, eta: PointT) -> Float[Array, "*batch"]:
+        """Duality pairing `<theta, eta>`: the sum over event axes, batch axes broadcast.
+
+        Args:
+          theta: a point, or cotangent.
+          eta: a point of the dual chart, or statistics `T(x)`.
+
+        Returns:
+          The pairing; symmetric matrices pair by the trace. `0 * inf` counts 0.
+
+        Examples:
+          >>> from igeojax import families
+          >>> normal = families.Normal()
+          >>> theta = normal.natural_from_params(loc=0.0, scale=1.0)
+          >>> float(normal.pairing(theta, normal.statistics(2.0)))
+          -2.0
+        """
+        total: Any = 0
+        for a, b, shape in zip(theta, eta, self.point_shape, strict=True):
+            axes = tuple(range(-len(shape), 0))
+            total = total + jnp.sum(jnp.where(b == 0, 0.0, a) * b, axis=axes)
+        return total
+
+    def mean_from_natural(self, theta: PointT) -> PointT:
+        """Mean (expectation) parameter `eta = grad psi(theta) = E[T(x)]`.
+
+        Args:
+          theta: natural parameter.
+
+        Returns:
+          The mean parameter, same batch shape.
+
+        Examples:
+          >>> from igeojax import families
+          >>> poisson = families.Poisson()
+          >>> round(float(poisson.mean_from_natural(poisson.natural_from_params(3.0)).x), 6)
+          3.0
+        """
+        self.batch_shape(theta)
+        value, pullback = jax.vjp(self.log_partition, theta)
+        return pullback(jnp.ones_like(value))[0]
+
+    def fisher_matvec(self, theta: PointT, tangent: PointT) -> PointT:
+        """Fisher metric times a tangent, `Hess psi(theta) v = Cov[T] v`: one jvp of the mean map.
+
+        Args:
+          theta: natural parameter.
+          tangent: tangent in natural coordinates, a point of the same shapes.
+
+        Returns:
+          The cotangent, also a tangent in mean coordinates.
+
+        Examples:
+          >>> from igeojax import families
+          >>> poisson = families.Poisson()
+          >>> theta = poisson.natural_from_params(3.0)
+          >>> round(float(poisson.fisher_matvec(theta, poisson.Point(2.0)).x), 6)
+          6.0
+        """
+        tangent = jax.tree.map(lambda v, leaf: jnp.asarray(v, leaf.dtype), tangent, theta)
+        return jax.jvp(self.mean_from_natural, (theta,), (tangent,))[1]
+
+    def dual_potential(self, eta: PointT) -> Float[Array, "*batch"]:
+        """Dual potential `phi(eta) = <theta, eta> - psi(theta)` with `theta` of `eta`, in nats.
+
+        Args:
+          eta: mean parameter.
+
+        Returns:
+          The Legendre conjugate of `log_partition`; minus the entropy where the base measure is 1.
+
+        Examples:
+          >>> from igeojax import families
+          >>> bernoulli = families.Bernoulli()
+          >>> round(float(bernoulli.dual_potential(bernoulli.statistics(0.5))), 6)
+          -0.693147
+        """
+        theta = self.natural_from_mean(eta)
+        return self.pairing(theta, eta) - self.log_partition(theta)
+
+    def bregman(self, theta: PointT, other: PointT) -> Float[Array, "*batch"]:
+        """Bregman divergence `psi(theta) - psi(other) - <theta - other, grad psi(other)>`.
+
+        Equal to `KL(p_other || p_theta)`, in nats. This form subtracts; families whose remainder
+        has a form that cannot cancel override it.
+
+        Args:
+          theta: natural parameter.
+          other: natural parameter, the point of tangency.
+
+        Returns:
+          Non-negative values, 0 where the points are equal.
+
+        Examples:
+          >>> from igeojax import families
+          >>> poisson = families.Poisson()
+          >>> theta, other = map(poisson.natural_from_params, (2.0, 1.0))
+          >>> round(float(poisson.bregman(theta, other)), 6)
+          0.306853
+        """
+        step = jax.tree.map(jnp.subtract, theta, other)
+        slope = self.pairing(step, self.mean_from_natural(other))
+        return self.log_partition(theta) - self.log_partition(other) - slope
+
+    def log_density(self, theta: PointT, x: ArrayLike) -> Float[Array, "*batch"]:
+        """Log-density `<theta, T(x)> - psi(theta) + log h(x)`, in nats; -inf off the support.
+
+        Args:
+          theta: natural parameter; its batch axes broadcast against those of `x`.
+          x: observations of shape `batch + event_shape`.
+
+        Returns:
+          Log-densities over the broadcast batch axes.
+
+        Raises:
+          TypeError: `theta` is not a point of this family or `x` is not numeric.
+          ValueError: `x` lacks the event axes.
+
+        Examples:
+          >>> from igeojax import families
+          >>> normal = families.Normal()
+          >>> theta = normal.natural_from_params(loc=0.0, scale=1.0)
+          >>> round(float(normal.log_density(theta, 0.0)), 6)
+          -0.918939
+        """
+        theta, x = self._aligned(theta, x)
+        inside = self.in_support(x)
+        # A point inside stands in for one outside, whose statistics would poison the gradient.
+        event = (...,) + (None,) * len(self.event_shape)
+        value = self._log_density(theta, jnp.where(inside[event], x, self._inside))
+        unknown = jnp.isnan(x).any(axis=tuple(range(-len(self.event_shape), 0)))
+        outside = jnp.where(unknown, jnp.nan, -jnp.inf)
+        return jnp.where(inside, value, outside.astype(value.dtype))
+
+    def _log_density(self, theta: PointT, x: Array) -> Array:
+        """The density formula for aligned arguments inside the support."""
+        return (
+            self.pairing(theta, self.statistics(x))
+            - self.log_partition(theta)
+            + self.log_base_measure(x)
+        )
+
+    def entropy(self, theta: PointT) -> Float[Array, "*batch"]:
+        """Entropy `psi - <theta, eta> - E[log h]`, in nats; differential for a continuous family.
+
+        Args:
+          theta: natural parameter.
+
+        Returns:
+          The entropy of each point.
+
+        Examples:
+          >>> from igeojax import families
+          >>> bernoulli = families.Bernoulli()
+          >>> round(float(bernoulli.entropy(bernoulli.natural_from_params(probs=0.5))), 6)
+          0.693147
+        """
+        eta = self.mean_from_natural(theta)
+        return (
+            self.log_partition(theta) - self.pairing(theta, eta) - self.mean_log_base_measure(theta)
+        )
+
+    def sample(self, key: Key[Array, ""], theta: PointT, shape: tuple[int, ...] = ()) -> Array:
+        """Independent exact samples.
+
+        Args:
+          key: a PRNG key.
+          theta: natural parameter.
+          shape: leading shape of the draws for each point.
+
+        Returns:
+          Draws of shape `shape + batch_shape + event_shape`.
+
+        Raises:
+          TypeError: `theta` is not a point of this family.
+          ValueError: a concrete `theta` lies outside the natural domain.
+
+        Examples:
+          >>> import jax
+          >>> from igeojax import families
+          >>> normal = families.Normal()
+          >>> theta = normal.natural_from_params(loc=0.0, scale=1.0)
+          >>> normal.sample(jax.random.key(0), theta, (3,)).shape
+          (3,)
+        """
+        batch = self.batch_shape(theta)
+        checks.require_values(
+            f"theta of {self}",
+            self.in_natural_domain(theta),
+            lambda inside: inside,
+            "in the natural domain",
+            "See in_natural_domain; make points with natural_from_params.",
+        )
+        pad = (1,) * len(shape)
+        theta = jax.tree.map(lambda leaf: leaf.reshape(pad + leaf.shape), theta)
+        return self._draw(key, theta, tuple(shape) + batch)
+
+    def fit(self, x: ArrayLike, weights: ArrayLike | None = None) -> PointT:
+        """Maximum likelihood: the point whose mean parameter is the weighted mean of `T(x)`.
+
+        One pass over the data. Under `jit`, where values cannot be checked, degenerate data give
+        an estimate outside the domain: see `in_natural_domain`.
+
+        Args:
+          x: observations of shape `(N, *batch) + event_shape`; axis 0 is averaged.
+          weights: non-negative, shape `(N,)`; counts or importance. None weighs all alike.
+
+        Returns:
+          Natural parameter of the estimate.
+
+        Raises:
+          TypeError: `x` is not numeric.
+          ValueError: `x` has no observations, a concrete value off the support (nan included), or
+            no maximum of the likelihood (constant data); or `weights` of a wrong shape, negative,
+            or all zero.
+
+        Examples:
+          >>> import jax.numpy as jnp
+          >>> from igeojax import families
+          >>> poisson = families.Poisson()
+          >>> float(poisson.params_from_natural(poisson.fit(jnp.array([1, 2, 6]))).rate)
+          3.0
+        """
+        x, weights = self._fit_arguments(x, weights)
+        return self._checked_estimate(self._fit(x, weights))
+
+    def _fit(self, x: Array, weights: Array | None) -> PointT:
+        """The estimate for checked data and weights that sum to one."""
+        statistics = self.statistics(x)
+        return self.natural_from_mean(
+            jax.tree.map(lambda leaf: weighted_mean(leaf, weights), statistics)
+        )
+
+    def require_support(self, x: ArrayLike) -> None:
+        """Check that concrete observations lie in the support.
+
+        Args:
+          x: observations of shape `batch + event_shape`.
+
+        Raises:
+          TypeError: `x` is not numeric.
+          ValueError: an observation is off the support, nan included; the message shows the first.
+
+        Examples:
+          >>> from igeojax import families
+          >>> families.Gamma().require_support([1.0, 2.0])
+        """
+        x = self._data(x)
+        self._data_batch_shape(x)
+        seen, inside = checks.concrete(x), checks.concrete(self.in_support(x))
+        if seen is None or inside is None or inside.all():
+            return
+        row = tuple(int(i) for i in np.argwhere(~inside)[0])
+        raise ValueError(
+            f"data of {self} must lie in its support; got {seen[row]} at index {row}. "
+            "Drop or mend such observations first (missing entries included)."
+        )
+
+    # Shared by the families.
+
+    def _fit_arguments(self, x: ArrayLike, weights: ArrayLike | None) -> tuple[Array, Array | None]:
+        """Checked observations, and weights that sum to one.
+
+        Raises:
+          ValueError: no axis of observations, data off the support, or bad weights.
+        """
+        x = self._data(x)
+        batch = self._data_batch_shape(x)
+        if not batch or batch[0] == 0:
+            raise ValueError(
+                f"fit of {self} needs observations along axis 0; got shape {x.shape}. "
+                f"Pass an array of shape (N,) + {self.event_shape} with N >= 1."
+            )
+        self.require_support(x)
+        return x, normalized_weights(weights, batch[0])
+
+    def _checked_estimate(self, theta: PointT) -> PointT:
+        checks.require_values(
+            f"the estimate of {self}",
+            self.in_natural_domain(theta),
+            lambda inside: inside,
+            "inside the natural domain",
+            "The data are degenerate (constant, or too few distinct values): the likelihood has no "
+            "maximum. Add observations or drop constant columns.",
+        )
+        return theta
+
+    _inside: ClassVar[Any] = 1
+    """An observation inside the support."""
+
+    def _data(self, x: ArrayLike, dtype: Any = None) -> Array:
+        """Observations as a floating array; integers take `dtype`, or the default one."""
+        array = jnp.asarray(x)
+        if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool:
+            return array.astype(dtype or float)
+        return checks.floating(f"data of {self}", array)
+
+    def _data_batch_shape(self, x: ArrayLike) -> tuple[int, ...]:
+        checks.require_trailing_shape(f"data of {self}", x, self.event_shape)
+        shape = jnp.shape(x)
+        return shape[: len(shape) - len(self.event_shape)]
+
+    def _aligned(self, theta: PointT, x: ArrayLike) -> tuple[PointT, Array]:
+        """Both with batch axes of equal rank, so that they broadcast without rank promotion."""
+        batch = self.batch_shape(theta)
+        x = self._data(x, jax.tree.leaves(theta)[0].dtype)
+        data_batch = self._data_batch_shape(x)
+        rank = max(len(batch), len(data_batch))
+        pad = (1,) * (rank - len(batch))
+        theta = jax.tree.map(lambda leaf: leaf.reshape(pad + leaf.shape), theta)
+        return theta, x.reshape((1,) * (rank - len(data_batch)) + x.shape)

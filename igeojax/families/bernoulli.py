@@ -1,0 +1,108 @@
+"""The Bernoulli family."""
+
+import dataclasses
+from typing import NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+from igeojax._core import checks
+from igeojax.families.base import ExponentialFamily
+from igeojax.families.categorical import log_sum_exp_bregman
+
+
+class BernoulliPoint(NamedTuple):
+    """One leaf: the statistic `x`."""
+
+    x: Float[Array, "*batch"]
+
+
+class BernoulliParams(NamedTuple):
+    """Probability of success."""
+
+    probs: Float[Array, "*batch"]
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Bernoulli(ExponentialFamily[BernoulliPoint, BernoulliParams]):
+    """Success or failure: `x in {0, 1}`, `theta = logit p`, `psi = log(1 + exp theta)`.
+
+    `theta = -inf` and `inf` stand for `p = 0` and `1`.
+
+    References:
+      [WainwrightJordan2008] example 3.1 and table 3.1.
+
+    Examples:
+      >>> bernoulli = Bernoulli()
+      >>> round(float(bernoulli.mean_from_natural(bernoulli.natural_from_params(probs=0.25)).x), 6)
+      0.25
+    """
+
+    Point = BernoulliPoint
+    Params = BernoulliParams
+
+    @property
+    def point_shape(self):
+        return ((),)
+
+    def statistics(self, x: ArrayLike) -> BernoulliPoint:
+        return BernoulliPoint(self._data(x))
+
+    def log_partition(self, theta: BernoulliPoint) -> Array:
+        return jax.nn.softplus(theta.x)
+
+    def mean_from_natural(self, theta: BernoulliPoint) -> BernoulliPoint:
+        self.batch_shape(theta)
+        return BernoulliPoint(jax.nn.sigmoid(theta.x))
+
+    def natural_from_mean(self, eta: BernoulliPoint) -> BernoulliPoint:
+        return BernoulliPoint(jnp.log(eta.x) - jnp.log1p(-eta.x))
+
+    def natural_from_params(
+        self, probs: ArrayLike | None = None, *, logits: ArrayLike | None = None
+    ) -> BernoulliPoint:
+        """Natural parameter of `probs` in [0, 1], or of `logits`.
+
+        Raises:
+          TypeError: not exactly one of the two is given, or it is not real.
+          ValueError: a concrete probability lies outside [0, 1].
+        """
+        if (probs is None) == (logits is None):
+            raise TypeError("Bernoulli needs exactly one of probs and logits; pass one of them.")
+        if probs is None:
+            return BernoulliPoint(checks.floating("logits", cast(ArrayLike, logits)))
+        probs = checks.floating("probs", probs)
+        checks.require_values(
+            "probs", probs, lambda p: (p >= 0) & (p <= 1), "in [0, 1]", "Pass logits= for scores."
+        )
+        return self.natural_from_mean(BernoulliPoint(probs))
+
+    def params_from_natural(self, theta: BernoulliPoint) -> BernoulliParams:
+        return BernoulliParams(self.mean_from_natural(theta).x)
+
+    def in_natural_domain(self, theta: BernoulliPoint) -> Array:
+        return ~jnp.isnan(theta.x)
+
+    def in_support(self, x: ArrayLike) -> Array:
+        x = jnp.asarray(x)
+        return (x == 0) | (x == 1)
+
+    def _log_density(self, theta: BernoulliPoint, x: Array) -> Array:
+        # x theta - psi would be inf - inf at theta = inf.
+        return -jnp.where(x == 1, jax.nn.softplus(-theta.x), jax.nn.softplus(theta.x))
+
+    def entropy(self, theta: BernoulliPoint) -> Array:
+        p, q = jax.nn.sigmoid(theta.x), jax.nn.sigmoid(-theta.x)
+        failure, success = jax.nn.softplus(theta.x), jax.nn.softplus(-theta.x)
+        return jnp.where(p == 0, 0.0, p * success) + jnp.where(q == 0, 0.0, q * failure)
+
+    def bregman(self, theta: BernoulliPoint, other: BernoulliPoint) -> Array:
+        return log_sum_exp_bregman(
+            jnp.stack([theta.x, jnp.zeros_like(theta.x)], axis=-1),
+            jnp.stack([other.x, jnp.zeros_like(other.x)], axis=-1),
+        )
+
+    def _draw(self, key, theta, shape):
+        return jax.random.bernoulli(key, jax.nn.sigmoid(theta.x), shape).astype(int)

@@ -1,0 +1,114 @@
+"""The gamma family."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import digamma, gammaln
+from jaxtyping import Array, ArrayLike, Float
+
+from igeojax._core import checks
+from igeojax.families.base import ExponentialFamily
+from igeojax.families.weighting import weighted_mean
+from igeojax.numerics.gamma import log_minus_digamma_inverse
+from igeojax.numerics.remainders import log1p_remainder
+
+
+class GammaPoint(NamedTuple):
+    """Leaves: the statistics `log x` and `x`."""
+
+    log_x: Float[Array, "*batch"]
+    x: Float[Array, "*batch"]
+
+
+class GammaParams(NamedTuple):
+    """Shape and rate; the mean is `shape / rate` (scipy's `scale` is the inverse rate)."""
+
+    shape: Float[Array, "*batch"]
+    rate: Float[Array, "*batch"]
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Gamma(ExponentialFamily[GammaPoint, GammaParams]):
+    """Positive reals: `T = (log x, x)`, `theta = (shape, -rate)`, `h = 1/x`.
+
+    `psi = lgamma(theta_1) - theta_1 log(-theta_2)`. The base measure `1/x` keeps the shape exact
+    (no `shape - 1` in float32). The chi-square law with k degrees is `shape = k/2, rate = 1/2`.
+
+    References:
+      [WainwrightJordan2008] table 3.1.
+
+    Examples:
+      >>> gamma = Gamma()
+      >>> theta = gamma.natural_from_params(shape=3.0, rate=2.0)
+      >>> float(gamma.mean_from_natural(theta).x)
+      1.5
+    """
+
+    Point = GammaPoint
+    Params = GammaParams
+
+    @property
+    def point_shape(self):
+        return ((), ())
+
+    def statistics(self, x: ArrayLike) -> GammaPoint:
+        x = self._data(x)
+        return GammaPoint(jnp.log(x), x)
+
+    def log_base_measure(self, x: ArrayLike) -> Array:
+        return -jnp.log(self._data(x))
+
+    def mean_log_base_measure(self, theta: GammaPoint) -> Array:
+        return -self.mean_from_natural(theta).log_x
+
+    def log_partition(self, theta: GammaPoint) -> Array:
+        return gammaln(theta.log_x) - theta.log_x * jnp.log(-theta.x)
+
+    def mean_from_natural(self, theta: GammaPoint) -> GammaPoint:
+        self.batch_shape(theta)
+        return GammaPoint(digamma(theta.log_x) - jnp.log(-theta.x), theta.log_x / -theta.x)
+
+    def natural_from_mean(self, eta: GammaPoint) -> GammaPoint:
+        """Inverse mean map: the shape solves `log a - digamma(a) = log E[x] - E[log x]`."""
+        return self._natural_from_gap(eta.x, jnp.log(eta.x) - eta.log_x)
+
+    def natural_from_params(self, shape: ArrayLike, rate: ArrayLike) -> GammaPoint:
+        """Natural parameter of `shape > 0` and `rate > 0`.
+
+        Raises:
+          TypeError: an argument is not real.
+          ValueError: a concrete value is not positive and finite.
+        """
+        shape, rate = jnp.broadcast_arrays(*checks.floating_together(shape=shape, rate=rate))
+        checks.require_positive("shape", shape)
+        checks.require_positive("rate", rate, "A scale is the inverse of a rate.")
+        return GammaPoint(shape, -rate)
+
+    def params_from_natural(self, theta: GammaPoint) -> GammaParams:
+        return GammaParams(theta.log_x, -theta.x)
+
+    def in_natural_domain(self, theta: GammaPoint) -> Array:
+        finite = jnp.isfinite(theta.log_x) & jnp.isfinite(theta.x)
+        return finite & (theta.log_x > 0) & (theta.x < 0)
+
+    def in_support(self, x: ArrayLike) -> Array:
+        x = jnp.asarray(x)
+        return (x > 0) & (x < jnp.inf)
+
+    def _fit(self, x: Array, weights: Array | None) -> GammaPoint:
+        # With r = x / mean, log E[x] - E[log x] = E[r - 1 - log r]: no cancellation.
+        mean = weighted_mean(x, weights)
+        gap = weighted_mean(log1p_remainder((x - mean[None]) / mean[None]), weights)
+        return self._natural_from_gap(mean, gap)
+
+    def _natural_from_gap(self, mean: Array, gap: Array) -> GammaPoint:
+        shape = log_minus_digamma_inverse(gap)
+        return GammaPoint(shape, -shape / mean)
+
+    def _draw(self, key, theta, shape):
+        # loggamma cannot underflow where a small shape draws below the smallest float.
+        log_draw = jax.random.loggamma(key, theta.log_x, shape, theta.x.dtype)
+        return jnp.maximum(jnp.exp(log_draw - jnp.log(-theta.x)), jnp.finfo(theta.x.dtype).tiny)

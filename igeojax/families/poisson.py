@@ -1,0 +1,128 @@
+"""The Poisson family."""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import gammaln
+from jaxtyping import Array, ArrayLike, Float
+
+from igeojax._core import checks
+from igeojax.families.base import ExponentialFamily
+from igeojax.numerics.remainders import expm1_remainder
+
+_SUM_LIMIT = 150.0
+_SUM_TERMS = 400
+# H = 1/2 log(2 pi e l) - 1/(12 l) - 1/(24 l^2) - 19/(360 l^3) - ...
+_ENTROPY_SERIES = (1 / 12, 1 / 24, 19 / 360, 9 / 80, 863 / 2520, 1375 / 1008)
+
+
+class PoissonPoint(NamedTuple):
+    """One leaf: the statistic `x`."""
+
+    x: Float[Array, "*batch"]
+
+
+class PoissonParams(NamedTuple):
+    """Rate: the mean count."""
+
+    rate: Float[Array, "*batch"]
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Poisson(ExponentialFamily[PoissonPoint, PoissonParams]):
+    """Counts: `x in {0, 1, ...}`, `theta = log rate`, `psi = exp theta`, `h = 1/x!`.
+
+    `theta = -inf` stands for rate 0.
+
+    References:
+      [WainwrightJordan2008] table 3.1.
+
+    Examples:
+      >>> poisson = Poisson()
+      >>> theta = poisson.natural_from_params(rate=2.0)
+      >>> round(float(poisson.log_density(theta, 0)), 6)
+      -2.0
+    """
+
+    Point = PoissonPoint
+    Params = PoissonParams
+
+    @property
+    def point_shape(self):
+        return ((),)
+
+    def statistics(self, x: ArrayLike) -> PoissonPoint:
+        return PoissonPoint(self._data(x))
+
+    def log_base_measure(self, x: ArrayLike) -> Array:
+        return -gammaln(self._data(x) + 1)
+
+    def mean_log_base_measure(self, theta: PoissonPoint) -> Array:
+        rate = jnp.exp(theta.x)
+        return rate - rate * jnp.where(rate == 0, 0.0, theta.x) - self.entropy(theta)
+
+    def log_partition(self, theta: PoissonPoint) -> Array:
+        return jnp.exp(theta.x)
+
+    def natural_from_mean(self, eta: PoissonPoint) -> PoissonPoint:
+        return PoissonPoint(jnp.log(eta.x))
+
+    def natural_from_params(self, rate: ArrayLike) -> PoissonPoint:
+        """Natural parameter of a `rate >= 0`.
+
+        Raises:
+          TypeError: `rate` is not real.
+          ValueError: a concrete rate is negative or not finite.
+        """
+        rate = checks.floating("rate", rate)
+        checks.require_values(
+            "rate", rate, lambda v: (v >= 0) & (v < math.inf), "non-negative", "Check its sign."
+        )
+        return PoissonPoint(jnp.log(rate))
+
+    def params_from_natural(self, theta: PoissonPoint) -> PoissonParams:
+        return PoissonParams(jnp.exp(theta.x))
+
+    def in_natural_domain(self, theta: PoissonPoint) -> Array:
+        return theta.x < jnp.inf
+
+    def in_support(self, x: ArrayLike) -> Array:
+        x = jnp.asarray(x)
+        return (x >= 0) & (x == jnp.floor(x)) & jnp.isfinite(x)
+
+    def entropy(self, theta: PoissonPoint) -> Array:
+        # -sum p log p over a fixed number of terms holds the mass to 1e-30 up to rate 150; the
+        # asymptotic series reaches rounding above.
+        rate = jnp.exp(theta.x)
+        few = rate < _SUM_LIMIT
+        low = jnp.where(few, theta.x, 0.0)[..., None]
+        count = jnp.arange(_SUM_TERMS, dtype=rate.dtype).reshape((1,) * rate.ndim + (-1,))
+        empty = low == -jnp.inf
+        log_p = jnp.where(
+            empty,
+            jnp.where(count == 0, 0.0, -jnp.inf),
+            count * jnp.where(empty, 0.0, low) - jnp.exp(low) - gammaln(count + 1),
+        )
+        p = jnp.exp(log_p)
+        exact = -jnp.sum(p * jnp.where(p == 0, 0.0, log_p), axis=-1)
+        high = jnp.where(few, _SUM_LIMIT, rate)
+        tail = jnp.zeros_like(high)
+        for coefficient in reversed(_ENTROPY_SERIES):
+            tail = (tail + coefficient) / high
+        return jnp.where(few, exact, 0.5 * jnp.log(2 * math.pi * math.e * high) - tail)
+
+    def bregman(self, theta: PoissonPoint, other: PoissonPoint) -> Array:
+        # exp(other) (e^d - 1 - d); at rate 0 of either the limits are exp(theta) and inf.
+        rate = jnp.exp(other.x)
+        known = rate > 0
+        step = theta.x - jnp.where(known, other.x, 0.0)
+        return jnp.where(
+            known, rate * expm1_remainder(jnp.where(known, step, 0.0)), jnp.exp(theta.x)
+        )
+
+    def _draw(self, key, theta, shape):
+        return jax.random.poisson(key, jnp.exp(theta.x), shape)

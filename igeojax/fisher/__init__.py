@@ -1,0 +1,25 @@
+"""Fisher information of a model: of a network through its output family, or of a log-density."""
+
+from igeojax.fisher.model import (
+    empirical_fisher_matrix,
+    fisher_diagonal,
+    fisher_matrix,
+    fisher_matvec,
+    output_jacobian,
+)
+from igeojax.fisher.parametric import (
+    cramer_rao_bound,
+    fisher_matrix_from_samples,
+    observed_information,
+)
+
+__all__ = [
+    "cramer_rao_bound",
+    "empirical_fisher_matrix",
+    "fisher_diagonal",
+    "fisher_matrix",
+    "fisher_matrix_from_samples",
+    "fisher_matvec",
+    "observed_information",
+    "output_jacobian",
+]

@@ -1,0 +1,305 @@
+"""Fisher information of a model whose outputs are natural parameters of a family.
+
+`predict(params, inputs)` is any pure function that returns a point of the output family with the
+examples on axis 0. The matrix is `F = mean_x J_x^T F_out J_x`: the mean over axis 0, the sum over
+further output axes (tokens, pixels); explicit `weights` replace the `1/N` of the mean. It equals
+the generalized Gauss-Newton matrix of the negative log-likelihood.
+
+Dense forms take the Jacobian example by example: there `predict` must treat the examples
+independently (no batch statistics). `fisher_matvec` assumes nothing.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+from igeojax._core import checks
+from igeojax.families.base import ExponentialFamily
+
+Predict = Callable[[Any, Any], Any]
+
+
+def _weights(
+    family: ExponentialFamily, theta: Any, weights: ArrayLike | None
+) -> Float[Array, "*batch"]:
+    """Weight of each output: `1/N`, or the given ones broadcast over the further output axes.
+
+    Raises:
+      ValueError: no axis of examples, or `weights` of a wrong shape.
+    """
+    batch = family.batch_shape(theta)
+    if not batch:
+        raise ValueError(
+            "predict must return a point with the examples on axis 0; got a single point. "
+            "Give inputs a leading axis of examples."
+        )
+    dtype = jax.tree.leaves(theta)[0].dtype
+    if weights is None:
+        return jnp.full(batch, 1 / batch[0], dtype)
+    weights = checks.floating("weights", weights).astype(dtype)
+    if weights.shape != batch[: weights.ndim] or weights.ndim == 0:
+        raise ValueError(
+            f"weights must have shape {batch[:1]} (examples) or {batch} (outputs); got "
+            f"{weights.shape}. They replace the factor 1/N of the mean."
+        )
+    return jnp.broadcast_to(
+        weights.reshape(weights.shape + (1,) * (len(batch) - weights.ndim)), batch
+    )
+
+
+def _scaled(family: ExponentialFamily, point: Any, weights: Array) -> Any:
+    return family.Point(
+        *(
+            leaf * weights.reshape(weights.shape + (1,) * len(shape))
+            for leaf, shape in zip(point, family.point_shape, strict=True)
+        )
+    )
+
+
+def fisher_matvec(
+    predict: Predict,
+    family: ExponentialFamily,
+    params: Any,
+    tangent: Any,
+    inputs: Any,
+    *,
+    weights: ArrayLike | None = None,
+) -> Any:
+    """Fisher matrix times a tangent, `F v = J^T F_out J v`: one jvp and one vjp of `predict`.
+
+    Args:
+      predict: `predict(params, inputs)`, a point of `family` with the examples on axis 0.
+      family: the output family.
+      params: any pytree of floating arrays.
+      tangent: pytree like `params`.
+      inputs: what `predict` takes.
+      weights: of each example or output, replacing `1/N`; a weight 0 masks.
+
+    Returns:
+      The product, a pytree like `params`.
+
+    Raises:
+      TypeError: `predict` does not return a point of `family`.
+      ValueError: no axis of examples, or `weights` of a wrong shape.
+
+    References:
+      [Martens2020] section 8 (the Fisher as a generalized Gauss-Newton matrix).
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from igeojax import families
+      >>> family = families.NormalKnownScale()
+      >>> predict = lambda w, x: family.natural_from_params(loc=x @ w)
+      >>> x = jnp.array([[1.0, 0.0], [0.0, 3.0]])
+      >>> fisher_matvec(predict, family, jnp.zeros(2), jnp.ones(2), x).tolist()
+      [0.5, 4.5]
+    """
+    theta, push = jax.linearize(lambda p: predict(p, inputs), params)
+    scale = _weights(family, theta, weights)
+    image = family.fisher_matvec(theta, push(tangent))
+    return jax.linear_transpose(push, tangent)(_scaled(family, image, scale))[0]
+
+
+def output_jacobian(
+    predict: Predict,
+    family: ExponentialFamily,
+    params: Any,
+    inputs: Any,
+    *,
+    weights: ArrayLike | None = None,
+) -> tuple[Float[Array, "rows parameters"], Float[Array, "rows parameters"]]:
+    """Jacobian `J` of the outputs and its image `W F_out J`, so that `F = J^T (W F_out J)`.
+
+    Memory is `N C P` for N examples of C output coordinates and P parameters. Reverse mode where
+    `C < P`, forward mode otherwise.
+
+    Args:
+      predict: `predict(params, inputs)`, examples independent.
+      family: the output family.
+      params: any pytree of floating arrays.
+      inputs: pytree of arrays with the examples on axis 0.
+      weights: of each example or output, replacing `1/N`.
+
+    Returns:
+      Both as matrices: rows are the entries of the output leaves, columns those of `params` in the
+      order of `jax.flatten_util.ravel_pytree`.
+
+    Raises:
+      TypeError: `predict` does not return a point of `family`.
+      ValueError: no axis of examples, or `weights` of a wrong shape.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from igeojax import families
+      >>> family = families.NormalKnownScale()
+      >>> predict = lambda w, x: family.natural_from_params(loc=x @ w)
+      >>> x = jnp.array([[2.0], [3.0]])
+      >>> jacobian, image = output_jacobian(predict, family, jnp.zeros(1), x)
+      >>> jacobian.tolist(), image.tolist()
+      ([[2.0], [3.0]], [[1.0], [1.5]])
+    """
+    vector, unravel = jax.flatten_util.ravel_pytree(params)
+
+    def outputs(coordinates: Array, example: Any) -> Any:
+        alone = jax.tree.map(lambda leaf: leaf[None], example)
+        return jax.tree.map(lambda leaf: leaf[0], predict(unravel(coordinates), alone))
+
+    example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
+    shapes = jax.tree.leaves(jax.eval_shape(outputs, vector, example))
+    derivative = jax.jacrev if sum(leaf.size for leaf in shapes) < vector.size else jax.jacfwd
+    jacobian = jax.vmap(derivative(outputs), (None, 0))(vector, inputs)
+    theta = jax.vmap(outputs, (None, 0))(vector, inputs)
+    scale = _weights(family, theta, weights)
+    image = jax.vmap(
+        lambda column: _scaled(family, family.fisher_matvec(theta, column), scale), -1, -1
+    )(jacobian)
+    return _rows(jacobian), _rows(image)
+
+
+def _rows(columns: Any) -> Array:
+    leaves = jax.tree.leaves(columns)
+    return jnp.concatenate([leaf.reshape((-1, leaf.shape[-1])) for leaf in leaves])
+
+
+def fisher_matrix(
+    predict: Predict,
+    family: ExponentialFamily,
+    params: Any,
+    inputs: Any,
+    *,
+    weights: ArrayLike | None = None,
+) -> Float[Array, "parameters parameters"]:
+    """Fisher matrix `F = mean_x J_x^T F_out J_x`, exact: no labels enter.
+
+    For small models: `N C P` memory and `N C P^2` operations.
+
+    Args:
+      predict: `predict(params, inputs)`, examples independent.
+      family: the output family.
+      params: any pytree of floating arrays.
+      inputs: pytree of arrays with the examples on axis 0.
+      weights: of each example or output, replacing `1/N`.
+
+    Returns:
+      The symmetric matrix in the order of `jax.flatten_util.ravel_pytree(params)`.
+
+    Raises:
+      TypeError: `predict` does not return a point of `family`.
+      ValueError: no axis of examples, or `weights` of a wrong shape.
+
+    References:
+      [Martens2020] section 8.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from igeojax import families
+      >>> family = families.NormalKnownScale()
+      >>> predict = lambda w, x: family.natural_from_params(loc=x @ w)
+      >>> fisher_matrix(predict, family, jnp.zeros(1), jnp.array([[1.0], [3.0]])).tolist()
+      [[5.0]]
+    """
+    jacobian, image = output_jacobian(predict, family, params, inputs, weights=weights)
+    matrix = jacobian.T @ image
+    return 0.5 * (matrix + matrix.T)
+
+
+def fisher_diagonal(
+    predict: Predict,
+    family: ExponentialFamily,
+    params: Any,
+    inputs: Any,
+    *,
+    weights: ArrayLike | None = None,
+) -> Any:
+    """Diagonal of the Fisher matrix, exact, as a pytree like `params`.
+
+    `N C P` memory and operations, a factor P less than the matrix.
+
+    Args:
+      predict: `predict(params, inputs)`, examples independent.
+      family: the output family.
+      params: any pytree of floating arrays.
+      inputs: pytree of arrays with the examples on axis 0.
+      weights: of each example or output, replacing `1/N`.
+
+    Returns:
+      Non-negative entries, a pytree like `params`.
+
+    Raises:
+      TypeError: `predict` does not return a point of `family`.
+      ValueError: no axis of examples, or `weights` of a wrong shape.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from igeojax import families
+      >>> family = families.NormalKnownScale()
+      >>> predict = lambda w, x: family.natural_from_params(loc=x @ w)
+      >>> fisher_diagonal(predict, family, jnp.zeros(1), jnp.array([[1.0], [3.0]])).tolist()
+      [5.0]
+    """
+    jacobian, image = output_jacobian(predict, family, params, inputs, weights=weights)
+    return jax.flatten_util.ravel_pytree(params)[1](jnp.sum(jacobian * image, axis=0))
+
+
+def empirical_fisher_matrix(
+    predict: Predict,
+    family: ExponentialFamily,
+    params: Any,
+    inputs: Any,
+    targets: Any,
+    *,
+    weights: ArrayLike | None = None,
+) -> Float[Array, "parameters parameters"]:
+    """Empirical Fisher `mean_n g_n g_n^T`, with `g_n` the gradient for the label in the data.
+
+    Not the Fisher matrix and not an estimate of it away from a well-specified optimum: the labels
+    of `fisher_matrix` are those of the model. Offered for comparison.
+
+    Args:
+      predict: `predict(params, inputs)`, examples independent.
+      family: the output family.
+      params: any pytree of floating arrays.
+      inputs: pytree of arrays with the examples on axis 0.
+      targets: observations of the family, one for each output.
+      weights: of each example, shape `(N,)`, replacing `1/N`.
+
+    Returns:
+      The symmetric matrix in the order of `jax.flatten_util.ravel_pytree(params)`.
+
+    Raises:
+      TypeError: `predict` does not return a point of `family`, or `targets` are not numeric.
+      ValueError: `weights` of a wrong shape.
+
+    References:
+      [Kunstner2019] equation (3).
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from igeojax import families
+      >>> family = families.NormalKnownScale()
+      >>> predict = lambda w, x: family.natural_from_params(loc=x @ w)
+      >>> x, y = jnp.array([[1.0], [3.0]]), jnp.array([2.0, 0.0])
+      >>> empirical_fisher_matrix(predict, family, jnp.zeros(1), x, y).tolist()
+      [[2.0]]
+    """
+    vector, unravel = jax.flatten_util.ravel_pytree(params)
+
+    def log_likelihood(coordinates: Array, example: Any, target: Any) -> Array:
+        alone = jax.tree.map(lambda leaf: leaf[None], (example, target))
+        theta = predict(unravel(coordinates), alone[0])
+        return jnp.sum(family.log_density(theta, alone[1]))
+
+    gradients = jax.vmap(jax.grad(log_likelihood), (None, 0, 0))(vector, inputs, targets)
+    if weights is None:
+        return gradients.T @ gradients / gradients.shape[0]
+    weights = checks.floating("weights", weights)
+    if weights.shape != gradients.shape[:1]:
+        raise ValueError(
+            f"weights must have shape {gradients.shape[:1]}, one for each example; got "
+            f"{weights.shape}. They replace the factor 1/N of the mean."
+        )
+    return (gradients * weights[:, None]).T @ gradients

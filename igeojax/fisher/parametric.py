@@ -1,0 +1,127 @@
+"""Fisher information of any parametric log-density, and what it bounds."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, ArrayLike, Float
+
+from igeojax._core import checks
+
+LogDensity = Callable[[Any, Any], Array]
+
+
+def fisher_matrix_from_samples(
+    log_density: LogDensity, params: Any, samples: Any
+) -> Float[Array, "parameters parameters"]:
+    """Fisher matrix `E[s s^T]` of the score `s = grad log p(x; params)`, a mean over samples.
+
+    The samples must come from the model at `params`; with data in their place this is the
+    empirical Fisher. The standard error falls like one over the root of their number.
+
+    Args:
+      log_density: `log_density(params, x)` of one observation, a scalar in nats.
+      params: any pytree of floating arrays.
+      samples: observations on axis 0.
+
+    Returns:
+      The matrix per observation, in the order of `jax.flatten_util.ravel_pytree(params)`.
+
+    References:
+      [Amari2016] equation (1.69).
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> log_density = lambda m, x: -0.5 * (x - m) ** 2
+      >>> fisher_matrix_from_samples(log_density, jnp.array(0.0), jnp.array([1.0, -1.0])).tolist()
+      [[1.0]]
+    """
+    vector, unravel = jax.flatten_util.ravel_pytree(params)
+    scores = jax.vmap(jax.grad(lambda v, x: log_density(unravel(v), x)), (None, 0))(vector, samples)
+    return scores.T @ scores / scores.shape[0]
+
+
+def observed_information(
+    log_density: LogDensity, params: Any, data: Any
+) -> Float[Array, "parameters parameters"]:
+    """Observed information `-Hess sum_n log p(x_n; params)`, of all the data together.
+
+    At the maximum of the likelihood its inverse estimates the covariance of the estimate. Unlike
+    the Fisher matrix it need not be positive definite elsewhere.
+
+    Args:
+      log_density: `log_density(params, x)` of one observation, a scalar in nats.
+      params: any pytree of floating arrays.
+      data: observations on axis 0.
+
+    Returns:
+      The symmetric matrix, in the order of `jax.flatten_util.ravel_pytree(params)`.
+
+    References:
+      [EfronHinkley1978] section 1.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> log_density = lambda m, x: -0.5 * (x - m) ** 2
+      >>> observed_information(log_density, jnp.array(0.0), jnp.zeros(4)).tolist()
+      [[4.0]]
+    """
+    vector, unravel = jax.flatten_util.ravel_pytree(params)
+
+    def loss(coordinates: Array) -> Array:
+        values = jax.vmap(lambda x: log_density(unravel(coordinates), x))(data)
+        return -jnp.sum(values)
+
+    return jax.hessian(loss)(vector)
+
+
+def cramer_rao_bound(
+    information: Float[ArrayLike, "parameters parameters"],
+    *,
+    num_observations: ArrayLike = 1,
+    jacobian: Float[ArrayLike, "targets parameters"] | None = None,
+) -> Float[Array, "targets targets"]:
+    """Cramer-Rao lower bound `J (n I)^{-1} J^T` on the covariance of an unbiased estimator.
+
+    Args:
+      information: Fisher matrix I of one observation, positive definite.
+      num_observations: number n of independent observations.
+      jacobian: derivative J of the estimated functions in the parameters (delta method); None for
+        the parameters themselves.
+
+    Returns:
+      The bound; nan where `information` is singular: some direction cannot be estimated at all.
+
+    Raises:
+      TypeError: an argument is not real.
+      ValueError: `information` is not square or `jacobian` does not fit it.
+
+    References:
+      [AmariNagaoka2000] theorem 2.2.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> cramer_rao_bound(jnp.diag(jnp.array([4.0, 1.0])), num_observations=10).diagonal().tolist()
+      [0.025, 0.1]
+    """
+    information = checks.floating("information", information)
+    size = information.shape[-1] if information.ndim == 2 else -1
+    if information.shape != (size, size):
+        raise ValueError(
+            f"information must be a square matrix; got shape {information.shape}. Use jax.vmap "
+            "over several."
+        )
+    matrix = jnp.eye(size, dtype=information.dtype)
+    if jacobian is not None:
+        matrix = checks.floating("jacobian", jacobian).astype(information.dtype)
+        if matrix.ndim != 2 or matrix.shape[1] != size:
+            raise ValueError(
+                f"jacobian must have shape (targets, {size}); got {matrix.shape}. Its columns are "
+                "the parameters of the information matrix."
+            )
+    factor = jnp.linalg.cholesky(information)
+    half = solve_triangular(factor, matrix.T, lower=True)
+    return half.T @ half / jnp.asarray(num_observations, information.dtype)

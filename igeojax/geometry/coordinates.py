@@ -1,0 +1,142 @@
+"""Charts of a family: the two dual affine ones, and the minimal vector chart of either."""
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from igeojax._core import checks
+from igeojax.families.base import ExponentialFamily
+
+
+def mean_from_natural(family: ExponentialFamily, theta: Any) -> Any:
+    """Mean coordinates `eta = grad psi(theta) = E[T(x)]`.
+
+    Args:
+      family: the family.
+      theta: natural parameter.
+
+    Returns:
+      The mean parameter, same batch shape.
+
+    Raises:
+      TypeError: `theta` is not a point of the family.
+      ValueError: its shapes do not fit the family.
+
+    References:
+      [Amari2016] equation (2.18).
+
+    Examples:
+      >>> from igeojax import families
+      >>> poisson = families.Poisson()
+      >>> float(mean_from_natural(poisson, poisson.Point(0.0)).x)
+      1.0
+    """
+    return family.mean_from_natural(theta)
+
+
+def natural_from_mean(family: ExponentialFamily, eta: Any) -> Any:
+    """Natural coordinates `theta = grad phi(eta)`, the inverse of `mean_from_natural`.
+
+    Args:
+      family: the family.
+      eta: mean parameter, inside the mean domain.
+
+    Returns:
+      The natural parameter, same batch shape; not finite where `eta` is on the boundary.
+
+    Raises:
+      TypeError: `eta` is not a point of the family.
+      ValueError: its shapes do not fit the family.
+
+    References:
+      [Amari2016] equation (2.24).
+
+    Examples:
+      >>> from igeojax import families
+      >>> poisson = families.Poisson()
+      >>> float(natural_from_mean(poisson, poisson.Point(1.0)).x)
+      0.0
+    """
+    family.batch_shape(eta)
+    return family.natural_from_mean(eta)
+
+
+def ravel(family: ExponentialFamily, point: Any) -> Float[Array, "*batch dimension"]:
+    """Minimal vector chart of a point: as many entries as the manifold has dimensions.
+
+    A symmetric matrix gives its diagonal and upper triangle, off-diagonals times `sqrt 2`, so that
+    the pairing of points is the dot product of vectors.
+
+    Args:
+      family: the family.
+      point: natural or mean parameter, tangent or cotangent.
+
+    Returns:
+      Vectors of length `family.dimension` on the last axis.
+
+    Raises:
+      TypeError: `point` is not a point of the family.
+      ValueError: its shapes do not fit the family.
+
+    Examples:
+      >>> from igeojax import families
+      >>> import jax.numpy as jnp
+      >>> family = families.MultivariateNormal(2)
+      >>> point = family.Point(x=jnp.zeros(2), xx=jnp.ones((2, 2)))
+      >>> [round(v, 3) for v in ravel(family, point).tolist()]
+      [0.0, 0.0, 1.0, 1.414, 1.0]
+    """
+    batch = family.batch_shape(point)
+    parts = []
+    for leaf, shape in zip(point, family.point_shape, strict=True):
+        if len(shape) == 2:
+            rows, columns = np.triu_indices(shape[0])
+            scale = jnp.asarray(np.where(rows == columns, 1.0, math.sqrt(2)), leaf.dtype)
+            upper = leaf[..., rows, columns]
+            parts.append(upper * scale.reshape((1,) * len(batch) + (-1,)))
+        else:
+            parts.append(jnp.reshape(leaf, (*batch, math.prod(shape))))
+    return jnp.concatenate(parts, axis=-1)
+
+
+def unravel(family: ExponentialFamily, vector: Float[Array, "*batch dimension"]) -> Any:
+    """Point of a minimal vector, the inverse of `ravel`.
+
+    Args:
+      family: the family.
+      vector: vectors of length `family.dimension` on the last axis.
+
+    Returns:
+      The point; matrices are symmetric.
+
+    Raises:
+      TypeError: `vector` is not real.
+      ValueError: its last axis has another length.
+
+    Examples:
+      >>> from igeojax import families
+      >>> import jax.numpy as jnp
+      >>> unravel(families.Poisson(), jnp.array([2.0])).x.item()
+      2.0
+    """
+    vector = checks.floating("vector", vector)
+    checks.require_trailing_shape("vector", vector, (family.dimension,))
+    batch, leaves, start = vector.shape[:-1], [], 0
+    for shape in family.point_shape:
+        if len(shape) == 2:
+            rows, columns = np.triu_indices(shape[0])
+            size = rows.size
+            scale = np.where(rows == columns, 1.0, math.sqrt(0.5))
+            position = np.zeros(shape, int)
+            position[rows, columns] = position[columns, rows] = np.arange(size)
+            entries = vector[..., start : start + size]
+            entries = entries * jnp.asarray(scale, vector.dtype).reshape((1,) * len(batch) + (-1,))
+            leaves.append(entries[..., position])
+        else:
+            size = math.prod(shape)
+            leaves.append(vector[..., start : start + size].reshape(batch + shape))
+        start += size
+    return family.Point(*leaves)

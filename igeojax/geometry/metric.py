@@ -1,0 +1,155 @@
+"""The Fisher metric of a family, in natural coordinates and pulled back to any other chart."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from igeojax.families.base import ExponentialFamily
+from igeojax.geometry.coordinates import ravel, unravel
+
+
+def fisher_matvec(family: ExponentialFamily, theta: Any, tangent: Any) -> Any:
+    """Fisher metric applied to a tangent, `Hess psi(theta) v = Cov[T] v`, without the matrix.
+
+    One forward derivative of the mean map. The result is a cotangent in natural coordinates, which
+    is the same push in mean coordinates.
+
+    Args:
+      family: the family.
+      theta: natural parameter.
+      tangent: tangent in natural coordinates, a point of the same shapes.
+
+    Returns:
+      The cotangent, a point.
+
+    Raises:
+      TypeError: an argument is not a point of the family.
+      ValueError: shapes do not fit the family.
+
+    References:
+      [Amari2016] equation (2.32).
+
+    Examples:
+      >>> from igeojax import families
+      >>> normal = families.Normal()
+      >>> theta = normal.natural_from_params(loc=0.0, scale=2.0)
+      >>> float(fisher_matvec(normal, theta, normal.Point(1.0, 0.0)).x)
+      4.0
+    """
+    return family.fisher_matvec(theta, tangent)
+
+
+def fisher_matrix(
+    family: ExponentialFamily, theta: Any
+) -> Float[Array, "*batch dimension dimension"]:
+    """Fisher information matrix in natural coordinates, `Hess psi(theta) = Cov[T]`.
+
+    In the minimal vector chart of `ravel`; `family.dimension` matrix-vector products.
+
+    Args:
+      family: the family.
+      theta: natural parameter.
+
+    Returns:
+      Symmetric positive semi-definite matrices.
+
+    Raises:
+      TypeError: `theta` is not a point of the family.
+      ValueError: its shapes do not fit the family.
+
+    References:
+      [Amari2016] equation (2.32).
+
+    Examples:
+      >>> from igeojax import families
+      >>> normal = families.Normal()
+      >>> theta = normal.natural_from_params(loc=0.0, scale=1.0)
+      >>> fisher_matrix(normal, theta).tolist()
+      [[1.0, 0.0], [0.0, 2.0]]
+    """
+    vector = ravel(family, theta)
+    basis = jnp.eye(family.dimension, dtype=vector.dtype)
+
+    def column(direction: Array) -> Array:
+        tangent = unravel(family, jnp.broadcast_to(direction, vector.shape))
+        return ravel(family, family.fisher_matvec(theta, tangent))
+
+    matrix = jax.vmap(column, out_axes=-1)(basis)
+    return 0.5 * (matrix + jnp.swapaxes(matrix, -1, -2))
+
+
+def inner(
+    family: ExponentialFamily, theta: Any, tangent: Any, other: Any
+) -> Float[Array, "*batch"]:
+    """Fisher inner product `<u, v>_theta = u^T Hess psi(theta) v` of two tangents.
+
+    Args:
+      family: the family.
+      theta: natural parameter, the foot point.
+      tangent: tangent in natural coordinates.
+      other: tangent in natural coordinates.
+
+    Returns:
+      The inner product at each point.
+
+    Raises:
+      TypeError: an argument is not a point of the family.
+      ValueError: shapes do not fit the family.
+
+    Examples:
+      >>> from igeojax import families
+      >>> normal = families.Normal()
+      >>> theta = normal.natural_from_params(loc=0.0, scale=2.0)
+      >>> tangent = normal.Point(1.0, 0.0)
+      >>> float(inner(normal, theta, tangent, tangent))
+      4.0
+    """
+    return family.pairing(tangent, family.fisher_matvec(theta, other))
+
+
+def pullback(
+    family: ExponentialFamily, natural_from_chart: Callable[[Any], Any], xi: Any
+) -> Float[Array, "n n"]:
+    """Fisher matrix in another chart `xi`, `J^T g J` with `J = d theta / d xi`.
+
+    The chart may have fewer dimensions than the family: then it is the metric of a curved family.
+
+    Args:
+      family: the family.
+      natural_from_chart: smooth map from `xi` to a natural parameter.
+      xi: coordinates, any pytree of floating arrays; one point.
+
+    Returns:
+      The matrix over the entries of `xi` in the order of `jax.tree.leaves`.
+
+    Raises:
+      TypeError: the chart does not return a point of the family.
+      ValueError: its shapes do not fit the family, or it returns a batch.
+
+    References:
+      [Amari2016] section 1.5 (transformation of the metric).
+
+    Examples:
+      >>> from igeojax import families
+      >>> import jax.numpy as jnp
+      >>> normal = families.Normal()
+      >>> chart = lambda xi: normal.natural_from_params(loc=xi[0], scale=jnp.sqrt(xi[1]))
+      >>> pullback(normal, chart, jnp.array([0.0, 1.0])).round(6).tolist()
+      [[1.0, 0.0], [0.0, 0.5]]
+    """
+    vector, unravel_chart = jax.flatten_util.ravel_pytree(xi)
+
+    def natural_vector(coordinates: Array) -> Array:
+        return ravel(family, natural_from_chart(unravel_chart(coordinates)))
+
+    jacobian = jax.jacfwd(natural_vector)(vector)
+    if jacobian.ndim != 2:
+        raise ValueError(
+            f"natural_from_chart must return one point; got batch shape {jacobian.shape[:-2]}. "
+            "Use jax.vmap over several points."
+        )
+    return jacobian.T @ fisher_matrix(family, natural_from_chart(xi)) @ jacobian

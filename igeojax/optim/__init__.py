@@ -1,0 +1,43 @@
+"""Second-order and mirror-geometry transforms for optax.
+
+Geometry arrives as a callable; what the loss cannot know arrives as an extra argument of `update`.
+"""
+
+from igeojax.optim.metric import Metric, MetricState, scale_by_metric
+from igeojax.optim.mirror import (
+    Euclidean,
+    FamilyPotential,
+    MirrorMap,
+    NegativeEntropy,
+    mirror_descent,
+    scale_by_mirror_descent,
+)
+from igeojax.optim.natural_gradient import natural_gradient, scale_by_natural_gradient
+from igeojax.optim.solvers import (
+    ConjugateGradient,
+    Dense,
+    Diagonal,
+    SampleSpace,
+    Solver,
+    SolverInfo,
+)
+
+__all__ = [
+    "ConjugateGradient",
+    "Dense",
+    "Diagonal",
+    "Euclidean",
+    "FamilyPotential",
+    "Metric",
+    "MetricState",
+    "MirrorMap",
+    "NegativeEntropy",
+    "SampleSpace",
+    "Solver",
+    "SolverInfo",
+    "mirror_descent",
+    "natural_gradient",
+    "scale_by_metric",
+    "scale_by_mirror_descent",
+    "scale_by_natural_gradient",
+]

@@ -1,0 +1,124 @@
+"""The core transform: updates preconditioned by any metric given as a callable."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from igeojax._core import checks
+from igeojax.optim.solvers import ConjugateGradient, Solver, System
+
+MetricMatvec = Callable[..., Any]
+
+
+class Metric(NamedTuple):
+    """A metric that offers more than products.
+
+    `matvec(params, tangent, **extra)` is the product with the metric; `jacobian(params, **extra)`
+    gives `(J, W J)` with metric `J^T W J`, as `fisher.output_jacobian` does.
+    """
+
+    matvec: MetricMatvec
+    jacobian: Callable[..., tuple[Array, Array]] | None = None
+
+
+class MetricState(NamedTuple):
+    """`step`: updates so far; `residual` and `num_steps`: of the last solve."""
+
+    step: Int[Array, ""]
+    residual: Float[Array, ""]
+    num_steps: Int[Array, ""]
+
+
+def _named_arguments(function: Callable[..., Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Those extra arguments of `update` that `function` names; other transforms' are dropped."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+        return dict(extra)
+    named = {p.name for p in parameters}
+    return {name: value for name, value in extra.items() if name in named}
+
+
+def scale_by_metric(
+    metric_matvec: MetricMatvec | Metric,
+    *,
+    solver: Solver | None = None,
+    damping: ArrayLike = 1e-3,
+) -> optax.GradientTransformationExtraArgs:
+    """Replace updates `g` by `(G(params) + damping I)^{-1} g`: steepest descent in the metric G.
+
+    One transform serves a family and a network: the metric is a callable. It keeps the sign of g
+    and has no learning rate: chain with `optax.scale_by_learning_rate`.
+
+    Args:
+      metric_matvec: `metric_matvec(params, tangent, **extra)`, linear, symmetric and positive
+        semi-definite in `tangent`; it receives those extra arguments of `update` that it names.
+        Or a `Metric`, which some solvers need.
+      solver: how the system is solved; None is `ConjugateGradient()`.
+      damping: Tikhonov damping, a scalar in units of the metric; may be traced, so it works as a
+        hyperparameter of `optax.inject_hyperparams`.
+
+    Returns:
+      An optax transform; its `update` needs `params`. State is a `MetricState`. A gradient of nan
+      gives a direction of nan: guard with `optax.apply_if_finite`.
+
+    Raises:
+      TypeError: `solver` is not a `Solver` or `damping` is not a real scalar.
+      ValueError: `damping` is negative or not a scalar; or `update` is called without `params`.
+
+    References:
+      [Amari1998] theorem 1.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> tx = scale_by_metric(lambda params, v: 4.0 * v, damping=0.0)
+      >>> params = jnp.ones(2)
+      >>> direction, state = tx.update(jnp.array([4.0, 8.0]), tx.init(params), params)
+      >>> direction.tolist()
+      [1.0, 2.0]
+    """
+    metric = metric_matvec if isinstance(metric_matvec, Metric) else Metric(metric_matvec)
+    chosen = ConjugateGradient() if solver is None else solver
+    if not isinstance(chosen, Solver):
+        raise TypeError(
+            f"solver must be an instance of a Solver; got {chosen!r}. Use Dense(), "
+            "ConjugateGradient(), SampleSpace() or Diagonal()."
+        )
+    if jnp.ndim(damping) != 0:
+        raise ValueError(
+            f"damping must be a scalar; got shape {jnp.shape(damping)}. Scale the parameters "
+            "instead to damp them differently."
+        )
+    checks.require_values("damping", damping, lambda v: v >= 0, "non-negative", "Try 1e-3.")
+
+    def init(params: Any) -> MetricState:
+        dtype = jnp.result_type(*jax.tree.leaves(params))
+        return MetricState(jnp.zeros((), int), jnp.zeros((), dtype), jnp.zeros((), int))
+
+    def update(
+        updates: Any, state: Any, params: Any = None, **extra: Any
+    ) -> tuple[Any, MetricState]:
+        if params is None:
+            raise ValueError(
+                "scale_by_metric needs the current parameters; got params=None. Call "
+                "tx.update(grads, state, params, ...)."
+            )
+        matvec_extra = _named_arguments(metric.matvec, extra)
+        jacobian = metric.jacobian
+        system = System(
+            matvec=lambda v: metric.matvec(params, v, **matvec_extra),
+            jacobian=None
+            if jacobian is None
+            else lambda: jacobian(params, **_named_arguments(jacobian, extra)),
+        )
+        level = checks.floating("damping", damping)
+        direction, info = chosen.solve(system, updates, level)
+        direction = jax.tree.map(lambda d, g: d.astype(g.dtype), direction, updates)
+        residual = info.residual.astype(state.residual.dtype)
+        return direction, MetricState(state.step + 1, residual, info.num_steps)
+
+    return optax.GradientTransformationExtraArgs(init, update)

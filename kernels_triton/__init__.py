@@ -1,0 +1,53 @@
+"""Triton kernels for torch, checked against float64, and a bridge to JAX.
+
+    from kernels_triton import softmax, normal_log_density, to_jax
+
+Row-wise `softmax`, `log_softmax` and `logsumexp` with temperature, and the `normal_log_density` of
+data, elementwise or summed (`normal_log_likelihood`): forward and backward, any length, any stride,
+float16, bfloat16, float32 and float64, accumulated in float32 (float64). A CUDA or ROCm tensor is
+computed by the kernel; a CPU tensor by the same formula in torch, or by the kernel in Triton's
+interpreter when `TRITON_INTERPRET=1` is set before triton is first imported.
+
+`python -m kernels_triton.crosscheck` compares Triton, torch and JAX with float64, and
+`python -m kernels_triton.compile_report` compiles every kernel for GPUs that need not be present.
+
+Importing this package imports neither torch nor triton; the first use of a name does.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kernels_triton._normal_log_density import normal_log_density, normal_log_likelihood
+    from kernels_triton._softmax import log_softmax, logsumexp, softmax
+    from kernels_triton.jax_bridge import to_jax, to_torch
+
+__all__ = [
+    "log_softmax",
+    "logsumexp",
+    "normal_log_density",
+    "normal_log_likelihood",
+    "softmax",
+    "to_jax",
+    "to_torch",
+]
+
+_HOMES = {
+    "log_softmax": "_softmax",
+    "logsumexp": "_softmax",
+    "normal_log_density": "_normal_log_density",
+    "normal_log_likelihood": "_normal_log_density",
+    "softmax": "_softmax",
+    "to_jax": "jax_bridge",
+    "to_torch": "jax_bridge",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,81 @@
+"""Argument checks with one message style: what was required, what came, what to do."""
+
+import math
+from numbers import Real
+
+import torch
+
+FLOATING_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def require_floating(name: str, value: torch.Tensor) -> None:
+    """Check that `value` is a dense tensor of a dtype the kernels know.
+
+    Raises:
+      TypeError: it is not.
+    """
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(
+            f"{name} must be a torch.Tensor; got {type(value).__name__}. "
+            "Convert it with torch.as_tensor, or a jax.Array with kernels_triton.to_torch."
+        )
+    if value.dtype not in FLOATING_DTYPES:
+        raise TypeError(
+            f"{name} must be float16, bfloat16, float32 or float64; got {value.dtype}. "
+            "Cast it with .to(torch.float32)."
+        )
+    if value.layout != torch.strided:
+        raise TypeError(
+            f"{name} must be a dense tensor; got layout {value.layout}. Call .to_dense() first."
+        )
+
+
+def require_rows(name: str, value: torch.Tensor) -> None:
+    """Check that `value` has a last axis to reduce.
+
+    Raises:
+      ValueError: it is a scalar.
+    """
+    if value.ndim == 0:
+        raise ValueError(
+            f"{name} must have at least one axis; got a scalar. Reshape it with .reshape(1)."
+        )
+
+
+def require_alike(name: str, value: torch.Tensor, other_name: str, other: torch.Tensor) -> None:
+    """Check that two tensors share dtype and device.
+
+    Raises:
+      TypeError: the dtypes differ.
+      ValueError: the devices differ.
+    """
+    if value.dtype != other.dtype:
+        raise TypeError(
+            f"{name} must have the dtype of {other_name}, {other.dtype}; got {value.dtype}. "
+            f"Cast one of them, for example {name}.to({other_name}.dtype)."
+        )
+    if value.device != other.device:
+        raise ValueError(
+            f"{name} must be on the device of {other_name}, {other.device}; got {value.device}. "
+            f"Move it with {name}.to({other_name}.device)."
+        )
+
+
+def require_temperature(temperature: float) -> float:
+    """Return the temperature as a Python float.
+
+    Raises:
+      TypeError: it is not a Python number.
+      ValueError: it is not positive and finite.
+    """
+    if isinstance(temperature, bool) or not isinstance(temperature, Real):
+        raise TypeError(
+            f"temperature must be a Python number; got {type(temperature).__name__}. "
+            "For a learned or per-row temperature divide x by it before the call."
+        )
+    if not 0 < temperature < math.inf:
+        raise ValueError(
+            f"temperature must be positive and finite; got {temperature}. "
+            "The limit 0 is argmax, the limit inf is uniform: compute those directly."
+        )
+    return float(temperature)

@@ -1,0 +1,155 @@
+"""Where an operation runs and how its kernel is launched.
+
+A tensor on a CUDA or ROCm device goes to the compiled kernel. Where triton was imported under
+`TRITON_INTERPRET=1` every tensor goes to the interpreted kernel. All else, and every platform
+without a triton wheel, goes to the same formula in torch.
+
+Kernels see matrices: `launch` passes each input as a pointer, a row stride and a column stride, so
+that no layout is copied that can be viewed as a matrix. Outputs are new contiguous tensors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import torch
+
+try:
+    triton: Any = import_module("triton")
+    tl: Any = import_module("triton.language")
+except ImportError:  # macOS, Windows and musl have no wheel
+    triton = tl = None
+
+# Triton's own library functions show how triton was imported: the variable may have changed since.
+INTERPRETED = triton is not None and not isinstance(tl.max, triton.JITFunction)
+
+_TILE = 2048  # elements of one program's tile, unless a single row block is longer
+_LONGEST_BLOCK = 4096  # columns held in registers at once
+
+
+def jit(kernel: Callable) -> Any:
+    """`triton.jit`; without triton the function itself, which is then never called.
+
+    Raises:
+      RuntimeError: `TRITON_INTERPRET` was changed after triton was imported.
+    """
+    if triton is None:
+        return kernel
+    decorated = triton.jit(kernel)
+    if isinstance(decorated, triton.JITFunction) == INTERPRETED:
+        raise RuntimeError(
+            "TRITON_INTERPRET must be set before triton is first imported (torch.compile imports "
+            "it too); it was changed in between. Set it in the environment and start again."
+        )
+    return decorated
+
+
+@jit
+def load_tile(ptr, offsets, inside, fill, ACCUMULATOR: tl.constexpr):
+    """A tile in the accumulator's dtype; `fill` outside."""
+    return tl.load(ptr + offsets, mask=inside, other=fill).to(ACCUMULATOR)
+
+
+def uses_triton(tensor: torch.Tensor) -> bool:
+    """Whether this tensor is computed by a Triton kernel rather than by torch."""
+    return triton is not None and (INTERPRETED or tensor.device.type == "cuda")
+
+
+def accumulator(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of all arithmetic on storage of `dtype`."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def as_matrices(*tensors: torch.Tensor) -> list[torch.Tensor]:
+    """Matrices of tensors of one shape, along the last axis; one row if all are contiguous.
+
+    A tensor is copied only where its leading axes cannot be viewed as one.
+    """
+    if all(tensor.is_contiguous() for tensor in tensors):
+        return [tensor.view(1, -1) for tensor in tensors]
+    return [as_rows(tensor) for tensor in tensors]
+
+
+def as_rows(tensor: torch.Tensor) -> torch.Tensor:
+    """The matrix of all rows along the last axis; copied only where no view is one."""
+    return tensor[None].flatten(0, -2)
+
+
+class Tiling(NamedTuple):
+    """A cover of a matrix by tiles of `rows x block` elements (powers of two)."""
+
+    rows: int
+    block: int
+    row_tiles: int
+    blocks_per_row: int
+
+
+def tiling(n_rows: int, n_columns: int) -> Tiling:
+    """One block a row while it fits in registers, several short rows a program."""
+    block = min(_power_of_two(n_columns), _LONGEST_BLOCK)
+    rows = min(_power_of_two(n_rows), max(1, _TILE // block))
+    return Tiling(rows, block, -(-n_rows // rows), max(1, -(-n_columns // block)))
+
+
+def _power_of_two(size: int) -> int:
+    return 1 << max(0, size - 1).bit_length()
+
+
+def launch(
+    kernel: Any,
+    tiles: Tiling,
+    programs: int,
+    outputs: Sequence[torch.Tensor],
+    matrices: Sequence[torch.Tensor],
+    *arguments: Any,
+    **constants: Any,
+) -> None:
+    """Run `kernel(*outputs, *(matrix, row stride, column stride), rows, columns, *arguments)`.
+
+    The constants ROWS, BLOCK and ACCUMULATOR are added to `constants`.
+    """
+    if programs == 0:
+        return
+    n_rows, n_columns = matrices[0].shape
+    accumulates = accumulator(matrices[0].dtype)
+    # The interpreter truncates bfloat16 instead of rounding: it computes on float32 copies.
+    buffers = [_widened(output) for output in outputs]
+    matrices = [_widened(matrix) for matrix in matrices]
+    with _guard(matrices[0]):
+        run(
+            kernel,
+            programs,
+            *buffers,
+            *(item for matrix in matrices for item in (matrix, *matrix.stride())),
+            n_rows,
+            n_columns,
+            *arguments,
+            **constants,
+            ACCUMULATOR=tl.float64 if accumulates == torch.float64 else tl.float32,
+            ROWS=tiles.rows,
+            BLOCK=tiles.block,
+            num_warps=4 if tiles.rows * tiles.block <= _TILE else 8,
+            enable_fp_fusion=True,
+        )
+    for output, buffer in zip(outputs, buffers, strict=True):
+        if buffer is not output:
+            output.copy_(buffer)
+
+
+def run(kernel: Any, programs: int, *arguments: Any, **constants: Any) -> None:
+    """Start the kernel; the place where `compile_report` listens instead."""
+    kernel[(programs,)](*arguments, **constants)
+
+
+def _widened(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if INTERPRETED and tensor.dtype == torch.bfloat16 else tensor
+
+
+def _guard(tensor: torch.Tensor) -> contextlib.AbstractContextManager[Any]:
+    """Make the tensor's device current; keep numpy quiet about `log 0` when interpreting."""
+    if INTERPRETED:
+        return import_module("numpy").errstate(all="ignore")
+    return torch.cuda.device_of(tensor)

@@ -1,0 +1,94 @@
+"""Run as a script: every kernel on tensors that end, or begin, at memory that may not be touched.
+
+It needs `TRITON_INTERPRET=1`. A read or write out of bounds kills the process, as the arguments
+`bad-read` and `bad-write` show.
+"""
+
+import ctypes
+import functools
+import itertools
+import mmap
+import sys
+
+import torch
+
+from kernels_triton import _launch, _softmax
+from kernels_triton import _normal_log_density as normal
+from kernels_triton._launch import tl
+
+_run = _launch.run
+_libc = ctypes.CDLL(None)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+def guarded(shape, dtype, at_end):
+    """Zeros whose last byte lies before a forbidden page, or whose first lies after one."""
+    size = torch.Size(shape).numel() * dtype.itemsize
+    body = max(-(-size // mmap.PAGESIZE), 1) * mmap.PAGESIZE
+    readable = mmap.PROT_READ | mmap.PROT_WRITE
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    base = _libc.mmap(None, body + 2 * mmap.PAGESIZE, readable, flags, -1, 0)
+    for page in (base, base + mmap.PAGESIZE + body):
+        if _libc.mprotect(page, mmap.PAGESIZE, 0):
+            raise OSError("mprotect failed")
+    start = base + mmap.PAGESIZE + (body - size if at_end else 0)
+    if not size:
+        return torch.zeros(shape, dtype=dtype)
+    memory = (ctypes.c_byte * size).from_address(start)
+    return torch.frombuffer(memory, dtype=dtype).reshape(shape)
+
+
+def run_guarded(at_end, kernel, programs, *arguments, **constants):
+    """Run the kernel with its contiguous tensors, outputs too, moved between guard pages."""
+    moved = {
+        index: guarded(value.shape, value.dtype, at_end).copy_(value)
+        for index, value in enumerate(arguments)
+        if isinstance(value, torch.Tensor) and value.is_contiguous()
+    }
+    packed = [moved.get(index, value) for index, value in enumerate(arguments)]
+    _run(kernel, programs, *packed, **constants)
+    for index, copy in moved.items():
+        arguments[index].copy_(copy)
+
+
+def run_all():
+    for at_end in (True, False):
+        _launch.run = functools.partial(run_guarded, at_end)
+        for shape, dtype in itertools.product(
+            [(1, 1), (3, 5), (33, 10), (2, 4097), (0, 3), (3, 0)],
+            [torch.float32, torch.float16],
+        ):
+            for view in (lambda x: x, lambda x: x.T):
+                x = view(guarded(shape, dtype, at_end).normal_())
+                for operation in (_softmax.softmax, _softmax.log_softmax, _softmax.logsumexp):
+                    leaf = x.detach().requires_grad_()
+                    operation(leaf).float().sum().backward()
+                for operation in (normal.normal_log_density, normal.normal_log_likelihood):
+                    leaves = [
+                        view(guarded(shape, dtype, at_end).fill_(1)).detach().requires_grad_()
+                        for _ in range(3)
+                    ]
+                    operation(*leaves).float().sum().backward()
+
+
+@_launch.jit
+def _bad_read_kernel(out_ptr, x_ptr, BLOCK: tl.constexpr):
+    tl.store(out_ptr, tl.sum(tl.load(x_ptr + tl.arange(0, BLOCK))))
+
+
+@_launch.jit
+def _bad_write_kernel(out_ptr, BLOCK: tl.constexpr):
+    tl.store(out_ptr + tl.arange(0, BLOCK), 0.0)
+
+
+if __name__ == "__main__":
+    small = guarded((5,), torch.float32, True)
+    if sys.argv[1] == "bad-read":
+        _bad_read_kernel[(1,)](torch.zeros(1), small, BLOCK=8)
+    elif sys.argv[1] == "bad-write":
+        _bad_write_kernel[(1,)](small, BLOCK=8)
+    else:
+        run_all()
+    print("nothing forbidden was touched")
