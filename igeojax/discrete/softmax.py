@@ -18,12 +18,17 @@ def _scaled(logits: ArrayLike, temperature: ArrayLike) -> tuple[Array, jnp.dtype
     """Logits over temperature in the dtype of accumulation, and the dtype to return.
 
     Raises:
-      ValueError: a scalar for `logits`, or a `temperature` that is not positive.
+      ValueError: a scalar for `logits`, or a `temperature` that is no scalar or not positive.
     """
     logits = checks.floating("logits", logits)
     if logits.ndim == 0:
         raise ValueError(
             "logits must have at least one axis; got a scalar. Pass an array of class scores."
+        )
+    if jnp.ndim(temperature):
+        raise ValueError(
+            f"temperature must be a scalar; got shape {jnp.shape(temperature)}. Use jax.vmap over "
+            "several temperatures, or divide the logits."
         )
     checks.require_positive(
         "temperature", temperature, "The limit 0 is argmax: use jax.nn.one_hot of jnp.argmax."
@@ -116,7 +121,7 @@ def softmax(
       Probabilities, of the shape and dtype of `logits`; a slice of all `-inf` gives 0.
 
     Raises:
-      ValueError: a scalar for `logits`, or a `temperature` that is not positive.
+      ValueError: a scalar for `logits`, or a `temperature` that is no scalar or not positive.
       TypeError: `logits` are not real numbers.
 
     References:
@@ -145,7 +150,7 @@ def log_softmax(
       Non-positive values, of the shape and dtype of `logits`; a slice of all `-inf` stays `-inf`.
 
     Raises:
-      ValueError: a scalar for `logits`, or a `temperature` that is not positive.
+      ValueError: a scalar for `logits`, or a `temperature` that is no scalar or not positive.
       TypeError: `logits` are not real numbers.
 
     Examples:
@@ -173,7 +178,7 @@ def logsumexp(
       The value without `axis`, in the dtype of `logits`; a slice of all `-inf` gives `-inf`.
 
     Raises:
-      ValueError: a scalar for `logits`, or a `temperature` that is not positive.
+      ValueError: a scalar for `logits`, or a `temperature` that is no scalar or not positive.
       TypeError: `logits` are not real numbers.
 
     Examples:

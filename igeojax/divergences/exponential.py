@@ -133,19 +133,22 @@ def cross_entropy(family: ExponentialFamily, p: Any, q: Any) -> Float[Array, "*b
     return family.entropy(p) + family.bregman(q, p)
 
 
+def _between(u: Array, v: Array, order: Array) -> Array:
+    """`a u + (1-a) v`, where ends and infinities that both share stay as they are."""
+    # 0 * inf, and 2 inf - inf at a class that is impossible under both, would be nan.
+    shared = jnp.isinf(u) & (u == v)
+    first, second = jnp.where(shared, 0.0, u), jnp.where(shared, 0.0, v)
+    mixed = order * first + (1 - order) * second
+    mixed = jnp.where(order == 1, first, jnp.where(order == 0, second, mixed))
+    return jnp.where(shared, v, mixed)
+
+
 def _mixture_parts(
     family: ExponentialFamily, p: Any, q: Any, order: Array
 ) -> tuple[Array, Array, Array]:
     """`B(p, m)`, `B(q, m)` at `m = a p + (1-a) q`, and whether m lies in the natural domain."""
     p, q = _naturals(family, p, q)
-    # The ends are taken as they are: 0 * inf would be nan at a boundary point.
-    mixed = jax.tree.map(
-        lambda u, v: jnp.where(
-            order == 1, u, jnp.where(order == 0, v, order * u + (1 - order) * v)
-        ),
-        p,
-        q,
-    )
+    mixed = jax.tree.map(lambda u, v: _between(u, v, order), p, q)
     inside = family.in_natural_domain(mixed)
     safe = family.Point(
         *(

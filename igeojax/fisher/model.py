@@ -23,6 +23,36 @@ from igeojax.families.base import ExponentialFamily
 Predict = Callable[[Any, Any], Any]
 
 
+def _output_batch(family: ExponentialFamily, theta: Any) -> tuple[int, ...]:
+    """Batch shape of the outputs: examples on axis 0, then tokens, pixels, ...
+
+    Raises:
+      ValueError: no axis of examples, or no examples.
+    """
+    batch = family.batch_shape(theta)
+    if not batch or batch[0] == 0:
+        raise ValueError(
+            "predict must return a point with the examples on axis 0, at least one; got batch "
+            f"shape {batch}. Give inputs a leading axis of examples."
+        )
+    return batch
+
+
+def _require_examples(inputs: Any) -> None:
+    """Check that all inputs are arrays with the same number of examples on axis 0.
+
+    Raises:
+      ValueError: they are not.
+    """
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(inputs)]
+    if len({shape[:1] for shape in shapes}) != 1 or not shapes[0]:
+        raise ValueError(
+            "inputs must be arrays that share the examples on axis 0; got shapes "
+            f"{', '.join(map(str, shapes[:4]))}. A list is a tree of its entries: pass "
+            "jnp.asarray(...); close over what is not an example."
+        )
+
+
 def _weights(
     family: ExponentialFamily, theta: Any, weights: ArrayLike | None
 ) -> Float[Array, "*batch"]:
@@ -31,12 +61,7 @@ def _weights(
     Raises:
       ValueError: no axis of examples, or `weights` of a wrong shape.
     """
-    batch = family.batch_shape(theta)
-    if not batch:
-        raise ValueError(
-            "predict must return a point with the examples on axis 0; got a single point. "
-            "Give inputs a leading axis of examples."
-        )
+    batch = _output_batch(family, theta)
     dtype = jax.tree.leaves(theta)[0].dtype
     if weights is None:
         return jnp.full(batch, 1 / batch[0], dtype)
@@ -130,7 +155,7 @@ def output_jacobian(
 
     Raises:
       TypeError: `predict` does not return a point of `family`.
-      ValueError: no axis of examples, or `weights` of a wrong shape.
+      ValueError: no axis of examples, no examples, or `weights` of a wrong shape.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -142,11 +167,14 @@ def output_jacobian(
       >>> jacobian.tolist(), image.tolist()
       ([[2.0], [3.0]], [[1.0], [1.5]])
     """
+    _require_examples(inputs)
     vector, unravel = jax.flatten_util.ravel_pytree(params)
 
     def outputs(coordinates: Array, example: Any) -> Any:
         alone = jax.tree.map(lambda leaf: leaf[None], example)
-        return jax.tree.map(lambda leaf: leaf[0], predict(unravel(coordinates), alone))
+        theta = predict(unravel(coordinates), alone)
+        _output_batch(family, theta)
+        return jax.tree.map(lambda leaf: leaf[0], theta)
 
     example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
     shapes = jax.tree.leaves(jax.eval_shape(outputs, vector, example))
@@ -231,7 +259,7 @@ def fisher_diagonal(
 
     Raises:
       TypeError: `predict` does not return a point of `family`.
-      ValueError: no axis of examples, or `weights` of a wrong shape.
+      ValueError: no axis of examples, no examples, or `weights` of a wrong shape.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -272,7 +300,7 @@ def empirical_fisher_matrix(
 
     Raises:
       TypeError: `predict` does not return a point of `family`, or `targets` are not numeric.
-      ValueError: `weights` of a wrong shape.
+      ValueError: `inputs` and `targets` disagree on axis 0, or `weights` of a wrong shape.
 
     References:
       [Kunstner2019] equation (3).
@@ -286,6 +314,7 @@ def empirical_fisher_matrix(
       >>> empirical_fisher_matrix(predict, family, jnp.zeros(1), x, y).tolist()
       [[2.0]]
     """
+    _require_examples((inputs, targets))
     vector, unravel = jax.flatten_util.ravel_pytree(params)
 
     def log_likelihood(coordinates: Array, example: Any, target: Any) -> Array:

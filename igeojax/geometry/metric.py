@@ -12,6 +12,20 @@ from igeojax.families.base import ExponentialFamily
 from igeojax.geometry.coordinates import ravel, unravel
 
 
+def _require_tangent(family: ExponentialFamily, theta: Any, tangent: Any) -> None:
+    """Check that a tangent is a point of the family with the batch shape of its foot.
+
+    Raises:
+      ValueError: the batch shapes differ.
+    """
+    foot, found = family.batch_shape(theta), family.batch_shape(tangent)
+    if foot != found:
+        raise ValueError(
+            f"a tangent must have the batch shape of theta, {foot}; got {found}. Broadcast one of "
+            "them, or use jax.vmap."
+        )
+
+
 def fisher_matvec(family: ExponentialFamily, theta: Any, tangent: Any) -> Any:
     """Fisher metric applied to a tangent, `Hess psi(theta) v = Cov[T] v`, without the matrix.
 
@@ -40,6 +54,7 @@ def fisher_matvec(family: ExponentialFamily, theta: Any, tangent: Any) -> Any:
       >>> float(fisher_matvec(normal, theta, normal.Point(1.0, 0.0)).x)
       4.0
     """
+    _require_tangent(family, theta, tangent)
     return family.fisher_matvec(theta, tangent)
 
 
@@ -108,6 +123,8 @@ def inner(
       >>> float(inner(normal, theta, tangent, tangent))
       4.0
     """
+    _require_tangent(family, theta, tangent)
+    _require_tangent(family, theta, other)
     return family.pairing(tangent, family.fisher_matvec(theta, other))
 
 

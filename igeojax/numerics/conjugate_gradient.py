@@ -1,5 +1,6 @@
 """Conjugate gradients for pytrees, safe on singular systems."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -26,11 +27,13 @@ def conjugate_gradient(
 ) -> tuple[Any, ConjugateGradientInfo]:
     """Solve `A x = b` for symmetric positive semi-definite A by conjugate gradients.
 
-    One product a step, four vectors of memory. Starts at `x = 0` with residual `b`, never applying
-    `A` to a constant zero: XLA on CPU (jaxlib 0.10.2) can return garbage for the derivative along a
-    constant zero, which is what `jax.scipy.sparse.linalg.cg` asks for first. Where a direction has
-    no curvature (singular A) it stops and returns what it has, the minimum-norm solution of the
-    part that can be solved.
+    One product a step, four vectors of memory; inner products at least in float32. Starts at
+    `x = 0` with residual `b`, never applying `A` to a constant zero: XLA on CPU (jaxlib 0.10.2) can
+    return garbage for the derivative along a constant zero, which is what
+    `jax.scipy.sparse.linalg.cg` asks for first. Where A is singular the part of `b` outside its
+    range is left out once a direction without curvature shows it, and the pseudo-inverse is what is
+    approached. With a wide spectrum that may come late, after the iterate has grown: damp such
+    systems. A nan in `b` or in a product gives nan.
 
     Args:
       matvec: the product `v -> A v` on pytrees like `rhs`.
@@ -49,26 +52,50 @@ def conjugate_gradient(
       >>> x.tolist(), int(info.num_steps)
       ([1.0, 2.0], 1)
     """
-    size = jnp.asarray(optax.tree.vdot(rhs, rhs))
-    goal = jnp.asarray(tolerance, size.dtype) ** 2 * size
+    dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(rhs))
+    widen = functools.partial(jax.tree.map, lambda leaf: leaf.astype(dtype))
+
+    def dot(a: Any, b: Any) -> Array:
+        return jnp.asarray(optax.tree.vdot(a, b), dtype)
+
+    # Scaled by its largest entry, so that no square under- or overflows.
+    entries = [jnp.max(jnp.abs(leaf), initial=0.0) for leaf in jax.tree.leaves(widen(rhs))]
+    scale = functools.reduce(jnp.maximum, entries, jnp.zeros((), dtype))
+    start = optax.tree.scale(1 / jnp.where(scale == 0, 1.0, scale), widen(rhs))
+    size = dot(start, start)
+    goal = jnp.asarray(tolerance, dtype) ** 2 * size
 
     def unfinished(carry):
-        _, _, _, error, step, curved = carry
-        return (step < max_iterations) & (error > goal) & curved
+        _, _, _, error, step, _, _ = carry
+        return (step < max_iterations) & (error > goal)
 
     def advance(carry):
-        x, residual, direction, error, step, _ = carry
-        image = matvec(direction)
-        curvature = jnp.asarray(optax.tree.vdot(direction, image))
-        curved = curvature > 0
-        length = jnp.where(curved, error / jnp.where(curved, curvature, 1.0), 0.0)
-        x = optax.tree.add_scale(x, length, direction)
-        residual = optax.tree.add_scale(residual, -length, image)
-        new_error = optax.tree.vdot(residual, residual)
-        direction = optax.tree.add_scale(residual, new_error / error, direction)
-        return x, residual, direction, new_error, step + 1, curved
+        x, residual, direction, error, step, largest, outside = carry
+        image = widen(matvec(jax.tree.map(lambda v, b: v.astype(b.dtype), direction, rhs)))
+        length = dot(direction, direction)
+        curvature = dot(direction, image) / length
+        largest = jnp.maximum(largest, curvature)
+        # A curvature below rounding of the largest one is noise, and a step along it would be
+        # arbitrarily long: the direction then spans the part of b outside the range of A (Krylov),
+        # which is taken out of x and of the residual. Nan counts as curved and so reaches x.
+        flat = curvature <= jnp.finfo(dtype).eps * largest
+        stride = jnp.where(flat, 0.0, error / (length * jnp.where(flat, 1.0, curvature)))
+        surplus = jnp.where(flat, dot(residual, direction) / length, 0.0)
+        drift = jnp.where(flat, dot(x, direction) / length, 0.0)
+        x = optax.tree.add_scale(x, stride - drift, direction)
+        residual = optax.tree.add_scale(residual, -stride, image)
+        residual = optax.tree.add_scale(residual, -surplus, direction)
+        new_error = dot(residual, residual)
+        momentum = jnp.where(flat, 0.0, new_error / error)
+        direction = optax.tree.add_scale(residual, momentum, direction)
+        outside = outside + surplus**2 * length
+        return x, residual, direction, new_error, step + 1, largest, outside
 
-    start = (optax.tree.zeros_like(rhs), rhs, rhs, size, jnp.zeros((), int), jnp.asarray(True))
-    x, _, _, error, steps, _ = jax.lax.while_loop(unfinished, advance, start)
+    zero, none = optax.tree.zeros_like(start), jnp.zeros((), dtype)
+    carry = (zero, start, start, size, jnp.zeros((), int), none, none)
+    x, _, _, error, steps, _, outside = jax.lax.while_loop(unfinished, advance, carry)
+    error = error + outside
+    scale = jnp.where(jnp.isnan(error), jnp.nan, scale)
+    x = jax.tree.map(lambda leaf, b: (scale * leaf).astype(b.dtype), x, rhs)
     relative = jnp.sqrt(error / jnp.where(size > 0, size, 1.0))
-    return x, ConjugateGradientInfo(relative, steps, jnp.asarray(error <= goal))
+    return x, ConjugateGradientInfo(relative, steps, error <= goal)

@@ -70,8 +70,8 @@ def exprel2(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     near = jnp.abs(x) < 1
     small = jnp.where(near, x, 0.0)
     far = jnp.where(near, 1.0, x)
-    # exp(x) / x^2 would be inf / inf at infinity; two divisions keep the limits inf and 0.
-    direct = (jnp.expm1(far) / far - 1) / far
+    # exp(x) / x^2 would be inf / inf at -inf; two divisions keep the limit 0.
+    direct = jnp.where(x == jnp.inf, jnp.inf, (jnp.expm1(far) / far - 1) / far)
     return jnp.where(near, _horner(_EXPREL2_COEFFICIENTS, small), direct)
 
 
@@ -123,7 +123,11 @@ def ratio_remainder(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Flo
     """
     relative = (a - b) / b
     near = (relative > -0.6) & (relative < 0.7)
-    far = a / b - 1 - (jnp.log(jnp.abs(a)) - jnp.log(jnp.abs(b)))
+    ratio = a / b
+    # The log of the ratio, unless the ratio itself left the range: logs of far numbers cancel.
+    inside = (ratio > jnp.finfo(ratio.dtype).tiny) & (ratio < jnp.inf)
+    apart = jnp.log(jnp.abs(a)) - jnp.log(jnp.abs(b))
+    far = ratio - 1 - jnp.where(inside, jnp.log(jnp.where(inside, ratio, 1.0)), apart)
     return jnp.where(near, log1p_remainder(jnp.where(near, relative, 0.0)), far)
 
 

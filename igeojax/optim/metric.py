@@ -68,7 +68,8 @@ def scale_by_metric(
 
     Raises:
       TypeError: `solver` is not a `Solver` or `damping` is not a real scalar.
-      ValueError: `damping` is negative or not a scalar; or `update` is called without `params`.
+      ValueError: `damping` is negative, not a scalar, or 0 for a solver that divides by it; or
+        `update` is called without `params`.
 
     References:
       [Amari1998] theorem 1.
@@ -94,9 +95,13 @@ def scale_by_metric(
             "instead to damp them differently."
         )
     checks.require_values("damping", damping, lambda v: v >= 0, "non-negative", "Try 1e-3.")
+    if chosen.requires_damping:
+        remedy = f"{chosen} divides by it; for zero damping use Dense(pseudo_inverse=True)."
+        checks.require_positive("damping", damping, remedy)
 
     def init(params: Any) -> MetricState:
-        dtype = jnp.result_type(*jax.tree.leaves(params))
+        # At least float32; and float32 where every leaf is masked.
+        dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(params))
         return MetricState(jnp.zeros((), int), jnp.zeros((), dtype), jnp.zeros((), int))
 
     def update(
@@ -107,6 +112,8 @@ def scale_by_metric(
                 "scale_by_metric needs the current parameters; got params=None. Call "
                 "tx.update(grads, state, params, ...)."
             )
+        if not jax.tree.leaves(updates):  # optax.multi_transform with a label that no leaf has
+            return updates, state._replace(step=state.step + 1)
         matvec_extra = _named_arguments(metric.matvec, extra)
         jacobian = metric.jacobian
         system = System(

@@ -11,11 +11,12 @@
 import abc
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
+from jax.scipy.linalg import lu_factor, lu_solve
 from jaxtyping import Array, Float, Int
 
 from igeojax._core import checks
@@ -42,6 +43,9 @@ class SolverInfo(NamedTuple):
 class Solver(abc.ABC):
     """A static description of how the damped system is solved."""
 
+    requires_damping: ClassVar[bool] = False
+    """Whether the solver divides by the damping."""
+
     @abc.abstractmethod
     def solve(self, system: System, gradient: Any, damping: Array) -> tuple[Any, SolverInfo]:
         """Direction `d` with `(F + damping I) d = gradient`, and how well it was reached."""
@@ -55,8 +59,15 @@ class Solver(abc.ABC):
         return system.jacobian()
 
 
-def _dense_matrix(system: System, gradient: Any) -> Array:
+def _flat(gradient: Any) -> tuple[Array, Callable[[Array], Any]]:
+    """The gradient as a vector of at least float32, as factorizations need, and the way back."""
     vector, unravel = jax.flatten_util.ravel_pytree(gradient)
+    wide = vector.astype(jnp.promote_types(vector.dtype, jnp.float32))
+    return wide, lambda direction: unravel(direction.astype(vector.dtype))
+
+
+def _dense_matrix(system: System, gradient: Any) -> Array:
+    vector, unravel = _flat(gradient)
     if system.jacobian is not None:
         jacobian, image = system.jacobian()
         matrix = jacobian.T @ image
@@ -79,7 +90,8 @@ class Dense(Solver):
     Args:
       pseudo_inverse: always use the eigendecomposition and leave out directions whose damped
         eigenvalue is below `P eps` of the largest: the minimum-norm solution for zero damping.
-        Without it that path is taken only when Cholesky fails.
+        Without it that path is taken only where Cholesky fails, or meets a pivot below `eps` of
+        the largest.
 
     Examples:
       >>> Dense()
@@ -89,7 +101,7 @@ class Dense(Solver):
     pseudo_inverse: bool = False
 
     def solve(self, system: System, gradient: Any, damping: Array) -> tuple[Any, SolverInfo]:
-        rhs, unravel = jax.flatten_util.ravel_pytree(gradient)
+        rhs, unravel = _flat(gradient)
         matrix = _dense_matrix(system, gradient)
         matrix = matrix + damping.astype(rhs.dtype) * jnp.eye(rhs.size, dtype=rhs.dtype)
 
@@ -104,7 +116,10 @@ class Dense(Solver):
             direction = by_eigenvectors(rhs)
         else:
             factor = jnp.linalg.cholesky(matrix)
-            failed = ~jnp.isfinite(factor).all() & jnp.isfinite(matrix).all()
+            pivots = jnp.diagonal(factor) ** 2
+            # A singular matrix may pass with a pivot of rounding noise. Nan compares as False.
+            sound = jnp.min(pivots) > jnp.finfo(rhs.dtype).eps * jnp.max(pivots)
+            failed = ~sound & jnp.isfinite(matrix).all()
             direction = jax.lax.cond(
                 failed,
                 by_eigenvectors,
@@ -157,25 +172,37 @@ class ConjugateGradient(Solver):
 class SampleSpace(Solver):
     """Woodbury: solves an `n C x n C` system in the space of outputs; for `n C << P`.
 
-    With `F = J^T (W J)`: `d = (g - J^T (damping I + W J J^T)^{-1} W J g) / damping`. Needs
-    `damping > 0`; a relative `eps` of it is lost for each decade that F exceeds it.
+    With `F = J^T (W J)`: `d = (g - J^T (damping I + W J J^T)^{-1} W J g) / damping`, and one step
+    of refinement for what the difference loses. Needs `damping > 0`; one below `eps` of the largest
+    diagonal entry of `W J J^T` is raised to it.
 
     Examples:
       >>> SampleSpace()
       SampleSpace()
     """
 
+    requires_damping: ClassVar[bool] = True
+
     def solve(self, system: System, gradient: Any, damping: Array) -> tuple[Any, SolverInfo]:
         jacobian, image = self._jacobian(system)
-        rhs, unravel = jax.flatten_util.ravel_pytree(gradient)
-        damping = damping.astype(rhs.dtype)
+        rhs, unravel = _flat(gradient)
+        jacobian, image = jacobian.astype(rhs.dtype), image.astype(rhs.dtype)
         # W J J^T is not symmetric, but needs no square root of the output Fisher, which is
         # singular for saturated outputs.
-        small = image @ jacobian.T + damping * jnp.eye(jacobian.shape[0], dtype=rhs.dtype)
-        inside = jnp.linalg.solve(small, image @ rhs)
-        direction = (rhs - jacobian.T @ inside) / damping
-        residual = jacobian.T @ (image @ direction) + damping * direction - rhs
-        info = SolverInfo(_relative(residual, rhs), jnp.ones((), int))
+        gram = image @ jacobian.T
+        least = jnp.finfo(rhs.dtype).eps * jnp.max(jnp.diagonal(gram))
+        damping = jnp.maximum(damping.astype(rhs.dtype), least)
+        factors = lu_factor(gram + damping * jnp.eye(gram.shape[0], dtype=rhs.dtype))
+
+        def woodbury(b: Array) -> Array:
+            return (b - jacobian.T @ lu_solve(factors, image @ b)) / damping
+
+        def remainder(d: Array) -> Array:
+            return rhs - jacobian.T @ (image @ d) - damping * d
+
+        direction = woodbury(rhs)
+        direction = direction + woodbury(remainder(direction))
+        info = SolverInfo(_relative(remainder(direction), rhs), jnp.ones((), int))
         return unravel(direction), info
 
 
@@ -194,8 +221,8 @@ class Diagonal(Solver):
 
     def solve(self, system: System, gradient: Any, damping: Array) -> tuple[Any, SolverInfo]:
         jacobian, image = self._jacobian(system)
-        rhs, unravel = jax.flatten_util.ravel_pytree(gradient)
+        rhs, unravel = _flat(gradient)
         scale = jnp.sum(jacobian * image, axis=0) + damping.astype(rhs.dtype)
-        curved = scale > 0
-        direction = jnp.where(curved, rhs / jnp.where(curved, scale, 1.0), 0.0)
+        flat = scale <= 0
+        direction = jnp.where(flat, 0.0, rhs / jnp.where(flat, 1.0, scale))
         return unravel(direction), SolverInfo(jnp.zeros((), rhs.dtype), jnp.ones((), int))

@@ -18,7 +18,7 @@ else:
         if "triton" in sys.modules:
             raise pytest.UsageError(
                 "triton was imported before tests/kernels_triton/conftest.py could choose its "
-                "interpreter. Set TRITON_INTERPRET=1 in the environment or in tests/conftest.py."
+                "interpreter. Set TRITON_INTERPRET=1 in the environment or the root conftest.py."
             )
         os.environ["TRITON_INTERPRET"] = "1"
 

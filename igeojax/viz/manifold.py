@@ -1,0 +1,133 @@
+"""Manifolds seen in the plane: the simplex of three classes, metric ellipses of any chart."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from igeojax.families.base import ExponentialFamily
+from igeojax.geometry.metric import pullback
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])
+
+
+def simplex(
+    ax: "Axes",
+    function: Callable[[Array], Array] | None = None,
+    *,
+    points: Float[ArrayLike, "points 3"] | None = None,
+    labels: Sequence[str] = ("1", "2", "3"),
+    levels: int = 12,
+    resolution: int = 120,
+) -> None:
+    """Draw the triangle of probability vectors of three classes.
+
+    Args:
+      ax: the Axes to draw on.
+      function: drawn as filled contours; maps probability vectors on the last axis to values.
+      points: probability vectors to mark.
+      labels: names of the corners.
+      levels: number of contour levels.
+      resolution: grid points along an edge.
+
+    Raises:
+      ValueError: `points` are not vectors of length 3, or not three `labels`.
+
+    Examples:
+      >>> from matplotlib.figure import Figure
+      >>> ax = Figure().add_subplot()
+      >>> simplex(ax, lambda p: -jnp.sum(p * jnp.log(p), axis=-1), points=[[0.2, 0.3, 0.5]])
+      >>> ax.get_aspect()
+      1.0
+    """
+    if len(labels) != 3:
+        raise ValueError(f"labels must name three corners; got {len(labels)}. Pass three strings.")
+    if points is not None and (np.ndim(points) != 2 or np.shape(points)[1] != 3):
+        raise ValueError(
+            f"points must have shape (n, 3); got {np.shape(points)}. Only three classes fit in the "
+            "plane."
+        )
+    if function is not None:
+        steps = np.arange(1, resolution)
+        first, second = (axis.ravel() for axis in np.meshgrid(steps, steps))
+        inside = first + second < resolution
+        probs = np.stack([first, second, resolution - first - second], axis=-1)[inside] / resolution
+        values = np.asarray(function(jnp.asarray(probs)))
+        places = probs @ _CORNERS
+        ax.tricontourf(places[:, 0], places[:, 1], values, levels=levels, cmap="viridis")
+    outline = np.vstack([_CORNERS, _CORNERS[:1]])
+    ax.plot(outline[:, 0], outline[:, 1], color="0.2", linewidth=1)
+    if points is not None:
+        places = np.asarray(points) @ _CORNERS
+        ax.plot(places[:, 0], places[:, 1], "o", color="white", markeredgecolor="black")
+    for corner, label, (shift, align) in zip(
+        _CORNERS, labels, ((-0.03, "top"), (-0.03, "top"), (0.02, "bottom")), strict=True
+    ):
+        ax.text(corner[0], corner[1] + shift, label, ha="center", va=align)
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+
+
+def fisher_ellipses(
+    ax: "Axes",
+    family: ExponentialFamily,
+    natural_from_chart: Callable[[Array], Any],
+    points: Float[ArrayLike, "points 2"],
+    *,
+    radius: float = 0.2,
+) -> None:
+    """Draw, at points of a two-dimensional chart, the ellipse of Fisher length `radius`.
+
+    All are circles of one size to the metric: where an ellipse is small, a small change of the
+    coordinates makes a large change of the distribution.
+
+    Args:
+      ax: the Axes to draw on.
+      family: the family.
+      natural_from_chart: map from two coordinates to a natural parameter.
+      points: where to draw, shape `(n, 2)`.
+      radius: Fisher-Rao length of the semi-axes.
+
+    Raises:
+      ValueError: `points` are not of shape `(n, 2)`.
+
+    Examples:
+      >>> from igeojax import families
+      >>> from matplotlib.figure import Figure
+      >>> ax, normal = Figure().add_subplot(), families.Normal()
+      >>> chart = lambda xi: normal.natural_from_params(loc=xi[0], scale=xi[1])
+      >>> fisher_ellipses(ax, normal, chart, [[0.0, 1.0], [0.0, 2.0]])
+      >>> [round(float(patch.width), 2) for patch in ax.patches]
+      [0.28, 0.57]
+    """
+    from matplotlib.patches import Ellipse
+
+    centers = jnp.asarray(points, float)
+    if centers.ndim != 2 or centers.shape[1] != 2:
+        raise ValueError(
+            f"points must have shape (n, 2); got {centers.shape}. The chart has two coordinates."
+        )
+    metrics = jax.vmap(lambda xi: pullback(family, natural_from_chart, xi))(centers)
+    values, vectors = np.linalg.eigh(np.asarray(metrics))
+    for center, value, vector in zip(np.asarray(centers), values, vectors, strict=True):
+        # The longer axis lies along the eigenvector of the smaller eigenvalue, the second here.
+        width, height = 2 * radius / np.sqrt(value[::-1])
+        angle = float(np.degrees(np.arctan2(vector[1, 1], vector[0, 1])))
+        ax.add_patch(
+            Ellipse(
+                (float(center[0]), float(center[1])),
+                float(width),
+                float(height),
+                angle=angle,
+                facecolor="none",
+                edgecolor="C0",
+            )
+        )
+    ax.plot(np.asarray(centers)[:, 0], np.asarray(centers)[:, 1], ".", color="C0", markersize=3)
+    ax.autoscale_view()

@@ -1,0 +1,68 @@
+"""What a model, its inputs and its weights must be, said by the errors."""
+
+import jax.numpy as jnp
+import pytest
+
+from igeojax import families, fisher
+
+FAMILY = families.NormalKnownScale()
+PARAMS, INPUTS = jnp.ones(2), jnp.ones((4, 2))
+NO_EXAMPLES = r"examples on axis 0, at least one; got batch shape {}\. Give inputs a leading axis"
+
+
+def predict(params, inputs):
+    return FAMILY.natural_from_params(loc=inputs @ params)
+
+
+def forms(predict, inputs, params=PARAMS, **options):
+    """Calls of every form of the Fisher information."""
+    targets = jnp.zeros(4)
+    return {
+        "matvec": lambda: fisher.fisher_matvec(predict, FAMILY, params, params, inputs, **options),
+        "matrix": lambda: fisher.fisher_matrix(predict, FAMILY, params, inputs, **options),
+        "diagonal": lambda: fisher.fisher_diagonal(predict, FAMILY, params, inputs, **options),
+        "jacobian": lambda: fisher.output_jacobian(predict, FAMILY, params, inputs, **options),
+        "empirical": lambda: fisher.empirical_fisher_matrix(
+            predict, FAMILY, params, inputs, targets, **options
+        ),
+    }
+
+
+@pytest.mark.parametrize("form", ["matvec", "matrix", "diagonal", "jacobian", "empirical"])
+def test_predict_must_return_a_point(form):
+    with pytest.raises(TypeError, match=r"needs a NormalKnownScale\.Point; got \w+\. Make one"):
+        forms(lambda w, x: x @ w, INPUTS)[form]()
+
+
+@pytest.mark.parametrize("form", ["matvec", "matrix", "diagonal", "jacobian"])
+def test_predict_must_keep_the_examples(form):
+    alone = lambda w, x: FAMILY.natural_from_params(loc=w @ w)
+    with pytest.raises(ValueError, match=NO_EXAMPLES.format(r"\(\)")):
+        forms(alone, INPUTS)[form]()
+
+
+@pytest.mark.parametrize("form", ["matvec", "matrix", "diagonal", "jacobian"])
+def test_an_empty_batch_is_refused(form):
+    with pytest.raises(ValueError, match=NO_EXAMPLES.format(r"\(0,\)")):
+        forms(predict, INPUTS[:0])[form]()
+
+
+@pytest.mark.parametrize("form", ["matrix", "diagonal", "jacobian", "empirical"])
+@pytest.mark.parametrize(
+    "inputs", [1.0, [[1.0, 2.0], [3.0, 4.0]], (INPUTS, jnp.ones(3)), (INPUTS, 2.0)]
+)
+def test_inputs_must_share_the_examples(form, inputs):
+    with pytest.raises(ValueError, match=r"share the examples on axis 0; got shapes .*asarray"):
+        forms(predict, inputs)[form]()
+
+
+@pytest.mark.parametrize("form", ["matvec", "matrix", "diagonal", "jacobian", "empirical"])
+@pytest.mark.parametrize("weights", [jnp.ones(3), 1.0, jnp.ones((4, 2))])
+def test_weights_must_fit(form, weights):
+    with pytest.raises(ValueError, match=r"weights must have shape \(4,\).*got .*replace the"):
+        forms(predict, INPUTS, weights=weights)[form]()
+
+
+def test_targets_must_fit():
+    with pytest.raises(ValueError, match="share the examples on axis 0"):
+        fisher.empirical_fisher_matrix(predict, FAMILY, PARAMS, INPUTS, jnp.zeros(3))
