@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.progress import Progress, TimeElapsedColumn
+from rich.progress import Progress
 from rich.table import Table
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
@@ -36,7 +36,7 @@ OUTPUT = families.Categorical(10)
 
 
 class Digits(NamedTuple):
-    """Images scaled to [0, 1] as rows of 64, labels, and the order of the batches."""
+    """Images scaled to [0, 1] as rows, labels, and the order of the batches."""
 
     x: jax.Array
     y: jax.Array
@@ -144,7 +144,7 @@ def training_table(title: str, runs: dict[str, Run], target: float) -> Table:
 
 def training(data: Digits, progress: Progress, folder: Path, console: Console) -> None:
     """Part 1: the two models, the three optimizers."""
-    figure, axes = picture(1, 2, (10, 4))
+    figure, axes = picture(2, (10, 4))
     for ax, (title, hidden, sgd_rate, target) in zip(
         axes,
         (("softmax regression", 0, 3.0, 0.05), ("network 64-32-10", 32, 1.0, 0.02)),
@@ -205,7 +205,7 @@ def reparameterization(data: Digits, progress: Progress, folder: Path, console: 
     table = Table(title=f"Two charts, first layer divided by {factor:g}: KL of the predictions")
     for heading in ("", "at the start", f"after {steps} steps", "largest"):
         table.add_column(heading, justify="right")
-    figure, (ax,) = picture(1, 1, (6, 4))
+    figure, (ax,) = picture(1, (6, 4))
     with jax.enable_x64(True):
         x = jnp.asarray(PCA(8, whiten=True, random_state=0).fit_transform(np.float64(data.x)))
         first, second = jax.random.split(jax.random.key(0))
@@ -258,9 +258,9 @@ def mixture(progress: Progress, folder: Path, console: Console) -> None:
         )
         plain = np.asarray(x)
 
+        @threadpool_limits.wrap(limits=1)
         def single_threaded():
-            with threadpool_limits(1):
-                return peer.fit(plain)
+            return peer.fit(plain)
 
         contestants = {
             "igeojax": lambda: jax.block_until_ready(
@@ -281,17 +281,14 @@ def mixture(progress: Progress, folder: Path, console: Console) -> None:
     for heading in ("", "log-likelihood per image", "EM steps", "seconds", "BIC"):
         table.add_column(heading, justify="right")
     steps = int(ours.num_iterations)
-    score = float(ours.log_likelihood) / x.shape[0]
-    results = {"igeojax": (score, steps, ours.bic)}
-    results["scikit-learn"] = (peer.score(plain), peer.n_iter_, peer.bic(plain))
-    results["scikit-learn, one thread"] = results["scikit-learn"]
-    for name, (mean, count, bic) in results.items():
+    theirs = (peer.score(plain), peer.n_iter_, peer.bic(plain))
+    results = [(float(ours.log_likelihood) / len(plain), steps, ours.bic), theirs, theirs]
+    for name, (mean, count, bic) in zip(seconds, results, strict=True):
         table.add_row(name, f"{mean:.6f}", str(count), f"{seconds[name]:.3f}", f"{bic:.1f}")
     console.print(table)
-    figure, (left, right) = picture(1, 2, (10, 4))
+    figure, (left, right) = picture(2, (10, 4))
     left.plot(ours.log_likelihoods[: steps + 1])
-    left.set(xlabel="EM step", ylabel="log-likelihood per image (nats)")
-    left.set_title("never decreasing")
+    left.set(xlabel="EM step", ylabel="log-likelihood per image (nats)", title="never decreasing")
     guess = np.argmax(responsibilities, axis=1)
     right.scatter(x[:, 0], x[:, 1], c=guess, cmap="tab10", s=6)
     right.set(xlabel="first principal component", ylabel="second principal component")
@@ -304,12 +301,11 @@ def pictures(progress: Progress, folder: Path) -> None:
     task = progress.add_task("geometry", total=3)
     normal = families.Normal()
     grid = jnp.linspace(-8.0, 9.0, 600)
-    wide, narrow = (
-        normal.natural_from_params(loc=loc, scale=scale) for loc, scale in ((-3.0, 0.6), (3.0, 0.9))
-    )
+    left_mode = normal.natural_from_params(loc=-3.0, scale=0.6)
+    right_mode = normal.natural_from_params(loc=3.0, scale=0.9)
     log_target = jnp.logaddexp(
-        jnp.log(0.35) + normal.log_density(wide, grid),
-        jnp.log(0.65) + normal.log_density(narrow, grid),
+        jnp.log(0.35) + normal.log_density(left_mode, grid),
+        jnp.log(0.65) + normal.log_density(right_mode, grid),
     )
     # The m-projection matches moments; the other direction is a natural-gradient descent.
     forward = normal.fit(grid, weights=jnp.exp(log_target))
@@ -321,9 +317,7 @@ def pictures(progress: Progress, folder: Path) -> None:
 
     tx = optax.chain(
         optim.scale_by_metric(
-            lambda theta, tangent: geometry.fisher_matvec(normal, theta, tangent),
-            solver=optim.Dense(),
-            damping=0.0,
+            functools.partial(geometry.fisher_matvec, normal), solver=optim.Dense(), damping=0.0
         ),
         optax.scale_by_learning_rate(0.2),
     )
@@ -336,13 +330,13 @@ def pictures(progress: Progress, folder: Path) -> None:
     start = normal.natural_from_params(loc=2.0, scale=1.5)
     (reverse, _), _ = jax.lax.scan(step, (start, tx.init(start)), length=100)
 
-    figure, (ax,) = picture(1, 1, (6, 4))
+    figure, (ax,) = picture(1, (6, 4))
     densities = (jnp.exp(normal.log_density(theta, grid)) for theta in (forward, reverse))
     viz.kl_asymmetry(ax, grid, jnp.exp(log_target), *densities)
     figure.savefig(folder / "kl_asymmetry.png")
     progress.advance(task)
 
-    figure, (ax,) = picture(1, 1, (6, 4))
+    figure, (ax,) = picture(1, (6, 4))
     locs, scales = np.meshgrid(np.arange(-3.0, 3.5), [0.4, 0.8, 1.6, 2.4])
     viz.fisher_ellipses(
         ax,
@@ -356,7 +350,7 @@ def pictures(progress: Progress, folder: Path) -> None:
     figure.savefig(folder / "fisher_ellipses.png")
     progress.advance(task)
 
-    figure, (left, right) = picture(1, 2, (9, 4))
+    figure, (left, right) = picture(2, (9, 4))
     center = jnp.array([0.6, 0.3, 0.1])
     kl = divergences.simplex.kl
     for ax, title, function in (
@@ -371,15 +365,16 @@ def pictures(progress: Progress, folder: Path) -> None:
 
 def kernels(console: Console) -> None:
     """Part 4: the Triton kernels against torch, JAX and float64."""
-    command = [sys.executable, "-m", "kernels_triton.crosscheck", "--dtype", "float32"]
     console.rule("kernels_triton.crosscheck")
-    subprocess.run(command, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "kernels_triton.crosscheck", "--dtype", "float32"], check=True
+    )
 
 
-def picture(rows: int, columns: int, size: tuple[float, float]):
+def picture(columns: int, size: tuple[float, float]):
     """A figure without a window, and its Axes in a row."""
     figure = Figure(figsize=size, dpi=130, layout="constrained")
-    return figure, np.ravel(figure.subplots(rows, columns))
+    return figure, np.ravel(figure.subplots(1, columns))
 
 
 def main() -> None:
@@ -390,8 +385,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(width=100)
     began = time.perf_counter()
-    columns = (*Progress.get_default_columns()[:3], TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
+    with Progress(console=console) as progress:
         data = digits()
         training(data, progress, folder, console)
         reparameterization(data, progress, folder, console)

@@ -25,9 +25,10 @@ def _scaled(logits: ArrayLike, temperature: ArrayLike) -> tuple[Array, jnp.dtype
         raise ValueError(
             "logits must have at least one axis; got a scalar. Pass an array of class scores."
         )
-    if jnp.ndim(temperature):
+    temperature = checks.floating("temperature", temperature)
+    if temperature.ndim:
         raise ValueError(
-            f"temperature must be a scalar; got shape {jnp.shape(temperature)}. Use jax.vmap over "
+            f"temperature must be a scalar; got shape {temperature.shape}. Use jax.vmap over "
             "several temperatures, or divide the logits."
         )
     checks.require_positive(
@@ -35,10 +36,11 @@ def _scaled(logits: ArrayLike, temperature: ArrayLike) -> tuple[Array, jnp.dtype
     )
     dtype = logits.dtype
     logits = logits.astype(jnp.promote_types(dtype, jnp.float32))
-    # inf / temperature is inf, but its derivative in the temperature would be 0 * inf = nan.
-    infinite = jnp.isinf(logits)
+    # The derivative of inf / temperature in the temperature would be 0 * inf = nan: leave it out.
+    infinite, scale = jnp.isinf(logits), 1 / jnp.asarray(temperature, logits.dtype)
     finite = jnp.where(infinite, 0.0, logits)
-    return jnp.where(infinite, logits, finite / jnp.asarray(temperature, logits.dtype)), dtype
+    scaled = finite / jnp.asarray(temperature, logits.dtype)
+    return jnp.where(infinite, logits * jax.lax.stop_gradient(scale), scaled), dtype
 
 
 def _weights(z: Array, axis: int) -> tuple[Array, Array, Array]:
@@ -122,7 +124,7 @@ def softmax(
 
     Raises:
       ValueError: a scalar for `logits`, or a `temperature` that is no scalar or not positive.
-      TypeError: `logits` are not real numbers.
+      TypeError: an argument is not made of real numbers.
 
     References:
       [Hinton2015] equation (1).
@@ -151,7 +153,7 @@ def log_softmax(
 
     Raises:
       ValueError: a scalar for `logits`, or a `temperature` that is no scalar or not positive.
-      TypeError: `logits` are not real numbers.
+      TypeError: an argument is not made of real numbers.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -179,7 +181,7 @@ def logsumexp(
 
     Raises:
       ValueError: a scalar for `logits`, or a `temperature` that is no scalar or not positive.
-      TypeError: `logits` are not real numbers.
+      TypeError: an argument is not made of real numbers.
 
     Examples:
       >>> import jax.numpy as jnp

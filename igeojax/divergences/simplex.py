@@ -20,6 +20,7 @@ from igeojax.numerics.remainders import exprel2, log1p_remainder
 from igeojax.numerics.safe import sqrt_at_zero
 
 Probabilities = Float[ArrayLike, "*batch classes"]
+"""Probability vectors on the last axis."""
 
 
 def _vectors(p: ArrayLike, q: ArrayLike) -> tuple[Array, Array]:
@@ -33,6 +34,11 @@ def _vectors(p: ArrayLike, q: ArrayLike) -> tuple[Array, Array]:
         )
     p, q = jnp.broadcast_arrays(p, q)
     return p, q
+
+
+def _zeros_held(p: Array) -> Array:
+    """`p` with derivative 0 in its zero entries, by convention where the true one is infinite."""
+    return jnp.where(p == 0, 0.0, p)
 
 
 def _inside(p: Array, q: Array) -> tuple[Array, Array, Array]:
@@ -76,6 +82,7 @@ def kl(p: Probabilities, q: Probabilities) -> Float[Array, "*batch"]:
       0.277259
     """
     p, q = _vectors(p, q)
+    p = _zeros_held(p)
     return _relative_entropy(p, q - p)
 
 
@@ -97,7 +104,7 @@ def jeffreys(p: Probabilities, q: Probabilities) -> Float[Array, "*batch"]:
       >>> round(float(jeffreys([0.1, 0.6, 0.3], [0.4, 0.3, 0.3])), 6)
       0.623832
     """
-    p, q = _vectors(p, q)
+    p, q = map(_zeros_held, _vectors(p, q))
     return _relative_entropy(p, q - p) + _relative_entropy(q, p - q)
 
 
@@ -124,7 +131,7 @@ def jensen_shannon(p: Probabilities, q: Probabilities) -> Float[Array, "*batch"]
       >>> round(float(jensen_shannon([1.0, 0.0], [0.0, 1.0])), 6)
       0.693147
     """
-    p, q = _vectors(p, q)
+    p, q = map(_zeros_held, _vectors(p, q))
     half = 0.5 * (q - p)
     return 0.5 * (_relative_entropy(p, half) + _relative_entropy(q, -half))
 
@@ -141,6 +148,12 @@ def _alpha_parts(p: Array, q: Array, order: Array) -> tuple[Array, Array, Array]
     b = 1 - a
     bracket = log1p_remainder(ratio) - b * log_ratio**2 * exprel2(b * log_ratio)
     core = jnp.sum(jnp.where(both, first * bracket, 0.0), axis=-1) / a
+    # Worth 0, with the derivative in a zero entry where the order makes it finite.
+    rim_p = jnp.sum(jnp.where((p == 0) & (q > 0), p, 0.0), axis=-1)
+    rim_q = jnp.sum(jnp.where((q == 0) & (p > 0), q, 0.0), axis=-1)
+    above, below = order > 1, order < 0
+    core = core - jnp.where(above, rim_p / jnp.where(above, order - 1, 1.0), 0.0)
+    core = core + jnp.where(below, rim_q / jnp.where(below, order, 1.0), 0.0)
     only_p = jnp.sum(jnp.where(both | (p == 0), 0.0, p), axis=-1)
     only_q = jnp.sum(jnp.where(both | (q == 0), 0.0, q), axis=-1)
     return core, only_p, only_q
@@ -215,7 +228,6 @@ def renyi(p: Probabilities, q: Probabilities, *, order: ArrayLike) -> Float[Arra
     core, only_p, only_q = _alpha_parts(p, q, order)
     # a (a-1) D_a + 1 = sum p^a q^(1-a); a D_a itself stays finite as a goes to 0.
     scaled = order * core + order * _share(only_p, 1 - order) + jnp.where(order < 0, 0.0, only_q)
-    scaled = jnp.where((order == 0) | (scaled == 0), only_q, scaled)
     excess = (order - 1) * scaled
     small = jnp.abs(excess) < 0.5
     near = jnp.where(small, excess, 0.0)
@@ -254,7 +266,7 @@ def hellinger(p: Probabilities, q: Probabilities) -> Float[Array, "*batch"]:
 def _squared_hellinger(p: Array, q: Array) -> Array:
     both, p_in, q_in = _inside(p, q)
     chord = ((p_in - q_in) / (jnp.sqrt(p_in) + jnp.sqrt(q_in))) ** 2
-    return 0.5 * jnp.sum(jnp.where(both, chord, p + q), axis=-1)
+    return 0.5 * jnp.sum(jnp.where(both, chord, _zeros_held(p) + _zeros_held(q)), axis=-1)
 
 
 def bhattacharyya(p: Probabilities, q: Probabilities) -> Float[Array, "*batch"]:
@@ -303,7 +315,9 @@ def total_variation(p: Probabilities, q: Probabilities) -> Float[Array, "*batch"
       0.3
     """
     p, q = _vectors(p, q)
-    return 0.5 * jnp.sum(jnp.abs(p - q), axis=-1)
+    gap = p - q
+    # The derivative of JAX's abs at 0 is 1.
+    return 0.5 * jnp.sum(jnp.where(gap == 0, 0.0, jnp.abs(gap)), axis=-1)
 
 
 def chi_square(p: Probabilities, q: Probabilities) -> Float[Array, "*batch"]:

@@ -79,7 +79,9 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
 
     def log_base_measure(self, x: ArrayLike) -> Float[Array, "*batch"]:
         """Log of the base measure `h(x)` on the support; 0 unless a family says otherwise."""
-        return jnp.zeros(self._data_batch_shape(x))
+        x = self._data(x)
+        dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else float
+        return jnp.zeros(self._data_batch_shape(x), dtype)
 
     def mean_log_base_measure(self, theta: PointT) -> Float[Array, "*batch"]:
         """Expectation `E[log h(x)]`; 0 unless a family says otherwise."""

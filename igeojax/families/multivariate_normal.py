@@ -160,7 +160,7 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
         # KL(other || theta) = [tr C - log det(I + C)] / 2 + |L^{-1} push|^2 / 2 where I + C is the
         # precision of `theta` whitened by `other`; C and push are differences of naturals.
         factor, other_factor = _precision_factor(theta), _precision_factor(other)
-        step = jax.tree.map(jnp.subtract, theta, other)
+        step = _symmetrized(jax.tree.map(jnp.subtract, theta, other))
         mean = cho_solve((other_factor, True), other.x[..., None])
         push = step.x[..., None] + 2 * step.xx @ mean
         gap = solve_triangular(factor, push, lower=True)
@@ -246,6 +246,7 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
           2.0
         """
         kept, dropped = self._split(kept, "kept")
+        theta = _symmetrized(theta)
         # Precision of the marginal: the Schur complement L_11 - L_12 L_22^{-1} L_21.
         cross = theta.xx[..., dropped[:, None], kept[None, :]]
         factor = jnp.linalg.cholesky(-2 * theta.xx[..., dropped[:, None], dropped[None, :]])
@@ -288,6 +289,7 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
           [1.8, 1.36]
         """
         seen, free = self._split(observed, "observed", "leave at least one coordinate free")
+        theta = _symmetrized(theta)
         values = checks.floating("values", values)
         checks.require_trailing_shape("values", values, (self.dim,))
         cross = theta.xx[..., free[:, None], seen[None, :]]
@@ -347,6 +349,11 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
 def _precision_factor(theta: MultivariateNormalPoint) -> Array:
     """Lower Cholesky factor of the precision; nan where it is not positive definite."""
     return jnp.linalg.cholesky(-2 * theta.xx)
+
+
+def _symmetrized(point: MultivariateNormalPoint) -> MultivariateNormalPoint:
+    """The same point; gradients through it are symmetric, as those of a symmetric matrix are."""
+    return point._replace(xx=0.5 * (point.xx + jnp.swapaxes(point.xx, -1, -2)))
 
 
 def _half_log_det(factor: Array) -> Array:

@@ -31,6 +31,10 @@ class Entry:
       support: the kind of support: `finite` (labels `0..n-1`), `counts`, `positive`, `real` or
         `vector`.
       size: the number of labels of a finite support.
+
+    Examples:
+      >>> FAMILIES["Categorical"].support, FAMILIES["Categorical"].size
+      ('finite', 4)
     """
 
     family: ExponentialFamily

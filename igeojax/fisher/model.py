@@ -21,6 +21,7 @@ from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 
 Predict = Callable[[Any, Any], Any]
+"""A model: `predict(params, inputs)` returns a point of the output family."""
 
 
 def _output_batch(family: ExponentialFamily, theta: Any) -> tuple[int, ...]:

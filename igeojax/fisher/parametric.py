@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 
 LogDensity = Callable[[Any, Any], Array]
+"""A model: `log_density(params, x)` of one observation, a scalar in nats."""
 
 
 def fisher_matrix_from_samples(

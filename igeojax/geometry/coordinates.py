@@ -95,7 +95,9 @@ def ravel(family: ExponentialFamily, point: Any) -> Float[Array, "*batch dimensi
         if len(shape) == 2:
             rows, columns = np.triu_indices(shape[0])
             scale = jnp.asarray(np.where(rows == columns, 1.0, math.sqrt(2)), leaf.dtype)
-            upper = leaf[..., rows, columns]
+            # The mean of both triangles: a cotangent then acts on symmetric matrices as its vector
+            # does, also where automatic differentiation left it not symmetric.
+            upper = 0.5 * (leaf[..., rows, columns] + leaf[..., columns, rows])
             parts.append(upper * scale.reshape((1,) * len(batch) + (-1,)))
         else:
             parts.append(jnp.reshape(leaf, (*batch, math.prod(shape))))

@@ -13,6 +13,7 @@ from igeojax._core import checks
 from igeojax.optim.solvers import ConjugateGradient, Solver, System
 
 MetricMatvec = Callable[..., Any]
+"""A metric: `metric_matvec(params, tangent, **extra)`, linear in the tangent."""
 
 
 class Metric(NamedTuple):
@@ -89,9 +90,10 @@ def scale_by_metric(
             f"solver must be an instance of a Solver; got {chosen!r}. Use Dense(), "
             "ConjugateGradient(), SampleSpace() or Diagonal()."
         )
-    if jnp.ndim(damping) != 0:
+    shape = checks.floating("damping", damping).shape
+    if shape:
         raise ValueError(
-            f"damping must be a scalar; got shape {jnp.shape(damping)}. Scale the parameters "
+            f"damping must be a scalar; got shape {shape}. Scale the parameters "
             "instead to damp them differently."
         )
     checks.require_values("damping", damping, lambda v: v >= 0, "non-negative", "Try 1e-3.")

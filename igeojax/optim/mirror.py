@@ -87,6 +87,7 @@ class FamilyPotential(MirrorMap):
         too long a step leaves their domain (the point is then nan).
 
     Raises:
+      TypeError: `family` is not an instance of a family.
       ValueError: an unknown chart.
 
     References:
@@ -105,6 +106,11 @@ class FamilyPotential(MirrorMap):
     chart: Literal["mean", "natural"] = "mean"
 
     def __post_init__(self):
+        if not isinstance(self.family, ExponentialFamily):
+            raise TypeError(
+                f"family must be an ExponentialFamily; got {self.family!r}. Pass an instance such "
+                "as families.Categorical(10)."
+            )
         checks.require_option("chart", self.chart, ("mean", "natural"))
 
     def displacement(self, params: Any, dual_step: Any) -> Any:

@@ -103,7 +103,10 @@ def _vector_labels(loc: jax.Array, scale_tril: jax.Array) -> tuple[jax.Array, ja
 
 def _tril(raw: jax.Array) -> jax.Array:
     zero = jnp.zeros_like(raw[..., 0])
-    rows = [jnp.stack([jnp.exp(raw[..., 0]), zero], -1), jnp.stack([raw[..., 1], jnp.exp(raw[..., 2])], -1)]
+    rows = [
+        jnp.stack([jnp.exp(raw[..., 0]), zero], -1),
+        jnp.stack([raw[..., 1], jnp.exp(raw[..., 2])], -1),
+    ]
     return jnp.stack(rows, -2)
 
 
@@ -162,9 +165,9 @@ def _cases() -> dict[str, Case]:
             lambda raw: multivariate.natural_from_params(
                 raw[..., :2], scale_tril=_tril(raw[..., 2:])
             ),
-            lambda raw, y: -0.5 * jnp.sum(jnp.linalg.solve(_tril(raw[2:]), y - raw[:2]) ** 2)
-            - raw[2]
-            - raw[4],
+            lambda raw, y: (
+                -0.5 * jnp.sum(jnp.linalg.solve(_tril(raw[2:]), y - raw[:2]) ** 2) - raw[2] - raw[4]
+            ),
             lambda raw: _vector_labels(raw[:2], _tril(raw[2:])),
         ),
     }

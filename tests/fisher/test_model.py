@@ -160,7 +160,9 @@ def test_leaves_may_have_several_dtypes():
     case, inputs = CASES["Categorical"], draw_inputs(NUM_EXAMPLES)
     mixed = case.params | {"inner": case.params["inner"].astype(jnp.float32)}
     matrix, image = matrix_and_matvec(case)(mixed, mixed, inputs)
-    assert {n: leaf.dtype for n, leaf in image.items()} == {n: leaf.dtype for n, leaf in mixed.items()}
+    assert {n: leaf.dtype for n, leaf in image.items()} == {
+        n: leaf.dtype for n, leaf in mixed.items()
+    }
     np.testing.assert_allclose(flat(image), np.asarray(matrix) @ flat(mixed), rtol=2e-6, atol=1e-7)
 
 

@@ -70,7 +70,11 @@ def test_observed_is_expected_at_the_estimate_of_a_family(name, key):
         score = jax.grad(lambda point: jnp.sum(family.log_density(point, x)))(theta)
         samples = family.sample(key, theta, (20_000,))
         observed = fisher.observed_information(family.log_density, theta, x)
-        return score, observed, fisher.fisher_matrix_from_samples(family.log_density, theta, samples)
+        return (
+            score,
+            observed,
+            fisher.fisher_matrix_from_samples(family.log_density, theta, samples),
+        )
 
     score, observed, sampled = quantities(x)
     np.testing.assert_allclose(jnp.stack(score), 0, atol=1e-10 * float(jnp.sum(x**2)))

@@ -121,7 +121,30 @@ def test_a_point_of_another_family_is_refused():
 
 
 def test_a_vector_of_another_length_is_refused():
-    with pytest.raises(ValueError, match=r"vector must have trailing axes \(2,\); got shape \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"vector must have trailing axes \(2,\); got shape \(3,\)"
+    ):
         geometry.unravel(families.Normal(), jnp.ones(3))
     with pytest.raises(TypeError, match="real"):
         geometry.unravel(families.Normal(), jnp.ones(2, complex))
+
+
+@pytest.mark.parametrize("chart", ["natural", "mean"])
+def test_gradients_of_points_and_of_vectors_are_the_same_cotangent(chart, key):
+    # Also for a function that looks at one triangle only, whose gradient is not symmetric.
+    family = families.MultivariateNormal(3)
+    theta = FAMILIES["MultivariateNormal"].point(key)
+    point = theta if chart == "natural" else family.mean_from_natural(theta)
+    for function in (
+        lambda p: p.xx[0, 1] ** 2 + p.xx[2, 0] * p.x[1],
+        lambda p: jnp.sum(jnp.linalg.cholesky(-p.xx if chart == "natural" else p.xx) ** 3),
+    ):
+
+        @jax.jit
+        def gradients(point, function=function):
+            by_point = geometry.ravel(family, jax.grad(function)(point))
+            vector = geometry.ravel(family, point)
+            return by_point, jax.grad(lambda v: function(geometry.unravel(family, v)))(vector)
+
+        by_point, by_vector = gradients(point)
+        np.testing.assert_allclose(by_point, by_vector, rtol=1e-12, atol=1e-14)

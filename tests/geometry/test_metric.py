@@ -158,9 +158,7 @@ def test_one_dimensional_families_in_their_source_parameter(family, xi, expected
 def test_multivariate_normal_in_the_mean_is_the_precision():
     family = families.MultivariateNormal(3)
     covariance = jnp.asarray([[2.0, 0.3, 0.0], [0.3, 1.0, -0.2], [0.0, -0.2, 0.5]])
-    found = pullback(
-        family, lambda mean: family.natural_from_params(mean, covariance), jnp.ones(3)
-    )
+    found = pullback(family, lambda mean: family.natural_from_params(mean, covariance), jnp.ones(3))
     np.testing.assert_allclose(found, np.linalg.inv(covariance), rtol=1e-11, atol=1e-13)
 
 

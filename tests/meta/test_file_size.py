@@ -6,7 +6,10 @@ from tests.meta.sources import PACKAGES, python_files, relative
 
 LIMIT = 400
 # Longer files, each with the reason why it is one concept all the same.
-EXCEPTIONS: dict[str, str] = {}
+EXCEPTIONS: dict[str, str] = {
+    "igeojax/families/base.py": "the one abstract class; two thirds of it are docstrings",
+    "igeojax/em/mixture.py": "one class, the model and its fit; two thirds of it are docstrings",
+}
 
 
 def sizes(*folders: str) -> dict[str, int]:

@@ -45,7 +45,9 @@ def problem() -> tuple[Any, np.ndarray]:
     return gradient(PARAMS), np.asarray(fisher_matrix(PARAMS, INPUTS))
 
 
-def solution(damping: float, right_side: Any = None, matrix: np.ndarray | None = None) -> np.ndarray:
+def solution(
+    damping: float, right_side: Any = None, matrix: np.ndarray | None = None
+) -> np.ndarray:
     """`(F + damping I)^{-1} g` in numpy."""
     grads, fisher = problem()
     matrix = fisher if matrix is None else matrix

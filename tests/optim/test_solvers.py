@@ -14,6 +14,7 @@ from tests.optim.problems import (
     INPUTS,
     LINEAR,
     PARAMS,
+    fisher_matrix,
     flat,
     linear_predict,
     predict,
@@ -35,9 +36,7 @@ without_damping = pytest.mark.parametrize(
 
 @functools.cache
 def model_update(solver, damping=0.1):
-    return update(
-        optim.scale_by_natural_gradient(predict, FAMILY, solver=solver, damping=damping)
-    )
+    return update(optim.scale_by_natural_gradient(predict, FAMILY, solver=solver, damping=damping))
 
 
 @functools.cache
@@ -69,18 +68,10 @@ def test_weights_replace_the_mean(solver):
     grads, _ = problem()
     weights = jnp.asarray([1.0, 0.0, 0.5, 0.0, 2.0, 0.0])
     kept, half = INPUTS[::2], np.asarray(weights)[::2]
-    images = [np.asarray(problem_matrix(x[None])) for x in kept]
+    images = [np.asarray(fisher_matrix(PARAMS, x[None])) for x in kept]
     matrix = np.tensordot(half, images, 1)
     direction, _ = model_update(solver)(grads, PARAMS, inputs=INPUTS, weights=weights)
-    np.testing.assert_allclose(
-        flat(direction), solution(0.1, matrix=matrix), rtol=1e-8, atol=1e-10
-    )
-
-
-def problem_matrix(inputs):
-    from tests.optim.problems import fisher_matrix
-
-    return fisher_matrix(PARAMS, inputs)
+    np.testing.assert_allclose(flat(direction), solution(0.1, matrix=matrix), rtol=1e-8, atol=1e-10)
 
 
 @each_solver
@@ -181,7 +172,9 @@ def test_a_pivot_of_rounding_noise_counts_as_singular():
         tx = optim.scale_by_metric(lambda p, u: v * (v @ u), solver=optim.Dense(), damping=0.0)
         return tx.update(rhs, tx.init(rhs), rhs)[0]
 
-    expected = [np.linalg.pinv(np.outer(a, a), rcond=1e-12) @ b for a, b in zip(v, rhs, strict=True)]
+    expected = [
+        np.linalg.pinv(np.outer(a, a), rcond=1e-12) @ b for a, b in zip(v, rhs, strict=True)
+    ]
     np.testing.assert_allclose(directions(v, rhs), expected, rtol=1e-9)
 
 

@@ -1,0 +1,46 @@
+"""The EM iteration on a scalar whose trajectory is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from igeojax.em.loop import iterate
+
+
+def _halving(params):
+    return params, -(params**2)
+
+
+def test_history_is_the_objective_before_each_step_and_after_the_last():
+    result = iterate(_halving, lambda e, p: e / 2, 1.0, tolerance=0.0, max_iterations=4)
+    np.testing.assert_allclose(result.history, -(0.25 ** np.arange(5)))
+    np.testing.assert_allclose(result.params, 1 / 16)
+    assert int(result.num_iterations) == 4
+    assert not result.converged
+
+
+def test_stops_at_the_first_gain_below_the_tolerance():
+    # Gains are 3/4, 3/16, 3/64, ...: the third is the first below 0.05.
+    result = iterate(_halving, lambda e, p: e / 2, 1.0, tolerance=0.05, max_iterations=50)
+    assert result.converged
+    assert int(result.num_iterations) == 3
+    assert np.isnan(result.history[4:]).all()
+
+
+def test_a_step_to_nan_is_not_taken():
+    shrink = lambda e, p: jnp.where(p < 0.3, jnp.nan, e / 2)
+    result = iterate(_halving, shrink, 1.0, tolerance=0.0, max_iterations=50)
+    np.testing.assert_allclose(result.params, 0.25)
+    np.testing.assert_allclose(result.objective, -0.0625)
+    assert int(result.num_iterations) == 2
+    assert not result.converged
+
+
+def test_vmap_is_the_loop_over_starts():
+    starts = jnp.array([1.0, 0.01, 3.0])
+    run = lambda s: iterate(_halving, lambda e, p: e / 2, s, tolerance=1e-3, max_iterations=30)
+    together = jax.jit(jax.vmap(run))(starts)
+    for index, start in enumerate(starts):
+        alone = run(start)
+        for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+            np.testing.assert_allclose(a[index], b, rtol=1e-15)

@@ -1,0 +1,329 @@
+"""Mixtures: against scikit-learn, direct sums, and the laws of EM over all families."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.mixture import GaussianMixture
+
+from igeojax import divergences, em, families
+from igeojax.families import FAMILIES
+
+COMPONENTS = 3
+
+
+def _drawn(name, num_data=200):
+    """A mixture of a registered family and data from it."""
+    family = FAMILIES[name].family
+    mixture = em.Mixture(family, COMPONENTS)
+    params = mixture.point([0.2, 0.3, 0.5], FAMILIES[name].point(jax.random.key(1), (COMPONENTS,)))
+    return mixture, params, mixture.sample(jax.random.key(2), params, (num_data,))
+
+
+def _steps(result):
+    return np.asarray(result.log_likelihoods[: int(result.num_iterations) + 1])
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_likelihood_never_falls_and_its_gain_is_two_kls(name):
+    # Spec 8: gain = sum_i KL(r_i || r_i') + N KL(p' || p) in the complete-data model p(x, z).
+    mixture, _, x = _drawn(name)
+    start = mixture.point([0.4, 0.3, 0.3], FAMILIES[name].point(jax.random.key(9), (COMPONENTS,)))
+    result = mixture.fit(x, initialization=start, max_iterations=12, tolerance=0.0)
+    values = _steps(result)
+    assert np.isfinite(values).all()
+    assert (np.diff(values) >= -1e-12 * np.abs(values[1:])).all()
+
+    @jax.jit
+    def one_step(params):
+        before, log_density = mixture.e_step(params, x)
+        after_params = mixture.m_step(before, x, previous=params)
+        after, new_log_density = mixture.e_step(after_params, x)
+        gain = jnp.sum(new_log_density) - jnp.sum(log_density)
+        latent = jnp.sum(divergences.simplex.kl(before, after))
+        weights = jnp.exp(after_params.log_weights)
+        within = divergences.exponential.kl(
+            mixture.family, after_params.components, params.components
+        )
+        between = divergences.simplex.kl(weights, jnp.exp(params.log_weights))
+        return gain, latent + x.shape[0] * (jnp.sum(weights * within) + between)
+
+    gain, two_kls = one_step(start)
+    assert gain > 1e-3
+    np.testing.assert_allclose(gain, two_kls, rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_log_density_is_the_weighted_sum_of_densities(name):
+    mixture, params, x = _drawn(name, 20)
+    total = sum(
+        jnp.exp(params.log_weights[k])
+        * jnp.exp(
+            mixture.family.log_density(jax.tree.map(lambda v, k=k: v[k], params.components), x)
+        )
+        for k in range(COMPONENTS)
+    )
+    np.testing.assert_allclose(mixture.log_density(params, x), jnp.log(total), rtol=1e-10)
+    responsibilities, log_density = mixture.e_step(params, x)
+    np.testing.assert_allclose(responsibilities.sum(axis=1), 1, rtol=1e-12)
+    np.testing.assert_allclose(log_density, jnp.log(total), rtol=1e-10)
+
+
+@pytest.fixture(scope="module")
+def clouds():
+    generator = np.random.default_rng(0)
+    centers = 3 * generator.normal(size=(4, 5))
+    shapes = np.eye(5) + 0.3 * generator.normal(size=(4, 5, 5))
+    return np.concatenate(
+        [c + generator.normal(size=(150, 5)) @ s for c, s in zip(centers, shapes, strict=True)]
+    )
+
+
+def _scikit_learn(x, steps, start):
+    weights, mean, covariance = start
+    peer = GaussianMixture(
+        len(weights),
+        weights_init=weights,
+        means_init=mean,
+        precisions_init=np.linalg.inv(covariance),
+        reg_covar=0.0,
+        tol=0.0,
+        max_iter=steps,
+    )
+    with pytest.warns(match="did not converge"):
+        return peer.fit(x)
+
+
+@pytest.mark.parametrize("steps", [1, 5, 25])
+def test_full_covariance_follows_scikit_learn(clouds, steps):
+    x = clouds
+    start = (np.full(4, 0.25), x[:600:150] + 0.5, np.stack([np.eye(5)] * 4))
+    family = families.MultivariateNormal(5)
+    mixture = em.Mixture(family, 4)
+    point = mixture.point(start[0], family.natural_from_params(start[1], start[2]))
+    result = mixture.fit(jnp.asarray(x), initialization=point, tolerance=0.0, max_iterations=steps)
+    peer = _scikit_learn(x, steps, start)
+    ours = family.params_from_natural(result.params.components)
+    np.testing.assert_allclose(result.log_likelihood / len(x), peer.score(x), rtol=1e-10)
+    np.testing.assert_allclose(np.exp(result.params.log_weights), peer.weights_, rtol=1e-8)
+    np.testing.assert_allclose(ours.mean, peer.means_, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(ours.covariance, peer.covariances_, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(result.bic, peer.bic(x), rtol=1e-10)
+    np.testing.assert_allclose(result.aic, peer.aic(x), rtol=1e-10)
+
+
+def test_integer_weights_are_repetitions(clouds):
+    x = jnp.asarray(clouds[::5])
+    counts = np.arange(len(x)) % 3
+    mixture = em.Mixture(families.DiagonalNormal(5), 2)
+    start = mixture.fit(x, key=jax.random.key(0), max_iterations=1).params
+    weighted = mixture.fit(x, weights=counts, initialization=start, max_iterations=10)
+    repeated = mixture.fit(jnp.repeat(x, counts, axis=0), initialization=start, max_iterations=10)
+    np.testing.assert_allclose(weighted.log_likelihood, repeated.log_likelihood, rtol=1e-10)
+    np.testing.assert_allclose(weighted.bic, repeated.bic, rtol=1e-10)
+    np.testing.assert_allclose(
+        weighted.params.components.x, repeated.params.components.x, rtol=1e-8, atol=1e-10
+    )
+
+
+@pytest.mark.parametrize("initialization", ["k-means++", "random"])
+def test_recovers_separated_clusters(initialization):
+    family = families.Normal()
+    mixture = em.Mixture(family, 3)
+    truth = mixture.point([0.2, 0.3, 0.5], family.natural_from_params([-10.0, 0.0, 8.0], 1.0))
+    x = mixture.sample(jax.random.key(0), truth, (2000,))
+    result = mixture.fit(
+        x, key=jax.random.key(1), initialization=initialization, num_restarts=5, max_iterations=500
+    )
+    assert result.converged
+    order = np.argsort(family.params_from_natural(result.params.components).loc)
+    loc, scale = (v[order] for v in family.params_from_natural(result.params.components))
+    # Five standard errors of the smallest cluster's mean and deviation.
+    np.testing.assert_allclose(loc, [-10, 0, 8], atol=5 / np.sqrt(400))
+    np.testing.assert_allclose(scale, 1, atol=5 / np.sqrt(2 * 400))
+    np.testing.assert_allclose(np.exp(result.params.log_weights)[order], [0.2, 0.3, 0.5], atol=0.06)
+
+
+def test_restarts_keep_the_best():
+    mixture, _, x = _drawn("Normal", 300)
+    keys = jax.random.split(jax.random.key(7), 4)
+    options = {"initialization": "random", "max_iterations": 8, "tolerance": 0.0}
+    # jax.random.split(key, 4) inside fit gives these starts; alone, each is a fit of its own.
+    together = mixture.fit(x, key=jax.random.key(7), num_restarts=4, **options)
+    starts = em.initialization.starting_points(
+        mixture, keys, x, jnp.ones(300), {}, initialization="random"
+    )
+    alone = [
+        mixture.fit(
+            x,
+            initialization=jax.tree.map(lambda v, i=i: v[i], starts),
+            max_iterations=8,
+            tolerance=0.0,
+        ).log_likelihood
+        for i in range(4)
+    ]
+    np.testing.assert_allclose(together.log_likelihood, max(alone), rtol=1e-12)
+    assert max(alone) > min(alone)
+
+
+def test_float32_stays_float32_and_near_float64(clouds):
+    mixture = em.Mixture(families.MultivariateNormal(5), 4)
+    start = mixture.fit(jnp.asarray(clouds), key=jax.random.key(0), max_iterations=1).params
+    double = mixture.fit(jnp.asarray(clouds), initialization=start, max_iterations=20)
+    narrow = jax.tree.map(lambda v: v.astype(jnp.float32), start)
+    single = mixture.fit(jnp.asarray(clouds, jnp.float32), initialization=narrow, max_iterations=20)
+    floats = [v for v in jax.tree.leaves(single) if jnp.issubdtype(v.dtype, jnp.floating)]
+    assert {v.dtype for v in floats} == {jnp.dtype(jnp.float32)}
+    np.testing.assert_allclose(single.log_likelihood, double.log_likelihood, rtol=1e-5)
+
+
+def test_large_offset_in_float32():
+    # Data at 1e4 with unit variance: uncentred second moments would keep no digit of it.
+    x = 1e4 + jax.random.normal(jax.random.key(0), (500, 2), jnp.float32)
+    family = families.MultivariateNormal(2)
+    fitted = family.params_from_natural(family.fit(x))
+    np.testing.assert_allclose(fitted.covariance, np.cov(np.float64(x).T, bias=True), atol=5e-3)
+    result = em.Mixture(family, 2).fit(x, key=jax.random.key(1), max_iterations=20)
+    values = _steps(result)
+    assert np.isfinite(values).all()
+
+
+def test_an_empty_component_keeps_its_parameters():
+    family = families.Normal()
+    mixture = em.Mixture(family, 2)
+    x = jnp.linspace(-1.0, 1.0, 50)
+    start = mixture.point([0.5, 0.5], family.natural_from_params([0.0, 1e6], [1.0, 1e-3]))
+    result = mixture.fit(x, initialization=start, max_iterations=5)
+    assert np.isfinite(_steps(result)).all()
+    loc = family.params_from_natural(result.params.components).loc
+    np.testing.assert_allclose(loc[1], 1e6)
+    np.testing.assert_allclose(np.exp(result.params.log_weights), [1, 0], atol=1e-300)
+
+
+def test_a_collapsing_component_ends_the_fit_unconverged_and_finite():
+    # One point far away: its component's variance goes to 0 and the likelihood to infinity.
+    x = jnp.concatenate([jax.random.normal(jax.random.key(0), (30,)), jnp.array([50.0, 50.0])])
+    family = families.Normal()
+    mixture = em.Mixture(family, 2)
+    start = mixture.point([0.9, 0.1], family.natural_from_params([0.0, 50.0], [1.0, 1.0]))
+    result = mixture.fit(x, initialization=start, max_iterations=50)
+    assert not result.converged
+    assert all(np.isfinite(v).all() for v in jax.tree.leaves(result.params))
+    assert np.isfinite(result.log_likelihood)
+
+
+def test_more_components_than_distinct_points_stays_finite():
+    mixture = em.Mixture(families.Poisson(), 4)
+    result = mixture.fit(jnp.array([1, 1, 5, 5, 9]), key=jax.random.key(0), max_iterations=30)
+    assert np.isfinite(_steps(result)).all()
+
+
+def test_ridge_reaches_the_family():
+    x = jax.random.normal(jax.random.key(0), (40, 3)).at[:, 2].set(1.0)
+    mixture = em.Mixture(families.MultivariateNormal(3), 2)
+    with pytest.raises(ValueError, match="degenerate"):
+        mixture.fit(x, key=jax.random.key(1))
+    result = mixture.fit(x, key=jax.random.key(1), covariance_regularization=1e-2)
+    covariance = mixture.family.params_from_natural(result.params.components).covariance
+    np.testing.assert_allclose(covariance[:, 2, 2], 1e-2, rtol=1e-8)
+
+
+def test_progress_is_written_and_changes_nothing(capfd):
+    mixture, _, x = _drawn("Poisson", 50)
+    silent = mixture.fit(x, key=jax.random.key(0), max_iterations=3, tolerance=0.0)
+    assert capfd.readouterr() == ("", "")
+    loud = mixture.fit(x, key=jax.random.key(0), max_iterations=3, tolerance=0.0, progress=True)
+    lines = capfd.readouterr().err.strip().splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "EM step    1",
+        "EM step    2",
+        "EM step    3",
+    ]
+    np.testing.assert_array_equal(silent.log_likelihood, loud.log_likelihood)
+
+
+def test_fit_does_not_retrace():
+    mixture, params, x = _drawn("Exponential", 60)
+    em.mixture._run.clear_cache()
+    for tolerance in (1e-3, 1e-4):
+        mixture.fit(x, initialization=params, tolerance=tolerance, max_iterations=4)
+        em.Mixture(families.Exponential(), 3).fit(x, initialization=params, max_iterations=4)
+    assert em.mixture._run._cache_size() == 1
+
+
+NORMAL = em.Mixture(families.Normal(), 2)
+PLANE = em.Mixture(families.MultivariateNormal(2), 2)
+LINE = jnp.linspace(0.0, 1.0, 9)
+TWO = families.Normal().natural_from_params([0.0, 1.0], 1.0)
+KEY = jax.random.key(0)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: em.Mixture("normal", 2), TypeError, ("ExponentialFamily", "'normal'", "instance")),
+        (lambda: em.Mixture(families.Normal(), 0), ValueError, ("at least 1", "got 0", "larger")),
+        (lambda: em.Mixture(families.Normal(), 2.0), TypeError, ("integer", "float", "traced")),
+        (lambda: NORMAL.fit(LINE), TypeError, ("PRNG key", "None", "jax.random.key")),
+        (
+            lambda: NORMAL.fit(LINE.at[3].set(jnp.nan), key=KEY),
+            ValueError,
+            ("support", "nan at index", "Drop"),
+        ),
+        (lambda: NORMAL.fit(LINE[:1], key=KEY), ValueError, ("N >= 2", "(1,)", "Flatten")),
+        (lambda: NORMAL.fit(LINE[None], key=KEY), ValueError, ("(N,)", "(1, 9)", "Flatten")),
+        (
+            lambda: PLANE.fit(jnp.eye(2), key=KEY),
+            ValueError,
+            ("more than 2", "got 2", "covariance_regularization"),
+        ),
+        (
+            lambda: NORMAL.fit(LINE, key=KEY, initialization="kmeans"),
+            ValueError,
+            ("'k-means++', 'random'", "'kmeans'", "spelling"),
+        ),
+        (
+            lambda: NORMAL.fit(LINE, key=KEY, weights=-jnp.ones(9)),
+            ValueError,
+            ("non-negative", "-1.0", "Drop"),
+        ),
+        (
+            lambda: NORMAL.fit(LINE, key=KEY, weights=jnp.ones(8)),
+            ValueError,
+            ("(9,)", "(8,)", "None"),
+        ),
+        (
+            lambda: NORMAL.fit(LINE, key=KEY, max_iterations=0),
+            ValueError,
+            ("at least 1", "got 0", "larger"),
+        ),
+        (
+            lambda: NORMAL.fit(LINE, key=KEY, tolerance=-1.0),
+            ValueError,
+            ("non-negative", "-1.0", "Try"),
+        ),
+        (lambda: NORMAL.fit(LINE, key=KEY, tol=1e-3), TypeError, ("tol",)),
+        (
+            lambda: NORMAL.point([0.5, 0.6], TWO),
+            ValueError,
+            ("sum to one", "1.1", "Divide"),
+        ),
+        (
+            lambda: NORMAL.point([0.5, 0.5], families.Normal().natural_from_params(0.0, 1.0)),
+            ValueError,
+            ("batch shape (2,)", "got ()", "Stack"),
+        ),
+        (lambda: NORMAL.point([0.5, 0.5], (LINE, LINE)), TypeError, ("Normal.Point", "tuple")),
+    ],
+)
+def test_bad_input_says_what_was_required_what_came_and_what_to_do(call, error, words):
+    with pytest.raises(error) as caught:
+        call()
+    missing = [word for word in words if word not in str(caught.value)]
+    assert not missing, f"{missing} not in: {caught.value}"
+
+
+def test_restarts_from_one_point_are_refused():
+    start = NORMAL.point([0.5, 0.5], TWO)
+    with pytest.raises(ValueError, match=r"num_restarts must be 1 .* got 3"):
+        NORMAL.fit(LINE, initialization=start, num_restarts=3)

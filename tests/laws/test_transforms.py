@@ -1,0 +1,261 @@
+"""Laws that every transform of `optim` obeys: optax's contract, and a little more."""
+
+import dataclasses
+import functools
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from igeojax import families, optim
+
+LINEAR, NORMAL = families.NormalKnownScale(), families.Normal()
+INPUTS = jnp.asarray([[1.0, 0.5, 0.0], [0.0, 2.0, 1.0], [-1.0, 1.0, 0.5], [0.3, 0.1, 1.0]])
+
+
+def predict(params: Any, inputs: jax.Array) -> Any:
+    return LINEAR.natural_from_params(loc=inputs @ params["w"] + params["b"])
+
+
+def scaled(params: Any, tangent: Any) -> Any:
+    return jax.tree.map(lambda v: 2 * v, tangent)
+
+
+@dataclasses.dataclass(frozen=True)
+class Law:
+    """A transform and where to try it.
+
+    Args:
+      build: makes the transform; keyword arguments replace `hyperparameters`.
+      params: the parameters.
+      grads: a gradient.
+      extra: arguments of `update` beyond the parameters.
+      hyperparameters: numeric arguments of `build`, which `inject_hyperparams` may take.
+      static: arguments of the factory that are callables or descriptions.
+      factory: the public function, and the arguments for `inject_hyperparams`.
+    """
+
+    factory: Callable[..., optax.GradientTransformationExtraArgs]
+    static: dict[str, Any]
+    hyperparameters: dict[str, float]
+    params: Any
+    grads: Any
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def build(self) -> optax.GradientTransformationExtraArgs:
+        return self.factory(**self.static, **self.hyperparameters)
+
+
+TREE = {"w": jnp.asarray([0.2, -0.1, 0.4]), "b": jnp.asarray(0.3)}
+SLOPE = {"w": jnp.asarray([1.0, 0.5, -2.0]), "b": jnp.asarray(-0.7)}
+SIMPLEX = {"p": jnp.asarray([0.2, 0.3, 0.5]), "q": jnp.asarray([[0.5, 0.5], [0.9, 0.1]])}
+PUSH = {"p": jnp.asarray([1.0, 0.5, -2.0]), "q": jnp.asarray([[1.0, 0.0], [-1.0, 2.0]])}
+POINT = NORMAL.mean_from_natural(NORMAL.natural_from_params(0.4, 1.3))
+MODEL = {"predict": predict, "family": LINEAR}
+CG = optim.ConjugateGradient(tolerance=1e-6)
+LAWS = {
+    "scale_by_metric": Law(
+        optim.scale_by_metric,
+        {"metric_matvec": scaled, "solver": optim.Dense()},
+        {"damping": 0.1},
+        TREE,
+        SLOPE,
+    ),
+    **{
+        f"scale_by_natural_gradient-{type(solver).__name__}": Law(
+            optim.scale_by_natural_gradient,
+            MODEL | {"solver": solver},
+            {"damping": 0.1},
+            TREE,
+            SLOPE,
+            {"inputs": INPUTS},
+        )
+        for solver in (optim.Dense(), CG, optim.SampleSpace(), optim.Diagonal())
+    },
+    "natural_gradient": Law(
+        optim.natural_gradient,
+        MODEL | {"solver": CG},
+        {"learning_rate": 0.3, "damping": 0.1},
+        TREE,
+        SLOPE,
+        {"inputs": INPUTS},
+    ),
+    "scale_by_mirror_descent": Law(
+        optim.scale_by_mirror_descent, {"mirror_map": optim.NegativeEntropy()}, {}, SIMPLEX, PUSH
+    ),
+    **{
+        f"mirror_descent-{type(mirror).__name__}": Law(
+            optim.mirror_descent, {"mirror_map": mirror}, {"learning_rate": 0.1}, params, grads
+        )
+        for mirror, params, grads in (
+            (optim.Euclidean(), TREE, SLOPE),
+            (optim.NegativeEntropy(), SIMPLEX, PUSH),
+            (optim.FamilyPotential(NORMAL), POINT, NORMAL.Point(*map(jnp.asarray, (0.3, -0.2)))),
+        )
+    },
+}
+each_transform = pytest.mark.parametrize("name", sorted(LAWS))
+
+
+def fingerprint(tree):
+    """Structure, shapes and dtypes."""
+    return jax.tree.structure(tree), [(x.shape, x.dtype) for x in jax.tree.leaves(tree)]
+
+
+def close(found, expected, rtol=1e-9, atol=1e-12):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=rtol, atol=atol), found, expected
+    )
+
+
+@functools.cache
+def compiled(name):
+    """The transform's update, compiled once."""
+    tx = LAWS[name].build()
+    return tx, jax.jit(tx.update)
+
+
+@functools.cache
+def first(name):
+    """The first update of a transform."""
+    law, (tx, step) = LAWS[name], compiled(name)
+    return step(law.grads, tx.init(law.params), law.params, **law.extra)
+
+
+def test_every_public_transform_is_here():
+    public = {n for n in optim.__all__ if callable(getattr(optim, n)) and n[0].islower()}
+    assert public == {name.split("-")[0] for name in LAWS}
+    maps = {k.__name__ for k in vars(optim).values() if isinstance(k, type)
+            and issubclass(k, optim.MirrorMap) and k is not optim.MirrorMap}  # fmt: skip
+    solvers = {k.__name__ for k in vars(optim).values() if isinstance(k, type)
+               and issubclass(k, optim.Solver) and k is not optim.Solver}  # fmt: skip
+    assert maps | solvers <= {name.split("-")[-1] for name in LAWS}
+
+
+@each_transform
+def test_extra_arguments_are_accepted(name):
+    law, (tx, _) = LAWS[name], compiled(name)
+    assert isinstance(tx, optax.GradientTransformationExtraArgs)
+    state = tx.init(law.params)
+    updates, _ = jax.jit(tx.update)(
+        law.grads, state, law.params, **law.extra, value=1.0, unheard_of=jnp.ones(3)
+    )
+    close(updates, first(name)[0])
+
+
+@each_transform
+def test_updates_are_like_gradients_and_the_state_like_itself(name):
+    law, (tx, _) = LAWS[name], compiled(name)
+    updates, state = first(name)
+    assert fingerprint(updates) == fingerprint(law.grads)
+    assert fingerprint(state) == fingerprint(tx.init(law.params))
+    assert fingerprint(jax.eval_shape(tx.init, law.params)) == fingerprint(state)
+    weak = [x.weak_type for x in jax.tree.leaves((tx.init(law.params), updates, state))]
+    assert not any(weak), "a weak type would compile the second step anew"
+    assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(state))
+    assert np.isfinite(np.concatenate([np.ravel(x) for x in jax.tree.leaves(updates)])).all()
+
+
+@each_transform
+def test_jit_is_eager(name):
+    law, (tx, _) = LAWS[name], compiled(name)
+    close(tx.update(law.grads, tx.init(law.params), law.params, **law.extra), first(name))
+
+
+@each_transform
+def test_zero_gradient_is_zero_update(name):
+    law, (tx, step) = LAWS[name], compiled(name)
+    zero = jax.tree.map(jnp.zeros_like, law.grads)
+    updates, _ = step(zero, tx.init(law.params), law.params, **law.extra)
+    close(updates, zero, atol=1e-15)
+
+
+@each_transform
+def test_float32_stays(name):
+    law, (tx, step) = LAWS[name], compiled(name)
+    single = functools.partial(jax.tree.map, lambda leaf: leaf.astype(jnp.float32))
+    grads, params, extra = single((law.grads, law.params, law.extra))
+    state = tx.init(params)
+    updates, after = step(grads, state, params, **extra)
+    assert fingerprint(updates) == fingerprint(grads)
+    assert fingerprint(after) == fingerprint(state)
+    assert not any(x.dtype == jnp.float64 for x in jax.tree.leaves(after))
+    close(updates, first(name)[0], rtol=1e-4, atol=1e-5)
+
+
+@each_transform
+def test_vmap_is_a_loop(name):
+    law, (tx, step) = LAWS[name], compiled(name)
+    grads = jax.tree.map(lambda g: jnp.stack([g, 0.5 * g]), law.grads)
+    mapped, _ = jax.vmap(lambda g: step(g, tx.init(law.params), law.params, **law.extra))(grads)
+    half = jax.tree.map(lambda g: 0.5 * g, law.grads)
+    alone, _ = step(half, tx.init(law.params), law.params, **law.extra)
+    close(jax.tree.map(lambda u: u[0], mapped), first(name)[0], rtol=1e-6)
+    close(jax.tree.map(lambda u: u[1], mapped), alone, rtol=1e-6)
+
+
+@each_transform
+def test_scan_carries_the_state(name):
+    law, (tx, step) = LAWS[name], compiled(name)
+
+    def advance(carry, _):
+        params, state = carry
+        updates, state = step(law.grads, state, params, **law.extra)
+        return (optax.apply_updates(params, updates), state), None
+
+    start = law.params, tx.init(law.params)
+    scanned, _ = jax.jit(lambda carry: jax.lax.scan(advance, carry, length=2))(start)
+    once, _ = advance(start, None)
+    twice, _ = advance(once, None)
+    close(scanned, twice, rtol=1e-6)
+
+
+@each_transform
+def test_inject_hyperparams_changes_nothing_but_the_values(name):
+    law = LAWS[name]
+    if not law.hyperparameters:
+        pytest.skip("no hyperparameter")
+    factory = optax.inject_hyperparams(law.factory, static_args=tuple(law.static))
+    tx = factory(**law.static, **law.hyperparameters)
+    state = tx.init(law.params)
+    step = jax.jit(tx.update)
+    updates, after = step(law.grads, state, law.params, **law.extra)
+    close(updates, first(name)[0], rtol=1e-6)
+    assert fingerprint(after) == fingerprint(state)
+    for hyperparameter in law.hyperparameters:
+        values = law.hyperparameters | {hyperparameter: 0.05}
+        changed = state._replace(
+            hyperparams=state.hyperparams | {hyperparameter: jnp.zeros(()) + 0.05}
+        )
+        expected = law.factory(**law.static, **values)
+        found, _ = step(law.grads, changed, law.params, **law.extra)
+        alone, _ = jax.jit(expected.update)(
+            law.grads, expected.init(law.params), law.params, **law.extra
+        )
+        close(found, alone, rtol=1e-6)
+
+
+@each_transform
+def test_state_survives_pickle(name):
+    law, (tx, step) = LAWS[name], compiled(name)
+    _, state = first(name)
+    restored = pickle.loads(pickle.dumps(state))
+    close(
+        step(law.grads, restored, law.params, **law.extra),
+        step(law.grads, state, law.params, **law.extra),
+        rtol=0,
+        atol=0,
+    )
+
+
+@each_transform
+def test_params_are_asked_for(name):
+    law, (tx, _) = LAWS[name], compiled(name)
+    with pytest.raises(ValueError, match=r"needs the current parameters; got params=None\. Call"):
+        tx.update(law.grads, tx.init(law.params), **law.extra)
