@@ -11,8 +11,8 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.weighting import weighted_mean
-from igeojax.numerics.gamma import log_minus_digamma_inverse
-from igeojax.numerics.remainders import log1p_remainder
+from igeojax.numerics.gamma import log_minus_digamma_inverse, shape_bregman
+from igeojax.numerics.remainders import log1p_remainder, ratio_remainder
 
 
 class GammaPoint(NamedTuple):
@@ -97,6 +97,18 @@ class Gamma(ExponentialFamily[GammaPoint, GammaParams]):
     def in_support(self, x: ArrayLike) -> Array:
         x = jnp.asarray(x)
         return (x > 0) & (x < jnp.inf)
+
+    def bregman(self, theta: GammaPoint, other: GammaPoint) -> Array:
+        # KL(other || theta) = a (c/a - 1 - log(c/a)) + (remainder of the shapes), with c the shape
+        # that theta would need for the mean of other: it splits into a part of the means and one of
+        # the shapes, neither negative. c/a - 1 is made of the differences of the parameters.
+        a, shape = theta.log_x, other.log_x
+        scale = (theta.x - other.x) / other.x
+        relative = (shape - a) / a + shape / a * scale
+        near = jnp.abs(relative) < 0.5
+        close = log1p_remainder(jnp.where(near, relative, 0.0))
+        far = ratio_remainder(shape / a * (theta.x / other.x), jnp.ones_like(a))
+        return a * jnp.where(near, close, far) + shape_bregman(a, shape)
 
     def _fit(self, x: Array, weights: Array | None) -> GammaPoint:
         # With r = x / mean, log E[x] - E[log x] = E[r - 1 - log r]: no cancellation.

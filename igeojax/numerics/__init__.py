@@ -1,7 +1,7 @@
 """Special functions and safe primitives that neither JAX nor a dependency has."""
 
 from igeojax.numerics.conjugate_gradient import ConjugateGradientInfo, conjugate_gradient
-from igeojax.numerics.gamma import log_minus_digamma, log_minus_digamma_inverse
+from igeojax.numerics.gamma import log_minus_digamma, log_minus_digamma_inverse, shape_bregman
 from igeojax.numerics.remainders import (
     expm1_remainder,
     exprel2,
@@ -21,5 +21,6 @@ __all__ = [
     "log_minus_digamma",
     "log_minus_digamma_inverse",
     "ratio_remainder",
+    "shape_bregman",
     "sqrt_at_zero",
 ]

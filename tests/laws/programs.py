@@ -1,0 +1,200 @@
+"""Everything the laws need of a family, in one compiled program each, and its integration rules.
+
+A law test reads results that are computed once in a process; integrals are sums over nodes that
+numpy makes from source parameters, weighted by the library's own log-densities.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from igeojax import geometry
+from igeojax.divergences import exponential
+from igeojax.families import FAMILIES, ExponentialFamily
+
+NAMES = tuple(FAMILIES)
+POINTS = 3
+ORDERS = (-0.05, 0.0, 0.3, 0.5, 0.8, 1.0, 1.05)
+
+
+def stacked(name: str, seed: int, points: int = POINTS) -> dict[str, np.ndarray]:
+    """Source parameters of a batch of points."""
+    drawn = FAMILIES[name].params(jax.random.key(seed), (points,))
+    return {key: np.asarray(value) for key, value in drawn.items()}
+
+
+def natural(name: str, seed: int, points: int = POINTS, dtype: str = "float64") -> Any:
+    """Natural parameters of a batch of points."""
+    theta = FAMILIES[name].family.natural_from_params(**stacked(name, seed, points))
+    return jax.tree.map(lambda leaf: leaf.astype(dtype), theta)
+
+
+def nodes(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes `(points, M, *event)` and weights `(points, M)` of an integral over the support.
+
+    The trapezoidal rule on the whole line converges geometrically for these densities.
+    """
+    entry, params = FAMILIES[name], stacked(name, 0)
+    if entry.support in {"finite", "counts"}:
+        x = np.arange(entry.size or 200)
+        weights = np.ones(x.size)
+    elif entry.support == "positive":
+        x = np.exp(np.arange(-60, 6, 0.03))
+        weights = 0.03 * x
+    elif entry.support == "real":
+        x = np.arange(-30, 30, 0.08)
+        weights = np.full(x.size, 0.08)
+    else:
+        return _vector_nodes(params)
+    return np.tile(x, (POINTS, 1)), np.tile(weights, (POINTS, 1))
+
+
+def _vector_nodes(params: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    if "covariance" in params:
+        mean, factor = params["mean"], np.linalg.cholesky(params["covariance"])
+    else:
+        mean, factor = params["loc"], params["scale"][..., None] * np.eye(params["loc"].shape[-1])
+    dim, width = mean.shape[-1], 0.75
+    axis = np.arange(-12, 12.1, width)
+    white = np.stack(np.meshgrid(*[axis] * dim, indexing="ij"), -1).reshape(-1, dim)
+    x = mean[:, None] + np.einsum("bij,mj->bmi", factor, white)
+    volume = np.abs(np.linalg.det(factor))[:, None] * width**dim
+    return x, np.broadcast_to(volume, x.shape[:2])
+
+
+def single(family: ExponentialFamily, theta: Any, other: Any, x: Any) -> dict[str, Any]:
+    """All quantities of one point, a second one, and observations of the first axis."""
+    eta = family.mean_from_natural(theta)
+    vector = geometry.ravel(family, theta)
+    potential = lambda v: family.log_partition(geometry.unravel(family, v))
+    density = jax.vmap(family.log_density, (None, 0))
+    base = ExponentialFamily
+    return {
+        "eta": eta,
+        "eta_derived": base.mean_from_natural(family, theta),
+        "eta_gradient": jax.grad(family.log_partition)(theta),
+        "round_trip": family.natural_from_mean(eta),
+        "source": family.params_from_natural(theta),
+        "source_trip": family.natural_from_params(*family.params_from_natural(theta)),
+        "potential": family.log_partition(theta),
+        "dual_potential": family.dual_potential(eta),
+        "pairing": family.pairing(theta, eta),
+        "mean_log_base_measure": family.mean_log_base_measure(theta),
+        "entropy": family.entropy(theta),
+        "entropy_derived": base.entropy(family, theta),
+        "fisher": geometry.fisher_matrix(family, theta),
+        "hessian": jax.hessian(potential)(vector),
+        "vector": vector,
+        "bregman": family.bregman(other, theta),
+        "bregman_derived": base.bregman(family, other, theta),
+        "log_density": density(theta, x),
+        "log_density_derived": jax.vmap(base._log_density, (None, None, 0))(
+            family, theta, _event(family, x)
+        ),
+        "other_log_density": density(other, x),
+        "log_base_measure": family.log_base_measure(x),
+        "statistics": geometry.ravel(family, family.statistics(x)),
+        "in_domain": family.in_natural_domain(theta),
+        "in_support": family.in_support(x),
+    }
+
+
+def _event(family: ExponentialFamily, x: Any) -> Any:
+    return family._data(x)
+
+
+def divergences(family: ExponentialFamily, p: Any, q: Any, order: Any) -> dict[str, Any]:
+    """All divergences of one pair at one traced order."""
+    return {
+        "kl": exponential.kl(family, p, q),
+        "jeffreys": exponential.jeffreys(family, p, q),
+        "cross_entropy": exponential.cross_entropy(family, p, q),
+        "hellinger": exponential.hellinger(family, p, q),
+        "bhattacharyya": exponential.bhattacharyya(family, p, q),
+        "alpha_divergence": exponential.alpha_divergence(family, p, q, order=order),
+        "renyi": exponential.renyi(family, p, q, order=order),
+    }
+
+
+class Pairs(NamedTuple):
+    """Divergences, their derivatives in both points, and the derivative in the order."""
+
+    value: dict[str, np.ndarray]
+    in_p: dict[str, np.ndarray]
+    in_q: dict[str, np.ndarray]
+    in_order: dict[str, np.ndarray]
+
+
+@functools.cache
+def pair_program(name: str) -> Any:
+    """`program(p, q, order)` over rows: values and forward derivatives, as vectors of the chart."""
+    family = FAMILIES[name].family
+
+    def by_vector(p, q, order):
+        point = functools.partial(geometry.unravel, family)
+        return divergences(family, point(p), point(q), order)
+
+    def both(p, q, order):
+        p, q = geometry.ravel(family, p), geometry.ravel(family, q)
+        slopes = jax.jacfwd(by_vector, (0, 1, 2))(p, q, order)
+        parts = [{key: slope[i] for key, slope in slopes.items()} for i in range(3)]
+        return Pairs(by_vector(p, q, order), *parts)
+
+    return jax.jit(jax.vmap(both))
+
+
+ROWS = 12
+
+
+def pairs(name: str, p: Any, q: Any, order: Any, dtype: str = "float64") -> Pairs:
+    """Results of up to `ROWS` pairs, all of one shape so that a family compiles once."""
+    rows = jax.tree.leaves(p)[0].shape[0]
+    order = np.broadcast_to(np.asarray(order, dtype), (rows,))
+    full = lambda leaf: np.concatenate([leaf] + [leaf[-1:]] * (ROWS - rows))
+    p, q, order = jax.tree.map(full, (p, q, order))
+    results = pair_program(name)(p, q, order)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], results)
+
+
+@functools.cache
+def quantities(name: str) -> dict[str, Any]:
+    """Float64 results of `single` at the integration nodes, as numpy."""
+    family = FAMILIES[name].family
+    x, _ = nodes(name)
+    program = jax.jit(jax.vmap(functools.partial(single, family)))
+    results = program(natural(name, 0), natural(name, 1), x)
+    return jax.tree.map(np.asarray, results)
+
+
+def few_observations(name: str) -> np.ndarray:
+    """Some observations for each point, likely ones."""
+    entry, params = FAMILIES[name], stacked(name, 0)
+    if entry.support in {"finite", "counts"}:
+        return np.tile(np.arange(2), (POINTS, 1))
+    if entry.support == "positive":
+        return np.tile([0.3, 2.5], (POINTS, 1))
+    if entry.support == "real":
+        return np.tile([-0.7, 2.5], (POINTS, 1))
+    center = params["mean" if "mean" in params else "loc"][:, None]
+    return center + np.array([[[0.5], [-1.5]]])
+
+
+@functools.cache
+def small_program(name: str) -> Any:
+    """`single` over the batch at a few observations, compiled for each dtype and mode."""
+    return jax.jit(jax.vmap(functools.partial(single, FAMILIES[name].family)))
+
+
+def small_arguments(name: str, dtype: str) -> tuple[Any, Any, np.ndarray]:
+    """Arguments of `small_program`; counts and labels stay integers."""
+    x = few_observations(name)
+    x = x if x.dtype.kind == "i" else x.astype(dtype)
+    return natural(name, 0, dtype=dtype), natural(name, 1, dtype=dtype), x
+
+
+def flat(name: str, point: Any) -> np.ndarray:
+    """Vectors of the minimal chart."""
+    return np.asarray(geometry.ravel(FAMILIES[name].family, jax.tree.map(jnp.asarray, point)))

@@ -1,0 +1,74 @@
+"""Charts: round trips, duality, one structure for statistics, means and natural parameters."""
+
+import jax
+import numpy as np
+import pytest
+
+from igeojax.families import FAMILIES
+from tests.laws.programs import NAMES, flat, natural, quantities, stacked
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_mean_map_is_the_gradient_of_the_log_partition(name):
+    found = quantities(name)
+    for derived in ("eta_derived", "eta_gradient"):
+        np.testing.assert_allclose(flat(name, found["eta"]), flat(name, found[derived]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_round_trips(name):
+    found, theta = quantities(name), natural(name, 0)
+    np.testing.assert_allclose(flat(name, found["round_trip"]), flat(name, theta), rtol=1e-10)
+    np.testing.assert_allclose(flat(name, found["source_trip"]), flat(name, theta), rtol=1e-12)
+    for key, value in stacked(name, 0).items():
+        np.testing.assert_allclose(getattr(found["source"], key), value, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_legendre_identity(name):
+    found = quantities(name)
+    total = found["potential"] + found["dual_potential"]
+    np.testing.assert_allclose(total, found["pairing"], rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_structure(name):
+    entry = FAMILIES[name]
+    family, theta, found = entry.family, natural(name, 0), quantities(name)
+    assert type(theta) is family.Point
+    assert type(found["source"]) is family.Params
+    structure = jax.tree.structure(theta)
+    for other in (found["eta"], found["eta_gradient"], found["round_trip"]):
+        assert jax.tree.structure(other) == structure
+        assert jax.tree.map(np.shape, other) == jax.tree.map(np.shape, theta)
+    x = entry.family.sample(jax.random.key(0), theta)
+    statistics = family.statistics(x)
+    assert jax.tree.map(np.shape, statistics) == jax.tree.map(np.shape, theta)
+    assert family.batch_shape(theta) == (3,)
+    assert family.dimension == found["vector"].shape[-1]
+    event = [np.shape(leaf)[1:] for leaf in theta]
+    assert tuple(event) == family.point_shape
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pairing_is_the_dot_product_of_the_chart(name):
+    found = quantities(name)
+    dot = np.sum(flat(name, natural(name, 0)) * flat(name, found["eta"]), axis=-1)
+    np.testing.assert_allclose(found["pairing"], dot, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_points_are_valid(name):
+    found = quantities(name)
+    assert found["in_domain"].all()
+    assert found["in_support"].all()
+    theta = natural(name, 0)
+    bad = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), theta)
+    assert not FAMILIES[name].family.in_natural_domain(bad).any()
+
+
+def test_the_registry_lists_every_family():
+    import igeojax.families as package
+
+    families = {name for name in package.__all__ if name[0].isupper()}
+    assert set(NAMES) == families - {"FAMILIES", "ExponentialFamily"}

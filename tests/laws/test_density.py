@@ -1,0 +1,101 @@
+"""Densities: total mass, moments, entropy and Fisher information by sums and quadrature."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from igeojax.families import FAMILIES, ExponentialFamily
+from tests.laws.programs import NAMES, flat, natural, nodes, quantities
+
+
+def mass(name: str) -> np.ndarray:
+    """Weights of the law on the nodes."""
+    return nodes(name)[1] * np.exp(quantities(name)["log_density"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_total_mass(name):
+    np.testing.assert_allclose(mass(name).sum(axis=1), np.ones(3), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_mean_of_the_statistics(name):
+    found = quantities(name)
+    mean = np.einsum("bm,bmk->bk", mass(name), found["statistics"])
+    np.testing.assert_allclose(flat(name, found["eta"]), mean, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_covariance_of_the_statistics_is_the_fisher_metric(name):
+    found = quantities(name)
+    weights, statistics = mass(name), found["statistics"]
+    centred = statistics - np.einsum("bm,bmk->bk", weights, statistics)[:, None]
+    covariance = np.einsum("bm,bmk,bml->bkl", weights, centred, centred)
+    size = np.abs(covariance).max()
+    np.testing.assert_allclose(found["fisher"], covariance, atol=1e-10 * size)
+    np.testing.assert_allclose(found["fisher"], found["hessian"], atol=1e-12 * size)
+    np.testing.assert_array_equal(found["fisher"], found["fisher"].swapaxes(-1, -2))
+    assert (np.linalg.eigvalsh(found["fisher"]) > 0).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_entropy(name):
+    found = quantities(name)
+    expected = -np.sum(mass(name) * found["log_density"], axis=1)
+    np.testing.assert_allclose(found["entropy"], expected, rtol=1e-11)
+    base_mean = np.sum(mass(name) * found["log_base_measure"], axis=1)
+    np.testing.assert_allclose(found["mean_log_base_measure"], base_mean, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_overrides_equal_the_derived_form(name):
+    found = quantities(name)
+    np.testing.assert_allclose(found["entropy"], found["entropy_derived"], rtol=1e-12)
+    np.testing.assert_allclose(found["bregman"], found["bregman_derived"], rtol=1e-10, atol=1e-13)
+    near = found["log_density"] > -200
+    np.testing.assert_allclose(
+        found["log_density"][near], found["log_density_derived"][near], rtol=1e-11, atol=1e-11
+    )
+
+
+OFF_SUPPORT = {
+    "finite": (5, -1),
+    "counts": (-1.0, 0.5, np.inf),
+    "positive": (-1.0, np.inf),
+    "real": (np.inf, -np.inf),
+    "vector": (np.inf, -np.inf),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_off_the_support(name):
+    entry = FAMILIES[name]
+    family, theta = entry.family, natural(name, 0, points=1)
+    theta = jax.tree.map(lambda leaf: leaf[0], theta)
+    bad = np.array(OFF_SUPPORT[entry.support])
+    x = np.ones((bad.size, *family.event_shape), bad.dtype)
+    x[(..., *[0] * len(family.event_shape))] = bad
+    assert not family.in_support(x).any()
+    total = lambda t: family.log_density(t, x)
+    np.testing.assert_array_equal(total(theta), np.full(bad.size, -np.inf))
+    slope = jax.jit(jax.jacrev(total))(theta)
+    assert all((leaf == 0).all() for leaf in slope)
+    if entry.support != "finite":
+        x = np.full((1, *family.event_shape), np.nan)
+        assert np.isnan(family.log_density(theta, x)).all()
+        assert not family.in_support(x).any()
+        assert all(
+            (leaf == 0).all()
+            for leaf in jax.jit(jax.jacrev(lambda t: family.log_density(t, x)))(theta)
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_base_measure_is_a_number_of_the_data_dtype(name):
+    family = FAMILIES[name].family
+    x = np.ones((2, *family.event_shape), int if FAMILIES[name].support == "finite" else "float32")
+    value = family.log_base_measure(jnp.asarray(x))
+    assert value.shape == (2,)
+    assert value.dtype == ("float64" if FAMILIES[name].support == "finite" else "float32")
+    assert isinstance(family, ExponentialFamily)
