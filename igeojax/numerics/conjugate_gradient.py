@@ -95,7 +95,6 @@ def conjugate_gradient(
     carry = (zero, start, start, size, jnp.zeros((), int), none, none)
     x, _, _, error, steps, _, outside = jax.lax.while_loop(unfinished, advance, carry)
     error = error + outside
-    scale = jnp.where(jnp.isnan(error), jnp.nan, scale)
     x = jax.tree.map(lambda leaf, b: (scale * leaf).astype(b.dtype), x, rhs)
     relative = jnp.sqrt(error / jnp.where(size > 0, size, 1.0))
     return x, ConjugateGradientInfo(relative, steps, error <= goal)

@@ -14,8 +14,8 @@ _STIRLING = (
     *(-3617 / 8160, 43867 / 14364, -174611 / 6600, 77683 / 276),
 )
 _SHIFT = 8
-# lgamma(a) = (a - 1/2) log a - a + log(2 pi)/2 + sum_k c_k / a^(2k-1): the first five c_k.
-_LGAMMA_SERIES = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)
+# lgamma(a) = (a - 1/2) log a - a + log(2 pi)/2 + sum_k c_k / a^(2k-1): the first six c_k.
+_LGAMMA_SERIES = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
 
 
 def log_minus_digamma(a: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -111,7 +111,8 @@ def shape_bregman(
     u, v = 1 / x, 1 / y
     # The remainder of x^-m is step^2 u v^2 (u^(m-1) + 2 u^(m-2) v + ... + m v^(m-1)).
     series = jnp.zeros_like(step)
-    for power, coefficient in zip((9, 7, 5, 3, 1), _LGAMMA_SERIES[::-1], strict=True):
+    for index, coefficient in enumerate(_LGAMMA_SERIES):
+        power = 2 * index + 1
         inner = sum((j + 1) * u ** (power - 1 - j) * v**j for j in range(power))
         series = series + coefficient * inner
     # From `step` and not from x - y, which the shift has rounded.

@@ -173,8 +173,9 @@ class SampleSpace(Solver):
     """Woodbury: solves an `n C x n C` system in the space of outputs; for `n C << P`.
 
     With `F = J^T (W J)`: `d = (g - J^T (damping I + W J J^T)^{-1} W J g) / damping`, and one step
-    of refinement for what the difference loses. Needs `damping > 0`; one below `eps` of the largest
-    diagonal entry of `W J J^T` is raised to it.
+    of refinement, for the difference cancels where g comes from the outputs: a relative error of up
+    to `eps |F| / damping` remains. Needs `damping > 0`; one below `eps` of the largest diagonal
+    entry of `W J J^T` is raised to it.
 
     Examples:
       >>> SampleSpace()

@@ -57,8 +57,9 @@ def _vector_nodes(params: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray
         mean, factor = params["mean"], np.linalg.cholesky(params["covariance"])
     else:
         mean, factor = params["loc"], params["scale"][..., None] * np.eye(params["loc"].shape[-1])
-    dim, width = mean.shape[-1], 0.75
-    axis = np.arange(-12, 12.1, width)
+    dim = mean.shape[-1]
+    half, width = (16, 0.25) if dim == 2 else (12, 0.75)
+    axis = np.arange(-half, half + 0.1, width)
     white = np.stack(np.meshgrid(*[axis] * dim, indexing="ij"), -1).reshape(-1, dim)
     x = mean[:, None] + np.einsum("bij,mj->bmi", factor, white)
     volume = np.abs(np.linalg.det(factor))[:, None] * width**dim
@@ -88,6 +89,12 @@ def single(family: ExponentialFamily, theta: Any, other: Any, x: Any) -> dict[st
         "fisher": geometry.fisher_matrix(family, theta),
         "hessian": jax.hessian(potential)(vector),
         "vector": vector,
+        "kl": exponential.kl(family, theta, other),
+        "cross_entropy": exponential.cross_entropy(family, theta, other),
+        "hellinger": exponential.hellinger(family, theta, other),
+        "bhattacharyya": exponential.bhattacharyya(family, theta, other),
+        "kl_to_itself": exponential.kl(family, theta, theta),
+        "hellinger_to_itself": exponential.hellinger(family, theta, theta),
         "bregman": family.bregman(other, theta),
         "bregman_derived": base.bregman(family, other, theta),
         "log_density": density(theta, x),
@@ -106,57 +113,53 @@ def _event(family: ExponentialFamily, x: Any) -> Any:
     return family._data(x)
 
 
-def divergences(family: ExponentialFamily, p: Any, q: Any, order: Any) -> dict[str, Any]:
-    """All divergences of one pair at one traced order."""
-    return {
-        "kl": exponential.kl(family, p, q),
-        "jeffreys": exponential.jeffreys(family, p, q),
-        "cross_entropy": exponential.cross_entropy(family, p, q),
-        "hellinger": exponential.hellinger(family, p, q),
-        "bhattacharyya": exponential.bhattacharyya(family, p, q),
-        "alpha_divergence": exponential.alpha_divergence(family, p, q, order=order),
-        "renyi": exponential.renyi(family, p, q, order=order),
-    }
-
-
 class Pairs(NamedTuple):
-    """Divergences, their derivatives in both points, and the derivative in the order."""
+    """Divergences by name, and their derivatives along a tangent."""
 
     value: dict[str, np.ndarray]
-    in_p: dict[str, np.ndarray]
-    in_q: dict[str, np.ndarray]
-    in_order: dict[str, np.ndarray]
+    along: dict[str, np.ndarray]
 
 
 @functools.cache
 def pair_program(name: str) -> Any:
-    """`program(p, q, order)` over rows: values and forward derivatives, as vectors of the chart."""
+    """`program(p, q, order, tangents)` over rows, in forward mode."""
     family = FAMILIES[name].family
 
-    def by_vector(p, q, order):
-        point = functools.partial(geometry.unravel, family)
-        return divergences(family, point(p), point(q), order)
+    def divergences(p, q, order):
+        return {
+            "kl": exponential.kl(family, p, q),
+            "jeffreys": exponential.jeffreys(family, p, q),
+            "alpha_divergence": exponential.alpha_divergence(family, p, q, order=order),
+            "renyi": exponential.renyi(family, p, q, order=order),
+        }
 
-    def both(p, q, order):
-        p, q = geometry.ravel(family, p), geometry.ravel(family, q)
-        slopes = jax.jacfwd(by_vector, (0, 1, 2))(p, q, order)
-        parts = [{key: slope[i] for key, slope in slopes.items()} for i in range(3)]
-        return Pairs(by_vector(p, q, order), *parts)
-
-    return jax.jit(jax.vmap(both))
+    return jax.jit(jax.vmap(lambda primals, tangents: jax.jvp(divergences, primals, tangents)))
 
 
-ROWS = 12
+ROWS = 9
 
 
-def pairs(name: str, p: Any, q: Any, order: Any, dtype: str = "float64") -> Pairs:
-    """Results of up to `ROWS` pairs, all of one shape so that a family compiles once."""
+def pairs(
+    name: str, p: Any, q: Any, order: Any, along: tuple[Any, Any, Any] | None = None
+) -> Pairs:
+    """Results of up to `ROWS` pairs, all of one shape so that a family compiles once.
+
+    `along` holds tangents of `p`, `q` and the order; None stands for zeros.
+    """
     rows = jax.tree.leaves(p)[0].shape[0]
-    order = np.broadcast_to(np.asarray(order, dtype), (rows,))
+    primals = (p, q, np.full(rows, float(order)))
+    zeros = jax.tree.map(np.zeros_like, primals)
+    if along is None:
+        along = (None, None, None)
+    tangents = tuple(z if t is None else t for t, z in zip(along, zeros, strict=True))
     full = lambda leaf: np.concatenate([leaf] + [leaf[-1:]] * (ROWS - rows))
-    p, q, order = jax.tree.map(full, (p, q, order))
-    results = pair_program(name)(p, q, order)
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], results)
+    results = pair_program(name)(*jax.tree.map(full, (primals, tangents)))
+    return Pairs(*jax.tree.map(lambda leaf: np.asarray(leaf)[:rows], results))
+
+
+def tangent(name: str, seed: int) -> Any:
+    """A direction for each point: the difference to another one, small enough to stay inside."""
+    return jax.tree.map(lambda a, b: 0.1 * (a - b), natural(name, seed), natural(name, seed + 1))
 
 
 @functools.cache

@@ -2,20 +2,17 @@
 
 import jax
 import numpy as np
-import pytest
 
 from igeojax.families import FAMILIES
 from tests.laws.programs import NAMES, flat, natural, quantities, stacked
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_mean_map_is_the_gradient_of_the_log_partition(name):
     found = quantities(name)
     for derived in ("eta_derived", "eta_gradient"):
         np.testing.assert_allclose(flat(name, found["eta"]), flat(name, found[derived]), rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_round_trips(name):
     found, theta = quantities(name), natural(name, 0)
     np.testing.assert_allclose(flat(name, found["round_trip"]), flat(name, theta), rtol=1e-10)
@@ -24,14 +21,12 @@ def test_round_trips(name):
         np.testing.assert_allclose(getattr(found["source"], key), value, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_legendre_identity(name):
     found = quantities(name)
     total = found["potential"] + found["dual_potential"]
     np.testing.assert_allclose(total, found["pairing"], rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_one_structure(name):
     entry = FAMILIES[name]
     family, theta, found = entry.family, natural(name, 0), quantities(name)
@@ -50,14 +45,12 @@ def test_one_structure(name):
     assert tuple(event) == family.point_shape
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_pairing_is_the_dot_product_of_the_chart(name):
     found = quantities(name)
     dot = np.sum(flat(name, natural(name, 0)) * flat(name, found["eta"]), axis=-1)
     np.testing.assert_allclose(found["pairing"], dot, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_points_are_valid(name):
     found = quantities(name)
     assert found["in_domain"].all()

@@ -3,10 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from igeojax.families import FAMILIES, ExponentialFamily
-from tests.laws.programs import NAMES, flat, natural, nodes, quantities
+from tests.laws.programs import flat, natural, nodes, quantities
 
 
 def mass(name: str) -> np.ndarray:
@@ -14,19 +13,16 @@ def mass(name: str) -> np.ndarray:
     return nodes(name)[1] * np.exp(quantities(name)["log_density"])
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_total_mass(name):
     np.testing.assert_allclose(mass(name).sum(axis=1), np.ones(3), rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_mean_of_the_statistics(name):
     found = quantities(name)
     mean = np.einsum("bm,bmk->bk", mass(name), found["statistics"])
     np.testing.assert_allclose(flat(name, found["eta"]), mean, rtol=1e-10, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_covariance_of_the_statistics_is_the_fisher_metric(name):
     found = quantities(name)
     weights, statistics = mass(name), found["statistics"]
@@ -39,7 +35,6 @@ def test_covariance_of_the_statistics_is_the_fisher_metric(name):
     assert (np.linalg.eigvalsh(found["fisher"]) > 0).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_entropy(name):
     found = quantities(name)
     expected = -np.sum(mass(name) * found["log_density"], axis=1)
@@ -48,7 +43,6 @@ def test_entropy(name):
     np.testing.assert_allclose(found["mean_log_base_measure"], base_mean, rtol=1e-10, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_overrides_equal_the_derived_form(name):
     found = quantities(name)
     np.testing.assert_allclose(found["entropy"], found["entropy_derived"], rtol=1e-12)
@@ -68,7 +62,6 @@ OFF_SUPPORT = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_off_the_support(name):
     entry = FAMILIES[name]
     family, theta = entry.family, natural(name, 0, points=1)
@@ -91,7 +84,6 @@ def test_off_the_support(name):
         )
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_base_measure_is_a_number_of_the_data_dtype(name):
     family = FAMILIES[name].family
     x = np.ones((2, *family.event_shape), int if FAMILIES[name].support == "finite" else "float32")

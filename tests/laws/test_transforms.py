@@ -243,7 +243,7 @@ def test_inject_hyperparams_changes_nothing_but_the_values(name):
 
 @each_transform
 def test_state_survives_pickle(name):
-    law, (tx, step) = LAWS[name], compiled(name)
+    law, (_, step) = LAWS[name], compiled(name)
     _, state = first(name)
     restored = pickle.loads(pickle.dumps(state))
     close(

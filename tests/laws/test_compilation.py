@@ -1,0 +1,157 @@
+"""Families under the transformations of JAX: jit, vmap, batches, dtypes, pickle, no retracing."""
+
+import copy
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from igeojax.families import FAMILIES
+from tests.laws.programs import (
+    flat,
+    natural,
+    quantities,
+    single,
+    small_arguments,
+    small_program,
+)
+
+
+def leaves(results) -> dict[str, np.ndarray]:
+    paths = jax.tree_util.tree_leaves_with_path(results)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in paths}
+
+
+def first(tree):
+    return jax.tree.map(lambda leaf: leaf[0], tree)
+
+
+def test_jit_is_eager_and_vmap_is_a_loop(name):
+    family = FAMILIES[name].family
+    arguments = small_arguments(name, "float64")
+    batch = leaves(small_program(name)(*arguments))
+    alone = leaves(single(family, *first(arguments)))
+    assert batch.keys() == alone.keys()
+    for key, value in alone.items():
+        np.testing.assert_allclose(batch[key][0], value, rtol=1e-11, atol=1e-12, err_msg=key)
+
+
+def test_float32_stays_and_is_near_float64(name):
+    single_precision = small_program(name)(*small_arguments(name, "float32"))
+    # The same numbers in float64, so that only arithmetic differs.
+    theta, other, x = small_arguments(name, "float32")
+    widen = lambda leaf: leaf if leaf.dtype.kind == "i" else np.asarray(leaf, "float64")
+    double = leaves(small_program(name)(*jax.tree.map(widen, (theta, other, x))))
+    for key, value in leaves(single_precision).items():
+        if value.dtype == bool:
+            np.testing.assert_array_equal(value, double[key])
+            continue
+        # Statistics of counts know no dtype but the default one.
+        allowed = {"float32"} | ({"float64"} if x.dtype.kind == "i" and ".x" not in key else set())
+        assert str(value.dtype) in allowed, key
+        size = 1 + np.abs(double[key]).max()
+        np.testing.assert_allclose(value, double[key], atol=3e-5 * size, err_msg=key)
+
+
+def test_without_float64(name):
+    expected = leaves(small_program(name)(*small_arguments(name, "float32")))
+    with jax.enable_x64(False):
+        theta, other, x = small_arguments(name, "float32")
+        found = leaves(
+            small_program(name)(theta, other, x.astype("int32") if x.dtype.kind == "i" else x)
+        )
+    for key, value in found.items():
+        assert value.dtype != np.float64
+        size = 1 + np.abs(expected[key]).max()
+        np.testing.assert_allclose(value, expected[key], atol=1e-5 * size, err_msg=key)
+
+
+def test_axes_of_points_and_data_broadcast(name):
+    family = FAMILIES[name].family
+    theta, _, x = small_arguments(name, "float64")
+    row, column = x[0], jax.tree.map(lambda leaf: leaf[:, None], theta)
+    density = jax.jit(family.log_density)
+    table = density(column, row)
+    assert table.shape == (3, row.shape[0])
+    for i in range(3):
+        one = jax.tree.map(lambda leaf, i=i: leaf[i], theta)
+        np.testing.assert_allclose(density(one, row), table[i], rtol=1e-12)
+    # A single point meets many observations, and many points one observation.
+    np.testing.assert_allclose(density(theta, row[0]), table[:, 0], rtol=1e-12)
+    assert density(first(theta), row[:, None]).shape == (row.shape[0], 1)
+
+
+def test_gradients_of_the_density(name):
+    family = FAMILIES[name].family
+    theta, _, x = small_arguments(name, "float64")
+    one, event = first(theta), x[0, 0]
+    score = lambda t: family.log_density(t, event)
+    reverse, forward, hessian = jax.jit(
+        lambda t: (jax.grad(score)(t), jax.jacfwd(score)(t), jax.hessian(score)(t))
+    )(one)
+    # The score is T(x) - eta, in both modes; minus its derivative is the Fisher metric.
+    statistics = jax.tree.map(np.asarray, family.statistics(event))
+    eta = first(quantities(name)["eta"])
+    for slope in (reverse, forward):
+        for got, t, mean in zip(slope, statistics, eta, strict=True):
+            np.testing.assert_allclose(got, t - mean, rtol=1e-8, atol=1e-9)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(hessian))
+    direction = jax.tree.map(lambda leaf: 0.3 * jnp.ones_like(leaf), one)
+    curvature = jax.jvp(jax.grad(score), (one,), (direction,))[1]
+    expected = family.fisher_matvec(one, direction)
+    np.testing.assert_allclose(flat(name, curvature), -flat(name, expected), rtol=1e-8, atol=1e-9)
+
+
+def test_a_family_is_a_value(name):
+    family = FAMILIES[name].family
+    twin = copy.deepcopy(family)
+    assert twin == family
+    assert hash(twin) == hash(family)
+    assert pickle.loads(pickle.dumps(family)) == family
+    assert jax.tree.leaves(family) == []
+    with pytest.raises(AttributeError):
+        family.extra = 1
+
+
+def test_equal_families_do_not_retrace(name):
+    family = FAMILIES[name].family
+    theta, _, x = small_arguments(name, "float64")
+    traces = []
+
+    def density(family, theta, x):
+        traces.append(family)
+        return family.log_density(theta, x)
+
+    # As an argument (a static pytree) and as a static argument.
+    as_tree, as_static = jax.jit(density), jax.jit(density, static_argnums=0)
+    for _ in range(2):
+        as_tree(copy.deepcopy(family), first(theta), x[0])
+        as_static(copy.deepcopy(family), first(theta), x[0])
+    assert len(traces) == 2
+
+
+def test_points_survive_pickle_and_are_pytrees(name):
+    family = FAMILIES[name].family
+    theta = natural(name, 0)
+    back = pickle.loads(pickle.dumps(theta))
+    assert type(back) is family.Point
+    for one, other in zip(back, theta, strict=True):
+        np.testing.assert_array_equal(one, other)
+    doubled = jax.tree.map(lambda leaf: 2 * leaf, theta)
+    assert type(doubled) is family.Point
+    assert len(jax.tree.leaves(theta)) == len(family.Point._fields) == len(family.point_shape)
+
+
+def test_rebuilding_a_point_inside_scan_and_cond(name):
+    family = FAMILIES[name].family
+    theta = first(natural(name, 0))
+
+    def step(point, _):
+        point = jax.lax.cond(family.in_natural_domain(point), lambda p: p, lambda p: theta, point)
+        return family.natural_from_mean(family.mean_from_natural(point)), family.entropy(point)
+
+    end, entropies = jax.jit(lambda t: jax.lax.scan(step, t, length=3))(theta)
+    np.testing.assert_allclose(flat(name, end), flat(name, theta), rtol=1e-8)
+    np.testing.assert_allclose(entropies, np.full(3, quantities(name)["entropy"][0]), rtol=1e-9)
