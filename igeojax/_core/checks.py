@@ -147,6 +147,21 @@ def require_trailing_shape(name: str, value: Any, shape: tuple[int, ...]) -> Non
         )
 
 
+def require_broadcastable(**shapes: tuple[int, ...]) -> None:
+    """Check that batch shapes broadcast.
+
+    Raises:
+      ValueError: they do not.
+    """
+    try:
+        jnp.broadcast_shapes(*shapes.values())
+    except ValueError:
+        found = " and ".join(f"{shape} of {name}" for name, shape in shapes.items())
+        raise ValueError(
+            f"batch shapes must broadcast; got {found}. Align the leading axes, or use jax.vmap."
+        ) from None
+
+
 def require_count(name: str, value: Any, minimum: int = 1) -> None:
     """Check a static size.
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.numerics.safe import sqrt_at_zero
 
@@ -43,13 +44,28 @@ def natural(family: ExponentialFamily, point: Any) -> Any:
 
 
 def _naturals(family: ExponentialFamily, p: Any, q: Any) -> tuple[Any, Any]:
-    p, q = natural(family, p), natural(family, q)
-    batch, other = family.batch_shape(p), family.batch_shape(q)
-    rank = max(len(batch), len(other))
-    return (
-        jax.tree.map(lambda v: v.reshape((1,) * (rank - len(batch)) + v.shape), p),
-        jax.tree.map(lambda v: v.reshape((1,) * (rank - len(other)) + v.shape), q),
+    """Both as natural parameters with batch axes of one rank; nan outside the domain."""
+    points = [natural(family, p), natural(family, q)]
+    batches = [family.batch_shape(point) for point in points]
+    checks.require_broadcastable(p=batches[0], q=batches[1])
+    rank = max(map(len, batches))
+    return tuple(_prepared(family, point, rank) for point in points)  # type: ignore[return-value]
+
+
+def _prepared(family: ExponentialFamily, point: Any, rank: int) -> Any:
+    inside = family.in_natural_domain(point)
+    pad = (1,) * (rank - inside.ndim)
+    return family.Point(
+        *(
+            jnp.where(_over(inside, event), leaf, jnp.nan).reshape(pad + jnp.shape(leaf))
+            for leaf, event in zip(point, family.point_shape, strict=True)
+        )
     )
+
+
+def _over(mask: Array, event: tuple[int, ...]) -> Array:
+    """A batch mask with axes of length one for the event."""
+    return mask.reshape(mask.shape + (1,) * len(event))
 
 
 def kl(family: ExponentialFamily, p: Any, q: Any) -> Float[Array, "*batch"]:
@@ -68,7 +84,7 @@ def kl(family: ExponentialFamily, p: Any, q: Any) -> Float[Array, "*batch"]:
       ValueError: shapes do not fit the family.
 
     References:
-      [WainwrightJordan2008] section 5.2.2, equation (5.7).
+      [WainwrightJordan2008] section 5.2.2.
 
     Examples:
       >>> from igeojax import families
@@ -133,26 +149,30 @@ def cross_entropy(family: ExponentialFamily, p: Any, q: Any) -> Float[Array, "*b
     return family.entropy(p) + family.bregman(q, p)
 
 
-def _between(u: Array, v: Array, order: Array) -> Array:
-    """`a u + (1-a) v`, where ends and infinities that both share stay as they are."""
+def _between(u: Array, v: Array, order: Array, from_above: bool) -> Array:
+    """`a u + (1-a) v`, where ends and infinities that both share stay as they are.
+
+    Towards order 0 from above an infinite `u` still decides.
+    """
     # 0 * inf, and 2 inf - inf at a class that is impossible under both, would be nan.
     shared = jnp.isinf(u) & (u == v)
     first, second = jnp.where(shared, 0.0, u), jnp.where(shared, 0.0, v)
     mixed = order * first + (1 - order) * second
-    mixed = jnp.where(order == 1, first, jnp.where(order == 0, second, mixed))
+    start = jnp.where(jnp.isinf(first), first, second) if from_above else second
+    mixed = jnp.where(order == 1, first, jnp.where(order == 0, start, mixed))
     return jnp.where(shared, v, mixed)
 
 
 def _mixture_parts(
-    family: ExponentialFamily, p: Any, q: Any, order: Array
+    family: ExponentialFamily, p: Any, q: Any, order: Array, from_above: bool = False
 ) -> tuple[Array, Array, Array]:
     """`B(p, m)`, `B(q, m)` at `m = a p + (1-a) q`, and whether m lies in the natural domain."""
     p, q = _naturals(family, p, q)
-    mixed = jax.tree.map(lambda u, v: _between(u, v, order), p, q)
+    mixed = jax.tree.map(lambda u, v: _between(u, v, order, from_above), p, q)
     inside = family.in_natural_domain(mixed)
     safe = family.Point(
         *(
-            jnp.where(inside.reshape(inside.shape + (1,) * len(event)), m, v)
+            jnp.where(_over(inside, event), m, v)
             for m, v, event in zip(mixed, q, family.point_shape, strict=True)
         )
     )
@@ -174,7 +194,8 @@ def alpha_divergence(
       family: the family of both laws.
       p: natural or source parameters.
       q: natural or source parameters.
-      order: the statistical order a, a scalar; may be traced.
+      order: the statistical order a, a scalar; may be traced. Values are continuous at 0 and 1; the
+        derivative in the order is 0 exactly there, which is not its limit.
 
     Returns:
       Values in `[0, inf]`; inf where `a` outside `[0, 1]` takes the mixture out of the domain.
@@ -213,7 +234,8 @@ def renyi(family: ExponentialFamily, p: Any, q: Any, *, order: ArrayLike) -> Flo
       family: the family of both laws.
       p: natural or source parameters.
       q: natural or source parameters.
-      order: the statistical order a, a scalar; may be traced.
+      order: the statistical order a, a scalar; may be traced. Values are continuous at 0 and 1; the
+        derivative in the order is 0 exactly there, which is not its limit.
 
     Returns:
       Values in nats; inf where `a > 1` takes the mixture out of the natural domain.
@@ -233,7 +255,7 @@ def renyi(family: ExponentialFamily, p: Any, q: Any, *, order: ArrayLike) -> Flo
       0.25
     """
     a = _order(order, family, p)
-    near_p, near_q, inside = _mixture_parts(family, p, q, a)
+    near_p, near_q, inside = _mixture_parts(family, p, q, a, from_above=True)
     value = jnp.where(a == 1, 0.0, a * near_p / jnp.where(a == 1, 1.0, 1 - a)) + near_q
     # Outside, the integral is infinite: its log over a - 1.
     return jnp.where(inside, value, jnp.where(a > 1, jnp.inf, -jnp.inf))

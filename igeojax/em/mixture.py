@@ -293,7 +293,8 @@ class Mixture:
 
         Stops when a step gains less than `tolerance`. A component that loses all its mass keeps its
         parameters; a step that makes the likelihood nan (a component collapsing onto too few
-        points) is not taken, and the fit returns the step before with `converged` False.
+        points) is not taken, and the fit returns the step before with `converged` False. Restarts
+        that end so are passed over while there is another.
 
         Args:
           data: observations of shape `(N,) + event_shape`.
@@ -344,6 +345,12 @@ class Mixture:
                 )
             starts = jax.tree.map(lambda leaf: leaf[None], initialization)
         else:
+            if not isinstance(initialization, str):
+                raise TypeError(
+                    f"initialization must be one of {', '.join(map(repr, OPTIONS))} or a "
+                    f"MixturePoint; got {type(initialization).__name__}. Make a starting point "
+                    "with Mixture.point(weights, components)."
+                )
             checks.require_option("initialization", initialization, OPTIONS)
             if key is None:
                 raise TypeError(
@@ -428,7 +435,10 @@ def _run(
             progress=progress,
         )
     )(starts)
-    best = jnp.argmax(jnp.where(jnp.isnan(ends.objective), -jnp.inf, ends.objective))
+    # A restart that ended at a step to nan was collapsing: its likelihood only looks good.
+    sound = ends.converged | (ends.num_iterations == max_iterations)
+    known = ~jnp.isnan(ends.objective) & (sound | ~sound.any())
+    best = jnp.argmax(jnp.where(known, ends.objective, -jnp.inf))
     end = jax.tree.map(lambda leaf: leaf[best], ends)
     log_likelihood = end.objective * total
     return MixtureFit(

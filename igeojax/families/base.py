@@ -7,6 +7,8 @@ trailing axes belong to the event. A leaf with two trailing axes is a symmetric 
 """
 
 import abc
+import functools
+from collections.abc import Callable
 from typing import Any, ClassVar, Generic, TypeVar
 
 import jax
@@ -21,6 +23,27 @@ PointT = TypeVar("PointT", bound=tuple)
 ParamsT = TypeVar("ParamsT", bound=tuple)
 
 
+_TAKE_POINTS = {
+    "bregman",
+    "dual_potential",
+    "entropy",
+    "in_natural_domain",
+    "log_partition",
+    "mean_from_natural",
+    "mean_log_base_measure",
+    "natural_from_mean",
+    "params_from_natural",
+}
+
+
+def _checking(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def checked(self: "ExponentialFamily", *points: Any) -> Any:
+        return method(self, *map(self._point, points))
+
+    return checked
+
+
 class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
     """What every family offers.
 
@@ -32,6 +55,12 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
 
     Point: ClassVar[type]
     Params: ClassVar[type]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Make every method of a subclass that takes points check them first."""
+        super().__init_subclass__(**options)
+        for name in _TAKE_POINTS & cls.__dict__.keys():
+            setattr(cls, name, _checking(cls.__dict__[name]))
 
     # What a family *is*.
 
@@ -311,7 +340,7 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
           Draws of shape `shape + batch_shape + event_shape`.
 
         Raises:
-          TypeError: `theta` is not a point of this family.
+          TypeError: `theta` is not a point of this family, or `shape` not a tuple.
           ValueError: a concrete `theta` lies outside the natural domain.
 
         Examples:
@@ -330,9 +359,11 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
             "in the natural domain",
             "See in_natural_domain; make points with natural_from_params.",
         )
+        if not isinstance(shape, tuple):
+            raise TypeError(f"shape must be a tuple; got {shape!r}. Write ({shape},) for one axis.")
         pad = (1,) * len(shape)
-        theta = jax.tree.map(lambda leaf: leaf.reshape(pad + leaf.shape), theta)
-        return self._draw(key, theta, tuple(shape) + batch)
+        theta = jax.tree.map(lambda leaf: leaf.reshape(pad + leaf.shape), self._point(theta))
+        return self._draw(key, theta, shape + batch)
 
     def fit(self, x: ArrayLike, weights: ArrayLike | None = None) -> PointT:
         """Maximum likelihood: the point whose mean parameter is the weighted mean of `T(x)`.
@@ -397,6 +428,11 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
 
     # Shared by the families.
 
+    def _point(self, point: PointT) -> PointT:
+        """The point, checked, its leaves as arrays."""
+        self.batch_shape(point)
+        return self.Point(*map(jnp.asarray, point))
+
     def _fit_arguments(self, x: ArrayLike, weights: ArrayLike | None) -> tuple[Array, Array | None]:
         """Checked observations, and weights that sum to one.
 
@@ -419,10 +455,15 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
             self.in_natural_domain(theta),
             lambda inside: inside,
             "inside the natural domain",
-            "The data are degenerate (constant, or too few distinct values): the likelihood has no "
-            "maximum. Add observations or drop constant columns.",
+            self._degenerate,
         )
         return theta
+
+    _degenerate: ClassVar[str] = (
+        "The data are degenerate (constant, or too few distinct values): the likelihood has no "
+        "maximum. Add observations or drop constant columns."
+    )
+    """What to do when the likelihood has no maximum."""
 
     _inside: ClassVar[Any] = 1
     """An observation inside the support."""
@@ -441,9 +482,11 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
 
     def _aligned(self, theta: PointT, x: ArrayLike) -> tuple[PointT, Array]:
         """Both with batch axes of equal rank, so that they broadcast without rank promotion."""
+        theta = self._point(theta)
         batch = self.batch_shape(theta)
         x = self._data(x, jax.tree.leaves(theta)[0].dtype)
         data_batch = self._data_batch_shape(x)
+        checks.require_broadcastable(theta=batch, data=data_batch)
         rank = max(len(batch), len(data_batch))
         pad = (1,) * (rank - len(batch))
         theta = jax.tree.map(lambda leaf: leaf.reshape(pad + leaf.shape), theta)

@@ -32,7 +32,7 @@ class Bernoulli(ExponentialFamily[BernoulliPoint, BernoulliParams]):
     `theta = -inf` and `inf` stand for `p = 0` and `1`.
 
     References:
-      [WainwrightJordan2008] example 3.1 and table 3.1.
+      [WainwrightJordan2008] table 3.1.
 
     Examples:
       >>> bernoulli = Bernoulli()
@@ -99,10 +99,18 @@ class Bernoulli(ExponentialFamily[BernoulliPoint, BernoulliParams]):
         return jnp.where(p == 0, 0.0, p * success) + jnp.where(q == 0, 0.0, q * failure)
 
     def bregman(self, theta: BernoulliPoint, other: BernoulliPoint) -> Array:
-        return log_sum_exp_bregman(
-            jnp.stack([theta.x, jnp.zeros_like(theta.x)], axis=-1),
-            jnp.stack([other.x, jnp.zeros_like(other.x)], axis=-1),
-        )
+        return log_sum_exp_bregman(_two_logits(theta.x), _two_logits(other.x))
+
+    def dual_potential(self, eta: BernoulliPoint) -> Array:
+        failure = 1 - eta.x
+        return jax.scipy.special.xlogy(eta.x, eta.x) + jax.scipy.special.xlog1py(failure, -eta.x)
 
     def _draw(self, key, theta, shape):
         return jax.random.bernoulli(key, jax.nn.sigmoid(theta.x), shape).astype(int)
+
+
+def _two_logits(theta: Array) -> Array:
+    """Logits of success and failure, the larger one 0: finite but for -inf at the boundary."""
+    success = jnp.where(theta > 0, 0.0, theta)
+    failure = jnp.where(theta > 0, -theta, 0.0)
+    return jnp.stack([success, failure], axis=-1)

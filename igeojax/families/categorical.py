@@ -5,6 +5,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
@@ -56,6 +57,10 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
     Point = CategoricalPoint
     Params = CategoricalParams
     _inside: ClassVar[Any] = 0
+    _degenerate: ClassVar[str] = (
+        "The last class never occurs, and it is the reference of the chart. Reorder the labels so "
+        "that one that occurs comes last."
+    )
 
     def __post_init__(self):
         checks.require_count("num_classes", self.num_classes, 2)
@@ -84,7 +89,9 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
           [1.5, 0.0]
         """
         last = jnp.zeros((*theta.one_hot.shape[:-1], 1), theta.one_hot.dtype)
-        return jnp.concatenate([theta.one_hot, last], axis=-1)
+        # inf would mean a last class of probability 0, which this chart cannot hold.
+        inside = jnp.where(theta.one_hot < jnp.inf, theta.one_hot, jnp.nan)
+        return jnp.concatenate([inside, last], axis=-1)
 
     def mean_from_natural(self, theta: CategoricalPoint) -> CategoricalPoint:
         self.batch_shape(theta)
@@ -100,18 +107,26 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
         """Natural parameter of `probs`, or of `logits`, shape `batch + (num_classes,)`.
 
         Logits are redundant by a constant, which drops out: a network's scores are passed as they
-        are.
+        are. The last class is the reference: a mask (-inf, or a very negative number, which costs
+        the digits of the others) belongs on any class but that.
 
         Raises:
           TypeError: not exactly one of the two is given, or it is not real.
-          ValueError: a wrong number of classes, or concrete `probs` that are negative, do not sum
-            to one, or are 0 for the last class.
+          ValueError: a wrong number of classes; concrete `probs` that are negative, do not sum to
+            one, or are 0 for the last class; a concrete last logit of -inf.
         """
         if (probs is None) == (logits is None):
             raise TypeError("Categorical needs exactly one of probs and logits; pass one of them.")
         if probs is None:
             scores = checks.floating("logits", cast(ArrayLike, logits))
             checks.require_trailing_shape("logits", scores, (self.num_classes,))
+            checks.require_values(
+                "the logit of the last class",
+                scores[..., -1],
+                lambda last: last > -np.inf,
+                "above -inf, for that class is the reference of the chart",
+                "Reorder the classes so that one that is never masked comes last.",
+            )
             return CategoricalPoint(scores[..., :-1] - scores[..., -1:])
         probs = checks.floating("probs", probs)
         checks.require_trailing_shape("probs", probs, (self.num_classes,))

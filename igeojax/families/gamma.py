@@ -38,7 +38,7 @@ class Gamma(ExponentialFamily[GammaPoint, GammaParams]):
     (no `shape - 1` in float32). The chi-square law with k degrees is `shape = k/2, rate = 1/2`.
 
     References:
-      [WainwrightJordan2008] table 3.1.
+      [Minka2002] (the likelihood and its equations).
 
     Examples:
       >>> gamma = Gamma()
@@ -114,7 +114,9 @@ class Gamma(ExponentialFamily[GammaPoint, GammaParams]):
         # With r = x / mean, log E[x] - E[log x] = E[r - 1 - log r]: no cancellation.
         mean = weighted_mean(x, weights)
         gap = weighted_mean(log1p_remainder((x - mean[None]) / mean[None]), weights)
-        return self._natural_from_gap(mean, gap)
+        # Constant data leave only the rounding of the mean: no gap at all.
+        noise = 8 * jnp.finfo(gap.dtype).eps ** 2
+        return self._natural_from_gap(mean, jnp.where(gap > noise, gap, 0.0))
 
     def _natural_from_gap(self, mean: Array, gap: Array) -> GammaPoint:
         shape = log_minus_digamma_inverse(gap)

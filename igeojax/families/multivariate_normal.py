@@ -199,14 +199,16 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
           [[1.0, 0.0], [0.0, 1.0]]
         """
         x, weights = self._fit_arguments(x, weights)
-        unregularized = isinstance(covariance_regularization, (int, float)) and (
-            covariance_regularization == 0
-        )
-        if unregularized and x.shape[0] <= self.dim:
+        name, remedy = "covariance_regularization", "It is added to the diagonal; try 1e-6."
+        checks.require_values(name, covariance_regularization, lambda v: v >= 0, ">= 0", remedy)
+        ridge = checks.concrete(covariance_regularization)
+        seen = None if weights is None else checks.concrete(weights)
+        count = x.shape[0] if seen is None else int((seen > 0).sum())
+        if ridge is not None and ridge == 0 and count <= self.dim:
             raise ValueError(
                 f"a full covariance in {self.dim} dimensions needs more than {self.dim} "
-                f"observations; got {x.shape[0]}. Pass covariance_regularization > 0, or fit a "
-                "DiagonalNormal."
+                f"observations of positive weight; got {count}. Pass covariance_regularization > 0 "
+                "or fit a DiagonalNormal."
             )
         return self._checked_estimate(self._fit(x, weights, covariance_regularization))
 
@@ -215,11 +217,19 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
     ) -> MultivariateNormalPoint:
         mean = weighted_mean(x, weights)
         centred = x - mean[None]
-        scaled = centred / x.shape[0] if weights is None else centred * _trailing(weights, x.ndim)
+        if weights is None:
+            scaled = centred / x.shape[0]
+        else:
+            scaled = centred * _trailing(weights.astype(x.dtype), x.ndim)
         covariance = jnp.einsum("n...i,n...j->...ij", scaled, centred)
         ridge = jnp.asarray(covariance_regularization, x.dtype) * jnp.eye(self.dim, dtype=x.dtype)
         covariance = covariance + jnp.broadcast_to(ridge, covariance.shape)
-        return _natural(mean, jnp.linalg.cholesky(covariance))
+        factor = jnp.linalg.cholesky(covariance)
+        # Of dependent columns rounding leaves a pivot of this size: no covariance at all.
+        noise = self.dim * jnp.finfo(x.dtype).eps * jnp.diagonal(covariance, 0, -2, -1)
+        noise = noise + (4 * jnp.finfo(x.dtype).eps * mean) ** 2
+        sound = (jnp.diagonal(factor, 0, -2, -1) ** 2 > noise).all(axis=-1)
+        return _natural(mean, jnp.where(sound[..., None, None], factor, jnp.nan))
 
     def marginal(self, theta: MultivariateNormalPoint, kept: ArrayLike) -> MultivariateNormalPoint:
         """Marginal law of some coordinates, in the order of the axes.
@@ -245,6 +255,7 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
           >>> round(MultivariateNormal(1).params_from_natural(part).covariance.item(), 6)
           2.0
         """
+        theta = self._point(theta)
         kept, dropped = self._split(kept, "kept")
         theta = _symmetrized(theta)
         # Precision of the marginal: the Schur complement L_11 - L_12 L_22^{-1} L_21.
@@ -288,6 +299,7 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
           >>> [round(v.item(), 6) for v in MultivariateNormal(1).params_from_natural(rest)]
           [1.8, 1.36]
         """
+        theta = self._point(theta)
         seen, free = self._split(observed, "observed", "leave at least one coordinate free")
         theta = _symmetrized(theta)
         values = checks.floating("values", values)

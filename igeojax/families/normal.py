@@ -68,12 +68,21 @@ class Normal(ExponentialFamily[NormalPoint, NormalParams]):
 
         Raises:
           TypeError: an argument is not real.
-          ValueError: a concrete `loc` is not finite or a `scale` not positive and finite.
+          ValueError: a concrete `loc` is not finite or a `scale` not positive and finite, or the
+            natural parameters leave the range of the dtype.
         """
         loc, scale = jnp.broadcast_arrays(*checks.floating_together(loc=loc, scale=scale))
         checks.require_finite("loc", loc)
         checks.require_positive("scale", scale, "It is the standard deviation.")
-        return _natural(loc, scale**2)
+        theta = _natural(loc, jnp.where(scale > 0, scale, jnp.nan) ** 2)
+        checks.require_values(
+            "natural parameters",
+            self.in_natural_domain(theta),
+            lambda inside: inside,
+            f"within the range of {scale.dtype}",
+            "loc / scale^2 or 1 / scale^2 over- or underflows: change the units, or use float64.",
+        )
+        return theta
 
     def params_from_natural(self, theta: NormalPoint) -> NormalParams:
         return NormalParams(-theta.x / (2 * theta.xx), jax.lax.rsqrt(-2 * theta.xx))
@@ -93,7 +102,10 @@ class Normal(ExponentialFamily[NormalPoint, NormalParams]):
         mean = -other.x / (2 * other.xx)
         step = theta.xx - other.xx
         push = (theta.x - other.x) + 2 * mean * step
-        return 0.5 * ratio_remainder(theta.xx, other.xx) - push**2 / (4 * theta.xx)
+        # Scaled before it is squared: the square alone overflows for scales of 1e-10 in float32.
+        return 0.5 * (
+            ratio_remainder(theta.xx, other.xx) + (push * jax.lax.rsqrt(-2 * theta.xx)) ** 2
+        )
 
     def _log_density(self, theta: NormalPoint, x: Array) -> Array:
         mean = -theta.x / (2 * theta.xx)
@@ -101,7 +113,10 @@ class Normal(ExponentialFamily[NormalPoint, NormalParams]):
 
     def _fit(self, x: Array, weights: Array | None) -> NormalPoint:
         mean = weighted_mean(x, weights)
-        return _natural(mean, weighted_mean((x - mean[None]) ** 2, weights))
+        variance = weighted_mean((x - mean[None]) ** 2, weights)
+        # Constant data leave only the rounding of the mean: no variance at all.
+        noise = (4 * jnp.finfo(variance.dtype).eps * mean) ** 2
+        return _natural(mean, jnp.where(variance > noise, variance, 0.0))
 
     def _draw(self, key, theta, shape):
         loc, scale = self.params_from_natural(theta)

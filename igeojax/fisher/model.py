@@ -113,7 +113,7 @@ def fisher_matvec(
       ValueError: no axis of examples, or `weights` of a wrong shape.
 
     References:
-      [Martens2020] section 8 (the Fisher as a generalized Gauss-Newton matrix).
+      [Martens2020] section 9 (the Fisher as a generalized Gauss-Newton matrix).
 
     Examples:
       >>> import jax.numpy as jnp
@@ -221,7 +221,7 @@ def fisher_matrix(
       ValueError: no axis of examples, or `weights` of a wrong shape.
 
     References:
-      [Martens2020] section 8.
+      [Martens2020] section 9.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -316,11 +316,19 @@ def empirical_fisher_matrix(
       [[2.0]]
     """
     _require_examples((inputs, targets))
+    family.require_support(targets)
     vector, unravel = jax.flatten_util.ravel_pytree(params)
 
     def log_likelihood(coordinates: Array, example: Any, target: Any) -> Array:
         alone = jax.tree.map(lambda leaf: leaf[None], (example, target))
         theta = predict(unravel(coordinates), alone[0])
+        outputs = family.batch_shape(theta)
+        found = jnp.shape(target)[: jnp.ndim(target) - len(family.event_shape)]
+        if outputs[1:] != found:
+            raise ValueError(
+                f"targets must have one observation for each output, batch shape {outputs[1:]} an "
+                f"example; got {found}. Broadcasting would count some of them several times."
+            )
         return jnp.sum(family.log_density(theta, alone[1]))
 
     gradients = jax.vmap(jax.grad(log_likelihood), (None, 0, 0))(vector, inputs, targets)

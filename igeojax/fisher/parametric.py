@@ -32,7 +32,7 @@ def fisher_matrix_from_samples(
       The matrix per observation, in the order of `jax.flatten_util.ravel_pytree(params)`.
 
     References:
-      [Amari2016] equation (1.69).
+      [Amari2016] chapter 1 (Fisher information).
 
     Examples:
       >>> import jax.numpy as jnp
@@ -123,6 +123,7 @@ def cramer_rao_bound(
                 f"jacobian must have shape (targets, {size}); got {matrix.shape}. Its columns are "
                 "the parameters of the information matrix."
             )
+    checks.require_positive("num_observations", num_observations, "It counts observations.")
     factor = jnp.linalg.cholesky(information)
     half = solve_triangular(factor, matrix.T, lower=True)
     return half.T @ half / jnp.asarray(num_observations, information.dtype)

@@ -26,7 +26,7 @@ def mean_from_natural(family: ExponentialFamily, theta: Any) -> Any:
       ValueError: its shapes do not fit the family.
 
     References:
-      [Amari2016] equation (2.18).
+      [Amari2016] chapter 2 (exponential families).
 
     Examples:
       >>> from igeojax import families
@@ -52,7 +52,7 @@ def natural_from_mean(family: ExponentialFamily, eta: Any) -> Any:
       ValueError: its shapes do not fit the family.
 
     References:
-      [Amari2016] equation (2.24).
+      [Amari2016] chapter 2 (exponential families).
 
     Examples:
       >>> from igeojax import families

@@ -45,7 +45,7 @@ def fisher_matvec(family: ExponentialFamily, theta: Any, tangent: Any) -> Any:
       ValueError: shapes do not fit the family.
 
     References:
-      [Amari2016] equation (2.32).
+      [Amari2016] chapter 2 (exponential families).
 
     Examples:
       >>> from igeojax import families
@@ -77,7 +77,7 @@ def fisher_matrix(
       ValueError: its shapes do not fit the family.
 
     References:
-      [Amari2016] equation (2.32).
+      [Amari2016] chapter 2 (exponential families).
 
     Examples:
       >>> from igeojax import families

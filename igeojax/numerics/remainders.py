@@ -115,7 +115,7 @@ def ratio_remainder(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Flo
       b: values of the same sign as `a`.
 
     Returns:
-      The remainder, of the common shape.
+      The remainder, of the common shape; nan where the signs differ.
 
     Examples:
       >>> round(float(ratio_remainder(jnp.asarray(1e-30), jnp.asarray(1e10))), 4)
@@ -128,7 +128,8 @@ def ratio_remainder(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Flo
     inside = (ratio > jnp.finfo(ratio.dtype).tiny) & (ratio < jnp.inf)
     apart = jnp.log(jnp.abs(a)) - jnp.log(jnp.abs(b))
     far = ratio - 1 - jnp.where(inside, jnp.log(jnp.where(inside, ratio, 1.0)), apart)
-    return jnp.where(near, log1p_remainder(jnp.where(near, relative, 0.0)), far)
+    value = jnp.where(near, log1p_remainder(jnp.where(near, relative, 0.0)), far)
+    return jnp.where(jnp.sign(a) == jnp.sign(b), value, jnp.nan)
 
 
 @ratio_remainder.defjvp

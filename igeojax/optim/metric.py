@@ -84,6 +84,11 @@ def scale_by_metric(
       [1.0, 2.0]
     """
     metric = metric_matvec if isinstance(metric_matvec, Metric) else Metric(metric_matvec)
+    if not callable(metric.matvec):
+        raise TypeError(
+            f"metric_matvec must be a function (params, tangent, **extra); got {metric_matvec!r}."
+            " Pass geometry.fisher_matvec of a family, say."
+        )
     chosen = ConjugateGradient() if solver is None else solver
     if not isinstance(chosen, Solver):
         raise TypeError(
@@ -113,6 +118,12 @@ def scale_by_metric(
             raise ValueError(
                 "scale_by_metric needs the current parameters; got params=None. Call "
                 "tx.update(grads, state, params, ...)."
+            )
+        if jax.tree.structure(updates) != jax.tree.structure(params):
+            raise ValueError(
+                "updates and params must have one tree structure; got "
+                f"{jax.tree.structure(updates)} and {jax.tree.structure(params)}. "
+                "Pass the gradient with respect to these params."
             )
         if not jax.tree.leaves(updates):  # optax.multi_transform with a label that no leaf has
             return updates, state._replace(step=state.step + 1)

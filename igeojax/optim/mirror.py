@@ -72,7 +72,9 @@ class NegativeEntropy(MirrorMap):
         step = jnp.where(p > 0, step, -jnp.inf)
         shifted = step - jnp.max(step, axis=-1, keepdims=True)
         weight = p * jnp.exp(shifted)
-        return weight / jnp.sum(weight, axis=-1, keepdims=True) - p
+        change = weight / jnp.sum(weight, axis=-1, keepdims=True) - p
+        # An entry that rounds to 0 could never return: eps of it is always left.
+        return jnp.maximum(change, (jnp.finfo(p.dtype).eps - 1) * p)
 
 
 @jax.tree_util.register_static
@@ -83,8 +85,8 @@ class FamilyPotential(MirrorMap):
     Args:
       family: the family.
       chart: the chart of `params`. `"mean"`: the potential is `phi`, its dual coordinates are
-        natural; `"natural"`: the potential is `psi`, its dual coordinates are mean parameters, and
-        too long a step leaves their domain (the point is then nan).
+        natural; `"natural"`: the potential is `psi`, its dual coordinates are mean parameters. Too
+        long a step leaves the domain; the point is then nan.
 
     Raises:
       TypeError: `family` is not an instance of a family.
@@ -114,12 +116,21 @@ class FamilyPotential(MirrorMap):
         checks.require_option("chart", self.chart, ("mean", "natural"))
 
     def displacement(self, params: Any, dual_step: Any) -> Any:
-        self.family.batch_shape(params)
+        batch = self.family.batch_shape(params)
         to_dual, from_dual = self.family.natural_from_mean, self.family.mean_from_natural
         if self.chart == "natural":
             to_dual, from_dual = from_dual, to_dual
-        moved = from_dual(jax.tree.map(jnp.add, to_dual(params), dual_step))
-        return jax.tree.map(jnp.subtract, moved, params)
+        dual = jax.tree.map(jnp.add, to_dual(params), dual_step)
+        moved = from_dual(dual)
+        # Formulas may go on beyond the domain; the point does not.
+        inside = self.family.in_natural_domain(moved if self.chart == "natural" else dual)
+        return jax.tree.map(
+            lambda new, old: jnp.where(
+                inside.reshape(batch + (1,) * (new.ndim - len(batch))), new - old, jnp.nan
+            ),
+            moved,
+            params,
+        )
 
 
 def scale_by_mirror_descent(

@@ -42,7 +42,7 @@ def scale_by_natural_gradient(
     family: ExponentialFamily,
     *,
     solver: Solver | None = None,
-    damping: ArrayLike = 1e-3,
+    damping: ArrayLike = 1e-2,
 ) -> optax.GradientTransformationExtraArgs:
     """Replace the gradient g by the natural gradient `(F + damping I)^{-1} g` of a model.
 
@@ -61,13 +61,15 @@ def scale_by_natural_gradient(
         logits `families.Categorical(K).natural_from_params(logits=...)`.
       family: the output family: its negative log-likelihood is the loss.
       solver: how the system is solved; None is `ConjugateGradient()`.
-      damping: Tikhonov damping, a scalar; may be traced.
+      damping: Tikhonov damping, a scalar; may be traced. Where a classifier saturates its Fisher
+        matrix vanishes and steps grow: raise the damping or lower the learning rate if the loss
+        jumps.
 
     Returns:
       An optax transform with state `MetricState`.
 
     Raises:
-      TypeError: `family`, `solver` or `damping` of a wrong kind.
+      TypeError: `predict`, `family`, `solver` or `damping` of a wrong kind.
       ValueError: a negative `damping`; in `update`, missing `params` or `inputs`.
 
     References:
@@ -89,6 +91,12 @@ def scale_by_natural_gradient(
         raise TypeError(
             f"family must be an ExponentialFamily; got {family!r}. Pass an instance such as "
             "families.Categorical(10)."
+        )
+
+    if not callable(predict):
+        raise TypeError(
+            f"predict must be a function predict(params, inputs); got {predict!r}. Pass a model's "
+            "apply function, returning a point of the family."
         )
 
     def model(inputs: Any, full_params: Any) -> Predict:
@@ -120,7 +128,7 @@ def natural_gradient(
     family: ExponentialFamily,
     *,
     solver: Solver | None = None,
-    damping: ArrayLike = 1e-3,
+    damping: ArrayLike = 1e-2,
 ) -> optax.GradientTransformationExtraArgs:
     """Natural-gradient descent: `scale_by_natural_gradient`, then the learning rate.
 

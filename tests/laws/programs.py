@@ -26,10 +26,9 @@ def stacked(name: str, seed: int, points: int = POINTS) -> dict[str, np.ndarray]
     return {key: np.asarray(value) for key, value in drawn.items()}
 
 
-def natural(name: str, seed: int, points: int = POINTS, dtype: str = "float64") -> Any:
+def natural(name: str, seed: int, points: int = POINTS) -> Any:
     """Natural parameters of a batch of points."""
-    theta = FAMILIES[name].family.natural_from_params(**stacked(name, seed, points))
-    return jax.tree.map(lambda leaf: leaf.astype(dtype), theta)
+    return FAMILIES[name].family.natural_from_params(**stacked(name, seed, points))
 
 
 def nodes(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -90,6 +89,7 @@ def single(family: ExponentialFamily, theta: Any, other: Any, x: Any) -> dict[st
         "hessian": jax.hessian(potential)(vector),
         "vector": vector,
         "kl": exponential.kl(family, theta, other),
+        "jeffreys": exponential.jeffreys(family, theta, other),
         "cross_entropy": exponential.cross_entropy(family, theta, other),
         "hellinger": exponential.hellinger(family, theta, other),
         "bhattacharyya": exponential.bhattacharyya(family, theta, other),
@@ -127,8 +127,6 @@ def pair_program(name: str) -> Any:
 
     def divergences(p, q, order):
         return {
-            "kl": exponential.kl(family, p, q),
-            "jeffreys": exponential.jeffreys(family, p, q),
             "alpha_divergence": exponential.alpha_divergence(family, p, q, order=order),
             "renyi": exponential.renyi(family, p, q, order=order),
         }
@@ -163,39 +161,37 @@ def tangent(name: str, seed: int) -> Any:
 
 
 @functools.cache
-def quantities(name: str) -> dict[str, Any]:
-    """Float64 results of `single` at the integration nodes, as numpy."""
-    family = FAMILIES[name].family
-    x, _ = nodes(name)
-    program = jax.jit(jax.vmap(functools.partial(single, family)))
-    results = program(natural(name, 0), natural(name, 1), x)
-    return jax.tree.map(np.asarray, results)
-
-
-def few_observations(name: str) -> np.ndarray:
-    """Some observations for each point, likely ones."""
-    entry, params = FAMILIES[name], stacked(name, 0)
-    if entry.support in {"finite", "counts"}:
-        return np.tile(np.arange(2), (POINTS, 1))
-    if entry.support == "positive":
-        return np.tile([0.3, 2.5], (POINTS, 1))
-    if entry.support == "real":
-        return np.tile([-0.7, 2.5], (POINTS, 1))
-    center = params["mean" if "mean" in params else "loc"][:, None]
-    return center + np.array([[[0.5], [-1.5]]])
-
-
-@functools.cache
-def small_program(name: str) -> Any:
-    """`single` over the batch at a few observations, compiled for each dtype and mode."""
+def program(name: str) -> Any:
+    """`single` over a batch of points; compiled once for each dtype."""
     return jax.jit(jax.vmap(functools.partial(single, FAMILIES[name].family)))
 
 
-def small_arguments(name: str, dtype: str) -> tuple[Any, Any, np.ndarray]:
-    """Arguments of `small_program`; counts and labels stay integers."""
-    x = few_observations(name)
+def arguments(name: str, dtype: str = "float64") -> tuple[Any, Any, np.ndarray]:
+    """Two batches of points and the integration nodes; counts and labels stay integers."""
+    x, _ = nodes(name)
     x = x if x.dtype.kind == "i" else x.astype(dtype)
-    return natural(name, 0, dtype=dtype), natural(name, 1, dtype=dtype), x
+    cast = lambda point: jax.tree.map(lambda leaf: np.asarray(leaf, dtype), point)
+    return cast(natural(name, 0)), cast(natural(name, 1)), x
+
+
+@functools.cache
+def quantities(name: str) -> dict[str, Any]:
+    """Float64 results of `single` at the integration nodes, as numpy."""
+    return jax.tree.map(np.asarray, program(name)(*arguments(name)))
+
+
+@functools.cache
+def observations(name: str) -> np.ndarray:
+    """Two likely observations."""
+    entry, params = FAMILIES[name], stacked(name, 0)
+    if entry.support in {"finite", "counts"}:
+        return np.array([1, 0])
+    if entry.support == "positive":
+        return np.array([0.3, 2.5])
+    if entry.support == "real":
+        return np.array([-0.7, 2.5])
+    center = params["mean" if "mean" in params else "loc"][0]
+    return center + np.array([[0.5], [-1.5]])
 
 
 def flat(name: str, point: Any) -> np.ndarray:

@@ -1,0 +1,174 @@
+"""Divergences of families: check values, ends of the domain, broadcasting, bad input."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from igeojax import families
+from igeojax.divergences import exponential, simplex
+
+NORMAL, GAMMA, POISSON = families.Normal(), families.Gamma(), families.Poisson()
+BERNOULLI, CATEGORICAL = families.Bernoulli(), families.Categorical(3)
+INF = np.inf
+
+
+def test_check_values_of_the_normal():
+    p, q = NORMAL.Params(0.0, 1.0), NORMAL.Params(1.0, 2.0)
+    assert float(exponential.kl(NORMAL, p, q)) == pytest.approx(np.log(2) - 0.25, rel=1e-14)
+    # Diagonal law to the standard one: half the sum of s^2 + m^2 - 1 - log s^2.
+    family = families.DiagonalNormal(3)
+    loc, scale = np.array([0.5, -1.0, 0.0]), np.array([0.3, 1.0, 2.0])
+    standard = family.Params(np.zeros(3), np.ones(3))
+    expected = 0.5 * np.sum(scale**2 + loc**2 - 1 - np.log(scale**2))
+    found = exponential.kl(family, family.Params(loc, scale), standard)
+    assert float(found) == pytest.approx(expected, rel=1e-14)
+
+
+def test_far_apart():
+    # T46: N(0, 1e-20) from N(0, 1e20), standard deviations.
+    p, q = NORMAL.Params(0.0, 1e-20), NORMAL.Params(0.0, 1e20)
+    assert float(exponential.kl(NORMAL, p, q)) == pytest.approx(91.6034037197618, rel=1e-14)
+    assert float(exponential.kl(POISSON, POISSON.Params(0.0), POISSON.Params(2.0))) == 2
+
+
+@pytest.mark.parametrize("order", [-0.5, 0.0, 0.4, 1.0, 2.0])
+def test_categorical_agrees_with_the_simplex(order):
+    p, q = (
+        np.array([[0.2, 0.5, 0.3], [0.0, 0.4, 0.6]]),
+        np.array([[0.6, 0.1, 0.3], [0.0, 0.7, 0.3]]),
+    )
+    first, second = CATEGORICAL.Params(p), CATEGORICAL.Params(q)
+    for name in ("kl", "jeffreys", "hellinger", "bhattacharyya"):
+        found = getattr(exponential, name)(CATEGORICAL, first, second)
+        np.testing.assert_allclose(found, getattr(simplex, name)(p, q), rtol=1e-12, err_msg=name)
+    # A class that is impossible under both does not matter, whatever the order.
+    for name in ("alpha_divergence", "renyi"):
+        found = getattr(exponential, name)(CATEGORICAL, first, second, order=order)
+        expected = getattr(simplex, name)(p, q, order=order)
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-15, err_msg=name)
+
+
+# Points at the end of the natural domain, by source parameters: KL both ways, Hellinger squared.
+ENDS = [
+    (BERNOULLI, 1.0, 0.25, np.log(4.0), INF, 0.5),
+    (BERNOULLI, 0.0, 0.25, -np.log(0.75), INF, 1 - np.sqrt(0.75)),
+    (BERNOULLI, 0.0, 1.0, INF, INF, 1.0),
+    (BERNOULLI, 1.0, 1.0, 0.0, 0.0, 0.0),
+    (POISSON, 0.0, 2.0, 2.0, INF, 1 - np.exp(-1.0)),
+    (POISSON, 0.0, 0.0, 0.0, 0.0, 0.0),
+]
+
+
+@pytest.mark.parametrize(("family", "p", "q", "there", "back", "squared"), ENDS)
+def test_ends_of_the_domain(family, p, q, there, back, squared):
+    first, second = (family.natural_from_params(value) for value in (p, q))
+    kl = jax.jit(lambda a, b: exponential.kl(family, a, b))
+    assert float(kl(first, second)) == pytest.approx(there, rel=1e-14)
+    assert float(kl(second, first)) == pytest.approx(back, rel=1e-14)
+    hellinger = float(exponential.hellinger(family, first, second))
+    assert hellinger**2 == pytest.approx(squared, rel=1e-12)
+    for order in (0.0, 0.5, 1.0, 1.5):
+        for name in ("alpha_divergence", "renyi"):
+            value = getattr(exponential, name)(family, first, second, order=order)
+            assert not np.isnan(value), (name, order)
+    if p == q:
+        assert float(exponential.renyi(family, first, second, order=1.5)) == 0
+
+
+def test_mixtures_outside_the_domain_are_infinite():
+    # 2 theta_p - theta_q of exponential laws leaves the domain where rate_q > 2 rate_p.
+    family = families.Exponential()
+    p, q = family.Params(1.0), family.Params(3.0)
+    assert exponential.alpha_divergence(family, p, q, order=2.0) == INF
+    assert exponential.renyi(family, p, q, order=2.0) == INF
+    assert exponential.alpha_divergence(family, p, q, order=-1.0) > 0
+    inside = exponential.alpha_divergence(family, family.Params(2.0), q, order=2.0)
+    # int p^2 / q = a^2 / (b (2a - b)) for rates a and b.
+    assert float(inside) == pytest.approx((4 / (3 * 1) - 1) / 2, rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    "family", [NORMAL, POISSON, families.Exponential(), families.DiagonalNormal(2)]
+)
+def test_hellinger_has_gradient_zero_at_equal_points(family):
+    loc = {"loc": jnp.array([1.0, 2.0]), "scale": jnp.array([0.5, 1.5])}
+    scalar = {"loc": 1.0, "scale": 0.5} if family is NORMAL else {"rate": 2.0}
+    theta = family.natural_from_params(**(loc if family.event_shape else scalar))
+    slope = jax.jit(jax.grad(lambda a, b: exponential.hellinger(family, a, b), (0, 1)))
+    for leaf in jax.tree.leaves(slope(theta, theta)):
+        np.testing.assert_array_equal(leaf, np.zeros_like(leaf))
+
+
+def test_gradients_of_the_categorical_kl_with_impossible_classes():
+    kl = lambda a, b: exponential.kl(
+        CATEGORICAL,
+        CATEGORICAL.natural_from_params(logits=a),
+        CATEGORICAL.natural_from_params(logits=b),
+    )
+    p, q = jnp.array([-INF, 0.0, 1.0]), jnp.array([-INF, 2.0, 1.0])
+    for transform in (jax.grad, jax.jacfwd):
+        in_p, in_q = jax.jit(transform(kl, (0, 1)))(p, q)
+        softmax = lambda z: np.exp(z) / np.exp(z).sum()
+        np.testing.assert_allclose(
+            in_q, softmax(np.asarray(q)) - softmax(np.asarray(p)), atol=1e-15
+        )
+        assert np.isfinite(in_p).all()
+        assert in_p[0] == 0
+
+
+def test_batches_broadcast_and_orders_are_traced():
+    p = NORMAL.Params(np.zeros((4, 1)), np.ones((4, 1)))
+    q = NORMAL.Params(np.arange(3.0), np.ones(3))
+    renyi = jax.jit(lambda order: exponential.renyi(NORMAL, p, q, order=order))
+    # Equal variances: a (difference of means)^2 / 2.
+    for order in (0.5, 1.0, 2.0):
+        expected = np.broadcast_to(order * np.arange(3.0) ** 2 / 2, (4, 3))
+        np.testing.assert_allclose(renyi(order), expected, rtol=1e-13)
+
+
+def test_close_points_keep_their_digits_in_float32():
+    # Natural points one part in 2^20 apart: KL = F d^2 / 2 to leading order.
+    theta = POISSON.Point(jnp.float32(1.5))
+    other = POISSON.Point(jnp.float32(1.5 + 2.0**-20))
+    expected = np.exp(1.5) * 2.0**-41
+    assert float(exponential.kl(POISSON, theta, other)) == pytest.approx(expected, rel=1e-5)
+
+
+P, Q = NORMAL.natural_from_params(0.0, 1.0), NORMAL.Params(1.0, 2.0)
+BAD = [
+    (
+        lambda: exponential.kl(NORMAL, tuple(P), Q),
+        TypeError,
+        "Normal.Point; got tuple.*natural_from",
+    ),
+    (lambda: exponential.kl(GAMMA, P, P), TypeError, "Gamma.Point; got NormalPoint.*natural_from"),
+    (
+        lambda: exponential.kl(NORMAL, NORMAL.Params(0.0, -1.0), Q),
+        ValueError,
+        "scale must be.*got -1",
+    ),
+    (
+        lambda: exponential.kl(CATEGORICAL, jnp.ones(3), jnp.ones(3)),
+        TypeError,
+        "Point; got .*natural",
+    ),
+    (
+        lambda: exponential.kl(
+            CATEGORICAL, CATEGORICAL.Point(jnp.ones(3)), CATEGORICAL.Point(jnp.ones(2))
+        ),
+        ValueError,
+        r"trailing axes \(2,\); got shape \(3,\)",
+    ),
+    (lambda: exponential.renyi(NORMAL, P, Q), TypeError, "order"),
+    (lambda: exponential.renyi(NORMAL, P, Q, alpha=0.5), TypeError, "alpha"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), BAD)
+def test_bad_input(call, error, message):
+    with pytest.raises(error) as caught:
+        call()
+    assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)

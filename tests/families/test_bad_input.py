@@ -1,0 +1,252 @@
+"""Bad input of every family: an error that says what was required, what came and what to do."""
+
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from igeojax.families import (
+    FAMILIES,
+    Bernoulli,
+    Categorical,
+    DiagonalNormal,
+    Exponential,
+    Gamma,
+    MultivariateNormal,
+    Normal,
+    NormalKnownScale,
+    Poisson,
+)
+from tests.laws.programs import natural
+
+NAMES = tuple(FAMILIES)
+NAN = float("nan")
+
+
+def raises(call, error, message) -> None:
+    with pytest.raises(error) as caught:
+        call()
+    assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+
+
+# Source parameters: required; got; remedy.
+PARAMETERS = [
+    (lambda: Bernoulli().natural_from_params(), TypeError, "exactly one of.*pass one"),
+    (lambda: Bernoulli().natural_from_params(0.5, logits=0.0), TypeError, "exactly one of.*pass"),
+    (lambda: Bernoulli().natural_from_params(1.2), ValueError, r"in \[0, 1\]; got 1\.2.*logits="),
+    (lambda: Bernoulli().natural_from_params(NAN), ValueError, r"in \[0, 1\]; got nan.*logits="),
+    (lambda: Bernoulli().natural_from_params("x"), TypeError, "number.*got str.*asarray"),
+    (lambda: Bernoulli().natural_from_params(True), TypeError, "number.*got bool.*asarray"),
+    (lambda: Categorical(3).natural_from_params(), TypeError, "exactly one of.*pass one"),
+    (
+        lambda: Categorical(3).natural_from_params([0.5, 0.5]),
+        ValueError,
+        r"trailing axes \(3,\); got shape \(2,\).*axes",
+    ),
+    (
+        lambda: Categorical(3).natural_from_params([0.5, 0.6, 0.2]),
+        ValueError,
+        r"sum to one.*got a sum of 1\.3.*softmax",
+    ),
+    (
+        lambda: Categorical(3).natural_from_params([1.2, -0.4, 0.2]),
+        ValueError,
+        r"non-negative; got -0\.4 at index \(1,\).*\[0, 1\]",
+    ),
+    (
+        lambda: Categorical(2).natural_from_params([1.0, 0.0]),
+        ValueError,
+        r"last class must be positive.*got 0\.0.*Reorder",
+    ),
+    (
+        lambda: Categorical(3).natural_from_params(logits=[0.0, 1.0]),
+        ValueError,
+        r"logits must have trailing axes \(3,\); got shape \(2,\)",
+    ),
+    (lambda: Categorical(1), ValueError, "num_classes must be at least 2; got 1.*larger"),
+    (
+        lambda: Categorical(2.0),
+        TypeError,
+        "num_classes must be a Python integer; got float.*traced",
+    ),
+    (lambda: Poisson().natural_from_params(-1.0), ValueError, r"non-negative; got -1\.0.*sign"),
+    (lambda: Poisson().natural_from_params(np.inf), ValueError, "rate must be.*got inf"),
+    (lambda: Exponential().natural_from_params(0.0), ValueError, r"positive.*got 0\.0.*inverse"),
+    (
+        lambda: Exponential().natural_from_params([1.0, -2.0]),
+        ValueError,
+        r"got -2\.0 at index \(1,\)",
+    ),
+    (lambda: Gamma().natural_from_params(-1.0, 1.0), ValueError, r"shape must be positive.*got -1"),
+    (lambda: Gamma().natural_from_params(1.0, 0.0), ValueError, r"rate must be positive.*got 0\.0"),
+    (lambda: Gamma().natural_from_params(1.0), TypeError, "rate"),
+    (lambda: Normal().natural_from_params(0.0, -1.0), ValueError, r"scale.*got -1\.0.*deviation"),
+    (lambda: Normal().natural_from_params(np.inf, 1.0), ValueError, "loc must be finite; got inf"),
+    (lambda: Normal().natural_from_params(0.0, std=1.0), TypeError, "unexpected keyword"),
+    (
+        lambda: Normal().natural_from_params(np.ones(2), 1j),
+        TypeError,
+        "number.*got complex.*asarray",
+    ),
+    (lambda: NormalKnownScale(-1.0), ValueError, r"scale must be positive.*got -1\.0.*deviation"),
+    (lambda: NormalKnownScale(jnp.ones(())), TypeError, "Python number; got.*use Normal"),
+    (
+        lambda: NormalKnownScale().natural_from_params(NAN),
+        ValueError,
+        "loc must be finite; got nan",
+    ),
+    (
+        lambda: DiagonalNormal(3).natural_from_params(np.zeros(2), 1.0),
+        ValueError,
+        r"loc must have trailing axes \(3,\); got shape \(2,\)",
+    ),
+    (
+        lambda: DiagonalNormal(2).natural_from_params(np.zeros(2), np.ones(3)),
+        ValueError,
+        r"scale must have trailing axes \(2,\); got shape \(3,\)",
+    ),
+    (lambda: DiagonalNormal(0), ValueError, "dim must be at least 1; got 0"),
+    (lambda: MultivariateNormal(True), TypeError, "dim must be a Python integer; got bool"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), PARAMETERS)
+def test_source_parameters(call, error, message):
+    raises(call, error, message)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_points(name):
+    family, theta = FAMILIES[name].family, natural(name, 0)
+    needs = f"needs a {name}.Point; got tuple.*natural_from_params"
+    raises(lambda: family.mean_from_natural(tuple(theta)), TypeError, needs)
+    other = natural("Gamma" if name != "Gamma" else "Normal", 0)
+    raises(lambda: family.log_density(other, 1), TypeError, f"needs a {name}.Point; got \\w+Point")
+    raises(lambda: family.sample(None, theta[0]), TypeError, "needs a.*got .*Array")
+    integers = family.Point(*(np.ones(np.shape(leaf), int) for leaf in theta))
+    raises(lambda: family.log_density(integers, 1), TypeError, "floating; got int64. Cast")
+    scalars = family.Point(*(jnp.ones(()) for _ in theta))
+    if family.point_shape[-1]:
+        raises(lambda: family.batch_shape(scalars), ValueError, r"trailing axes.*got shape \(\)")
+    if len(theta) > 1:
+        uneven = family.Point(theta[0][:2], *theta[1:])
+        raises(
+            lambda: family.log_density(uneven, 1), ValueError, "share their batch.*got.*Broadcast"
+        )
+
+
+GOOD = {
+    "Bernoulli": [0, 1, 1],
+    "Categorical": [0, 1, 3],
+    "Poisson": [0, 3, 2],
+    "Exponential": [0.5, 1.0, 2.0],
+    "Gamma": [0.5, 1.0, 2.0],
+    "Normal": [0.5, 1.0, 2.0],
+    "NormalKnownScale": [0.5, 1.0, 2.0],
+    "DiagonalNormal": [[0, 1.0], [1.0, 2.0], [3.0, 1.0]],
+    "MultivariateNormal": np.random.default_rng(0).normal(size=(5, 3)),
+}
+OFF = {"Bernoulli": 2, "Categorical": 4, "Poisson": 0.5, "Exponential": -1.0, "Gamma": 0.0}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_data_of_a_fit(name):
+    family, x = FAMILIES[name].family, np.asarray(GOOD[name])
+    assert family.in_natural_domain(family.fit(x))
+    if name != "Categorical":
+        holed = x.astype(float)
+        holed[1] = NAN
+        raises(
+            lambda: family.fit(holed), ValueError, r"lie in its support; got .*nan.* at index.*mend"
+        )
+    wrong = x.astype(type(OFF.get(name, np.inf)))
+    wrong[1] = OFF.get(name, np.inf)
+    raises(
+        lambda: family.fit(wrong), ValueError, r"lie in its support; got .* at index \(1,\).*Drop"
+    )
+    raises(
+        lambda: family.fit(x[:0]), ValueError, r"observations along axis 0; got shape \(0.*N >= 1"
+    )
+    raises(
+        lambda: family.fit(x[0, ...]) if x.ndim == 1 else family.fit(x[0, 0]),
+        ValueError,
+        "got shape",
+    )
+    raises(lambda: family.fit("abc"), TypeError, "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_of_a_fit(name):
+    family, x = FAMILIES[name].family, np.asarray(GOOD[name])
+    ones = np.ones(len(x))
+    raises(
+        lambda: family.fit(x, ones[:-1]),
+        ValueError,
+        r"shape \(\d,\), one for each.*got \(\d,\).*None",
+    )
+    raises(lambda: family.fit(x, ones[:, None]), ValueError, r"shape \(\d,\).*got \(\d, 1\)")
+    raises(
+        lambda: family.fit(x, -ones), ValueError, r"non-negative; got -1\.0 at index \(0,\).*Drop"
+    )
+    raises(lambda: family.fit(x, ones * NAN), ValueError, "finite and non-negative; got nan")
+    raises(
+        lambda: family.fit(x, 0 * ones), ValueError, "sum of weights must be positive.*got 0.*one"
+    )
+    raises(lambda: family.fit(x, weight=ones), TypeError, "unexpected keyword")
+
+
+CONSTANT = {
+    "Bernoulli": None,  # the end of the domain: p = 1
+    "Categorical": 3,
+    "Poisson": None,
+    "Exponential": 0.0,
+    "Gamma": 2.0,
+    "Normal": 2.0,
+    "NormalKnownScale": None,  # a constant has a likelihood here
+    "DiagonalNormal": 2.0,
+    "MultivariateNormal": 2.0,
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_constant_data(name):
+    family = FAMILIES[name].family
+    value = CONSTANT[name]
+    if value is None:
+        theta = family.fit(np.ones(4, int))
+        assert family.in_natural_domain(theta)
+        assert float(family.mean_from_natural(theta).x) == pytest.approx(1.0, rel=1e-14)
+    elif name == "Categorical":
+        # The class of reference alone: every other probability is 0.
+        theta = family.fit(np.full(4, value))
+        np.testing.assert_array_equal(family.params_from_natural(theta).probs, [0, 0, 0, 1])
+        raises(
+            lambda: family.fit(np.zeros(4, int)),
+            ValueError,
+            "natural domain; got.*last class.*Reorder",
+        )
+    else:
+        x = np.full((4, *family.event_shape), value)
+        raises(
+            lambda: family.fit(x), ValueError, "natural domain; got.*degenerate.*Add observations"
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_data_of_a_density(name):
+    family, theta = FAMILIES[name].family, natural(name, 0)
+    if family.event_shape:
+        raises(lambda: family.log_density(theta, 1.0), ValueError, r"trailing axes.*got shape \(\)")
+    if name == "Categorical":
+        raises(
+            lambda: family.log_density(theta, 0.0),
+            TypeError,
+            "integer labels.*got dtype float.*Cast",
+        )
+    else:
+        raises(lambda: family.log_density(theta, 1j), TypeError, "real|number")
+
+
+def test_scalar_data_have_nothing_to_average():
+    raises(lambda: Normal().fit(1.0), ValueError, r"axis 0; got shape \(\).*\(N,\)")
