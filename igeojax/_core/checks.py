@@ -133,6 +133,32 @@ def require_probabilities(name: str, value: Array) -> None:
         )
 
 
+def require_positive_definite(name: str, matrix: Array) -> None:
+    """Check that concrete matrices on the last two axes are symmetric positive definite.
+
+    Raises:
+      ValueError: an entry is not finite, differs from its mirror image by more than `8 eps` of the
+        largest, or an eigenvalue is not positive.
+    """
+    seen = concrete(matrix)
+    if seen is None:
+        return
+    require_finite(name, matrix)
+    flat = seen.reshape((-1, *seen.shape[-2:])).astype(float)
+    gap = np.abs(flat - flat.swapaxes(-1, -2)).max()
+    if gap > 8 * float(jnp.finfo(matrix.dtype).eps) * np.abs(flat).max():
+        raise ValueError(
+            f"{name} must be symmetric; got entries that differ by {gap:.3g} from their mirror "
+            "image. Pass 0.5 * (A + A.T)."
+        )
+    smallest = np.linalg.eigvalsh(flat).min()
+    if smallest <= 0:
+        raise ValueError(
+            f"{name} must be positive definite; got smallest eigenvalue {smallest:.3g}. Add a "
+            "multiple of the identity, or drop dependent coordinates."
+        )
+
+
 def require_trailing_shape(name: str, value: Any, shape: tuple[int, ...]) -> None:
     """Check the trailing axes of an array.
 

@@ -217,12 +217,18 @@ def alpha_divergence(
     a = _order(order, family, p)
     near_p, near_q, inside = _mixture_parts(family, p, q, a)
     exponent = a * near_p + (1 - a) * near_q
+    # Laws without common support, or the divergent integral of a mixture outside the domain.
+    far = ~inside | jnp.isinf(exponent)
+    proper = (a > 0) & (a < 1)
+    extreme = jnp.where(proper & ~(exponent < 0), 1 / jnp.where(proper, a * (1 - a), 1.0), jnp.inf)
+    ends = (a == 0) | (a == 1)
+    near_p, near_q = (jnp.where(far & ~ends, 0.0, near) for near in (near_p, near_q))
     limit = near_p / jnp.where(a == 1, 1.0, 1 - a) + near_q / jnp.where(a == 0, 1.0, a)
     limit = jnp.where(a == 1, near_q, jnp.where(a == 0, near_p, limit))
-    zero = (exponent == 0) | (a == 0) | (a == 1)
-    shrink = -jnp.expm1(-exponent) / jnp.where(zero, 1.0, exponent)
-    value = limit * jnp.where(zero, 1.0, shrink)
-    return jnp.where(inside, value, jnp.inf)
+    whole = far | ends | (exponent == 0)
+    exponent = jnp.where(whole, 1.0, exponent)
+    shrink = jnp.where(whole, 1.0, -jnp.expm1(-exponent) / exponent)
+    return jnp.where(far & ~ends, extreme, limit * shrink)
 
 
 def renyi(family: ExponentialFamily, p: Any, q: Any, *, order: ArrayLike) -> Float[Array, "*batch"]:
@@ -258,7 +264,7 @@ def renyi(family: ExponentialFamily, p: Any, q: Any, *, order: ArrayLike) -> Flo
     near_p, near_q, inside = _mixture_parts(family, p, q, a, from_above=True)
     value = jnp.where(a == 1, 0.0, a * near_p / jnp.where(a == 1, 1.0, 1 - a)) + near_q
     # Outside, the integral is infinite: its log over a - 1.
-    return jnp.where(inside, value, jnp.where(a > 1, jnp.inf, -jnp.inf))
+    return jnp.where(inside, value, jnp.where(a > 0, jnp.inf, -jnp.inf))
 
 
 def bhattacharyya(family: ExponentialFamily, p: Any, q: Any) -> Float[Array, "*batch"]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -134,7 +134,7 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
         if name == "scale_tril":
             checks.require_positive("the diagonal of scale_tril", jnp.diagonal(matrix, 0, -2, -1))
             return _natural(mean, jnp.tril(matrix))
-        _require_positive_definite(name, matrix)
+        checks.require_positive_definite(name, matrix)
         if name == "covariance":
             return _natural(mean, jnp.linalg.cholesky(matrix))
         return MultivariateNormalPoint(jnp.einsum("...ij,...j->...i", matrix, mean), -0.5 * matrix)
@@ -388,24 +388,3 @@ def _natural(mean: Array, scale_tril: Array) -> MultivariateNormalPoint:
 
 def _trailing(weights: Array, rank: int) -> Array:
     return weights.reshape(weights.shape + (1,) * (rank - 1))
-
-
-def _require_positive_definite(name: str, matrix: Array) -> None:
-    seen: Any = checks.concrete(matrix)
-    if seen is None:
-        return
-    checks.require_finite(name, matrix)
-    flat = seen.reshape((-1, *seen.shape[-2:])).astype(float)
-    size = np.abs(flat).max()
-    gap = np.abs(flat - flat.swapaxes(-1, -2)).max()
-    if gap > 8 * float(jnp.finfo(matrix.dtype).eps) * size:
-        raise ValueError(
-            f"{name} must be symmetric; got entries that differ by {gap:.3g} from their mirror "
-            "image. Pass 0.5 * (A + A.T)."
-        )
-    smallest = np.linalg.eigvalsh(flat).min()
-    if smallest <= 0:
-        raise ValueError(
-            f"{name} must be positive definite; got smallest eigenvalue {smallest:.3g}. Add a "
-            "multiple of the identity, or drop dependent coordinates."
-        )

@@ -74,6 +74,13 @@ def test_ends_of_the_domain(family, p, q, there, back, squared):
         for name in ("alpha_divergence", "renyi"):
             value = getattr(exponential, name)(family, first, second, order=order)
             assert not np.isnan(value), (name, order)
+    disjoint = there == back == INF
+    if disjoint:
+        alpha = exponential.alpha_divergence(family, first, second, order=0.25)
+        assert float(alpha) == pytest.approx(1 / (0.25 * 0.75), rel=1e-14)
+        assert exponential.alpha_divergence(family, first, second, order=1.5) == INF
+        assert exponential.renyi(family, first, second, order=0.25) == INF
+        assert exponential.renyi(family, first, second, order=0.0) == INF
     if p == q:
         assert float(exponential.renyi(family, first, second, order=1.5)) == 0
 

@@ -228,7 +228,7 @@ def test_ridge_reaches_the_family():
     np.testing.assert_allclose(covariance[:, 2, 2], 1e-2, rtol=1e-8)
 
 
-def test_progress_is_written_and_changes_nothing(capfd):
+def test_progress_is_written_and_changes_only_rounding(capfd):
     mixture, _, x = _drawn("Poisson", 50)
     silent = mixture.fit(x, key=jax.random.key(0), max_iterations=3, tolerance=0.0)
     assert capfd.readouterr() == ("", "")
@@ -239,7 +239,8 @@ def test_progress_is_written_and_changes_nothing(capfd):
         "EM step    2",
         "EM step    3",
     ]
-    np.testing.assert_array_equal(silent.log_likelihood, loud.log_likelihood)
+    # Another compiled program: the same but for rounding.
+    np.testing.assert_allclose(silent.log_likelihood, loud.log_likelihood, rtol=1e-13)
 
 
 def test_fit_does_not_retrace():
