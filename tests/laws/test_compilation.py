@@ -10,6 +10,9 @@ import pytest
 
 from igeojax.divergences import exponential
 from igeojax.families import FAMILIES
+
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
 from tests.laws.programs import arguments, flat, natural, observations, quantities
 
 

@@ -10,6 +10,9 @@ import pytest
 from igeojax.families import FAMILIES
 from tests.laws.programs import flat, natural, quantities
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 SAMPLES = 20_000
 FEW = 40
 
