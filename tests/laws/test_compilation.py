@@ -10,10 +10,10 @@ import pytest
 
 from igeojax.divergences import exponential
 from igeojax.families import FAMILIES
+from tests.laws.programs import arguments, flat, natural, observations, quantities
 
 # Compile time: the default lane stays under ten minutes on two cores.
 pytestmark = pytest.mark.slow
-from tests.laws.programs import arguments, flat, natural, observations, quantities
 
 
 def leaves(results) -> dict[str, np.ndarray]:
