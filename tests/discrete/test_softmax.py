@@ -84,6 +84,17 @@ def test_gradients_agree_with_finite_differences(function):
     np.testing.assert_allclose(in_temperature, difference, rtol=1e-6, atol=1e-8)
 
 
+def test_an_infinite_tangent_of_an_impossible_class_does_not_count():
+    # The logits log p of a probability 0 move infinitely fast; softmax(log p) is p normalized.
+    p, step = jnp.array([0.0, 0.25, 0.75]), jnp.array([0.5, 0.5, -1.0])
+    through = lambda function: jax.jvp(lambda v: function(jnp.log(v)), (p,), (step,))
+    np.testing.assert_allclose(through(logsumexp), (0, -0.5), atol=1e-15)
+    value, slope = through(softmax)
+    np.testing.assert_allclose(value, p, rtol=1e-15)
+    np.testing.assert_allclose(slope, [0, 0.5 + 0.125, -1 + 0.375], rtol=1e-14)
+    assert np.isfinite(through(log_softmax)[1][1:]).all()
+
+
 def test_a_nan_stays_in_its_row():
     rows = jnp.array([[0.0, 1.0], [jnp.nan, 1.0], [jnp.nan, jnp.inf], [2.0, 2.0]])
     for function in FUNCTIONS:
