@@ -188,6 +188,19 @@ def require_broadcastable(**shapes: tuple[int, ...]) -> None:
         ) from None
 
 
+def require_number(name: str, value: Any, remedy: str) -> None:
+    """Check a static real number.
+
+    Raises:
+      TypeError: `value` is not a Python number.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(
+            f"{name} must be a Python number; got {type(value).__name__}. It is part of the "
+            f"static description; {remedy}."
+        )
+
+
 def require_count(name: str, value: Any, minimum: int = 1) -> None:
     """Check a static size.
 

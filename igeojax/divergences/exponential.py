@@ -6,7 +6,7 @@ made of the Bregman divergence `B` of `psi`, which families compute without canc
 `-log int p^a q^(1-a) = a B(p, m) + (1-a) B(q, m)`, a sum of non-negative terms for `0 < a < 1`.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,29 +43,50 @@ def natural(family: ExponentialFamily, point: Any) -> Any:
     return point
 
 
-def _naturals(family: ExponentialFamily, p: Any, q: Any) -> tuple[Any, Any]:
-    """Both as natural parameters with batch axes of one rank; nan outside the domain."""
+class _Pair(NamedTuple):
+    """Natural parameters of one rank, nan outside the domain, and `p - q` to all known digits."""
+
+    p: Any
+    q: Any
+    step: Any
+
+
+def _pair(family: ExponentialFamily, p: Any, q: Any) -> _Pair:
     points = [natural(family, p), natural(family, q)]
     batches = [family.batch_shape(point) for point in points]
     checks.require_broadcastable(p=batches[0], q=batches[1])
     rank = max(map(len, batches))
-    return tuple(_prepared(family, point, rank) for point in points)  # type: ignore[return-value]
+    first, second = (_prepared(family, point, rank) for point in points)
+    step = jax.tree.map(jnp.subtract, first, second)
+    if isinstance(p, family.Params) and isinstance(q, family.Params) and batches[0] == batches[1]:
+        step = family._natural_step(p, q)
+    return _Pair(first, second, step)
 
 
 def _prepared(family: ExponentialFamily, point: Any, rank: int) -> Any:
     inside = family.in_natural_domain(point)
     pad = (1,) * (rank - inside.ndim)
-    return family.Point(
-        *(
+    leaves = zip(jax.tree.leaves(point), family.point_shape, strict=True)
+    return family.from_leaves(
+        [
             jnp.where(_over(inside, event), leaf, jnp.nan).reshape(pad + jnp.shape(leaf))
-            for leaf, event in zip(point, family.point_shape, strict=True)
-        )
+            for leaf, event in leaves
+        ]
     )
 
 
 def _over(mask: Array, event: tuple[int, ...]) -> Array:
     """A batch mask with axes of length one for the event."""
     return mask.reshape(mask.shape + (1,) * len(event))
+
+
+def _source_parts(
+    family: ExponentialFamily, p: Any, q: Any, order: ArrayLike
+) -> tuple[Array, Array, Array] | None:
+    """What the family makes of two source parameters directly; None: by natural parameters."""
+    if not (isinstance(p, family.Params) and isinstance(q, family.Params)):
+        return None
+    return family._source_parts(p, q, _order(order, family, p))
 
 
 def kl(family: ExponentialFamily, p: Any, q: Any) -> Float[Array, "*batch"]:
@@ -93,8 +114,11 @@ def kl(family: ExponentialFamily, p: Any, q: Any) -> Float[Array, "*batch"]:
       >>> round(float(kl(normal, p, q)), 6)
       0.443147
     """
-    p, q = _naturals(family, p, q)
-    return family.bregman(q, p)
+    parts = _source_parts(family, p, q, 1.0)
+    if parts is not None:
+        return parts[1]
+    pair = _pair(family, p, q)
+    return family.bregman(pair.q, pair.p, step=jax.tree.map(jnp.negative, pair.step))
 
 
 def jeffreys(family: ExponentialFamily, p: Any, q: Any) -> Float[Array, "*batch"]:
@@ -119,8 +143,7 @@ def jeffreys(family: ExponentialFamily, p: Any, q: Any) -> Float[Array, "*batch"
       >>> round(float(jeffreys(poisson, p, q)), 6)
       0.693147
     """
-    p, q = _naturals(family, p, q)
-    return family.bregman(q, p) + family.bregman(p, q)
+    return kl(family, p, q) + kl(family, q, p)
 
 
 def cross_entropy(family: ExponentialFamily, p: Any, q: Any) -> Float[Array, "*batch"]:
@@ -145,8 +168,7 @@ def cross_entropy(family: ExponentialFamily, p: Any, q: Any) -> Float[Array, "*b
       >>> round(float(cross_entropy(bernoulli, p, q)), 6)
       0.693147
     """
-    p, q = _naturals(family, p, q)
-    return family.entropy(p) + family.bregman(q, p)
+    return family.entropy(p) + kl(family, p, q)
 
 
 def _between(u: Array, v: Array, order: Array, from_above: bool) -> Array:
@@ -167,20 +189,31 @@ def _mixture_parts(
     family: ExponentialFamily, p: Any, q: Any, order: Array, from_above: bool = False
 ) -> tuple[Array, Array, Array]:
     """`B(p, m)`, `B(q, m)` at `m = a p + (1-a) q`, and whether m lies in the natural domain."""
-    p, q = _naturals(family, p, q)
-    mixed = jax.tree.map(lambda u, v: _between(u, v, order, from_above), p, q)
+    parts = _source_parts(family, p, q, order)
+    if parts is not None:
+        return parts
+    pair = _pair(family, p, q)
+    mixed = jax.tree.map(lambda u, v: _between(u, v, order, from_above), pair.p, pair.q)
     inside = family.in_natural_domain(mixed)
-    safe = family.Point(
-        *(
-            jnp.where(_over(inside, event), m, v)
-            for m, v, event in zip(mixed, q, family.point_shape, strict=True)
-        )
-    )
-    return family.bregman(p, safe), family.bregman(q, safe), inside
+    leaves = zip(*map(jax.tree.leaves, (mixed, pair.q)), family.point_shape, strict=True)
+    safe = family.from_leaves([jnp.where(_over(inside, event), m, v) for m, v, event in leaves])
+    # The steps from m are shares of the step between p and q, to all its digits.
+    to_p = jax.tree.map(lambda d, u, m: _share(d, 1 - order, u - m), pair.step, pair.p, safe)
+    to_q = jax.tree.map(lambda d, v, m: _share(d, -order, v - m), pair.step, pair.q, safe)
+    return family.bregman(pair.p, safe, step=to_p), family.bregman(pair.q, safe, step=to_q), inside
+
+
+def _share(step: Array, weight: Array, difference: Array) -> Array:
+    """`weight * step` where the step is finite, else the plain difference."""
+    finite = jnp.isfinite(step)
+    return jnp.where(finite, weight * jnp.where(finite, step, 0.0), difference)
 
 
 def _order(order: ArrayLike, family: ExponentialFamily, p: Any) -> Array:
-    return jnp.asarray(order, jax.tree.leaves(natural(family, p))[0].dtype)
+    if not isinstance(p, family.Params):
+        family.batch_shape(p)
+    dtype = jnp.result_type(*map(jnp.result_type, jax.tree.leaves(p)))
+    return jnp.asarray(order, dtype if jnp.issubdtype(dtype, jnp.floating) else float)
 
 
 def alpha_divergence(

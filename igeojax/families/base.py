@@ -8,8 +8,8 @@ trailing axes belong to the event. A leaf with two trailing axes is a symmetric 
 
 import abc
 import functools
-from collections.abc import Callable
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -24,15 +24,16 @@ ParamsT = TypeVar("ParamsT", bound=tuple)
 
 
 _TAKE_POINTS = {
-    "bregman",
     "dual_potential",
-    "entropy",
     "in_natural_domain",
     "log_partition",
+    "mean",
     "mean_from_natural",
     "mean_log_base_measure",
+    "mode",
     "natural_from_mean",
     "params_from_natural",
+    "variance",
 }
 
 
@@ -55,6 +56,8 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
 
     Point: ClassVar[type]
     Params: ClassVar[type]
+    conjugate_prior: ClassVar[str | None] = None
+    """Name of the family that is conjugate to this likelihood, where it has a name of its own."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Make every method of a subclass that takes points check them first."""
@@ -67,7 +70,7 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
     @property
     @abc.abstractmethod
     def point_shape(self) -> tuple[tuple[int, ...], ...]:
-        """Trailing (event) shape of each leaf of a point, in the order of its fields."""
+        """Trailing (event) shape of each leaf of a point, in the order of `jax.tree.leaves`."""
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -101,6 +104,18 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
     @abc.abstractmethod
     def in_support(self, x: ArrayLike) -> Bool[Array, "*batch"]:
         """Whether `x` is a possible observation."""
+
+    @abc.abstractmethod
+    def mean(self, theta: PointT) -> Float[Array, "..."]:
+        """Mean `E[x]` of an observation, entry by entry; of a label, of its number."""
+
+    @abc.abstractmethod
+    def variance(self, theta: PointT) -> Float[Array, "..."]:
+        """Variance `E[(x - E[x])^2]` of an observation, entry by entry."""
+
+    @abc.abstractmethod
+    def mode(self, theta: PointT) -> Array:
+        """An observation of largest density; at the edge of the support where that is its limit."""
 
     @abc.abstractmethod
     def _draw(self, key: Key[Array, ""], theta: PointT, shape: tuple[int, ...]) -> Array:
@@ -184,7 +199,8 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
           -2.0
         """
         total: Any = 0
-        for a, b, shape in zip(theta, eta, self.point_shape, strict=True):
+        leaves = jax.tree.leaves(theta), jax.tree.leaves(eta)
+        for a, b, shape in zip(*leaves, self.point_shape, strict=True):
             axes = tuple(range(-len(shape), 0))
             total = total + jnp.sum(jnp.where(b == 0, 0.0, a) * b, axis=axes)
         return total
@@ -246,18 +262,24 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         theta = self.natural_from_mean(eta)
         return self.pairing(theta, eta) - self.log_partition(theta)
 
-    def bregman(self, theta: PointT, other: PointT) -> Float[Array, "*batch"]:
+    def bregman(
+        self, theta: PointT, other: PointT, *, step: PointT | None = None
+    ) -> Float[Array, "*batch"]:
         """Bregman divergence `psi(theta) - psi(other) - <theta - other, grad psi(other)>`.
 
-        Equal to `KL(p_other || p_theta)`, in nats. This form subtracts; families whose remainder
-        has a form that cannot cancel override it.
+        Equal to `KL(p_other || p_theta)`, in nats.
 
         Args:
           theta: natural parameter.
           other: natural parameter, the point of tangency.
+          step: `theta - other` where the caller knows it to more digits than the subtraction gives.
 
         Returns:
           Non-negative values, 0 where the points are equal.
+
+        Raises:
+          TypeError: an argument is not a point of this family.
+          ValueError: its shapes do not fit the family.
 
         Examples:
           >>> from igeojax import families
@@ -266,9 +288,29 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
           >>> round(float(poisson.bregman(theta, other)), 6)
           0.306853
         """
-        step = jax.tree.map(jnp.subtract, theta, other)
+        theta, other = self._point(theta), self._point(other)
+        step = jax.tree.map(jnp.subtract, theta, other) if step is None else self._point(step)
+        return self._bregman(theta, other, step)
+
+    def _bregman(self, theta: PointT, other: PointT, step: PointT) -> Array:
+        """The remainder by subtraction; a family overrides it with terms that cannot cancel."""
         slope = self.pairing(step, self.mean_from_natural(other))
         return self.log_partition(theta) - self.log_partition(other) - slope
+
+    def _natural_step(self, params: ParamsT, other: ParamsT) -> PointT:
+        """Difference of two natural parameters from their source parameters, kept to its digits."""
+        naturals = self.natural_from_params(*params), self.natural_from_params(*other)
+        return jax.tree.map(jnp.subtract, *naturals)
+
+    def _source_parts(
+        self, p: ParamsT, q: ParamsT, order: Array
+    ) -> tuple[Array, Array, Array] | None:
+        """`u`, `v` with `-log int p^a q^(1-a) = a u + (1-a) v`, and whether the integral is finite.
+
+        Where source parameters say more than natural ones can hold; at order 1 `v` is KL(p || q),
+        at order 0 `u` is KL(q || p). None: natural parameters will do.
+        """
+        return None
 
     def log_density(self, theta: PointT, x: ArrayLike) -> Float[Array, "*batch"]:
         """Log-density `<theta, T(x)> - psi(theta) + log h(x)`, in nats; -inf off the support.
@@ -308,24 +350,98 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
             + self.log_base_measure(x)
         )
 
-    def entropy(self, theta: PointT) -> Float[Array, "*batch"]:
+    def entropy(self, point: PointT | ParamsT) -> Float[Array, "*batch"]:
         """Entropy `psi - <theta, eta> - E[log h]`, in nats; differential for a continuous family.
 
         Args:
-          theta: natural parameter.
+          point: natural parameter, or source parameters, which hold more digits in some families.
 
         Returns:
           The entropy of each point.
 
+        Raises:
+          TypeError: `point` is of another family.
+          ValueError: its shapes do not fit the family, or source parameters are not valid.
+
         Examples:
           >>> from igeojax import families
           >>> bernoulli = families.Bernoulli()
-          >>> round(float(bernoulli.entropy(bernoulli.natural_from_params(probs=0.5))), 6)
+          >>> round(float(bernoulli.entropy(bernoulli.Params(probs=0.5))), 6)
           0.693147
         """
+        if isinstance(point, self.Params):
+            return self._source_entropy(cast(ParamsT, point))
+        return self._entropy(self._point(cast(PointT, point)))
+
+    def _entropy(self, theta: PointT) -> Array:
         eta = self.mean_from_natural(theta)
         return (
             self.log_partition(theta) - self.pairing(theta, eta) - self.mean_log_base_measure(theta)
+        )
+
+    def _source_entropy(self, params: ParamsT) -> Array:
+        return self._entropy(self.natural_from_params(*params))
+
+    def cdf(self, theta: PointT, x: ArrayLike) -> Float[Array, "*batch"]:
+        """Cumulative distribution function `P(X <= x)`, where the family has one in closed form.
+
+        Args:
+          theta: natural parameter; its batch axes broadcast against those of `x`.
+          x: any real values, the support or not.
+
+        Returns:
+          Probabilities over the broadcast batch axes.
+
+        Raises:
+          NotImplementedError: the family has none.
+          TypeError: `theta` is not a point of this family or `x` is not numeric.
+
+        Examples:
+          >>> from igeojax import families
+          >>> normal = families.Normal()
+          >>> float(normal.cdf(normal.natural_from_params(loc=1.0, scale=2.0), 1.0))
+          0.5
+        """
+        theta, x = self._aligned(theta, x)
+        value = self._cdf(theta, x.astype(jax.tree.leaves(theta)[0].dtype))
+        return jnp.where(jnp.isnan(x), jnp.nan, value)
+
+    def _cdf(self, theta: PointT, x: Array) -> Array:
+        raise NotImplementedError(
+            f"{self} has no CDF in closed form. Integrate its density, or count samples."
+        )
+
+    def quantile(self, theta: PointT, probability: ArrayLike) -> Array:
+        """Quantile: the least x with `P(X <= x) >= probability`, where there is a closed form.
+
+        Args:
+          theta: natural parameter; its batch axes broadcast against those of `probability`.
+          probability: values in `[0, 1]`; nan comes back outside.
+
+        Returns:
+          Observations over the broadcast batch axes.
+
+        Raises:
+          NotImplementedError: the family has none.
+          TypeError: `theta` is not a point of this family or `probability` is not real.
+
+        Examples:
+          >>> from igeojax import families
+          >>> normal = families.Normal()
+          >>> float(normal.quantile(normal.natural_from_params(loc=1.0, scale=2.0), 0.5))
+          1.0
+        """
+        theta = self._point(theta)
+        level = checks.floating("probability", probability)
+        checks.require_broadcastable(theta=self.batch_shape(theta), probability=level.shape)
+        theta, level = self._padded(theta, level, level.ndim)
+        level = level.astype(jax.tree.leaves(theta)[0].dtype)
+        value = self._quantile(theta, jnp.clip(level, 0, 1))
+        return jnp.where((level >= 0) & (level <= 1), value, jnp.nan)
+
+    def _quantile(self, theta: PointT, probability: Array) -> Array:
+        raise NotImplementedError(
+            f"{self} has no quantile in closed form. Invert its CDF, or sort samples."
         )
 
     def sample(self, key: Key[Array, ""], theta: PointT, shape: tuple[int, ...] = ()) -> Array:
@@ -431,7 +547,23 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
     def _point(self, point: PointT) -> PointT:
         """The point, checked, its leaves as arrays."""
         self.batch_shape(point)
-        return self.Point(*map(jnp.asarray, point))
+        return jax.tree.map(jnp.asarray, point)
+
+    def from_leaves(self, leaves: Sequence[Array]) -> PointT:
+        """Point of its leaves, the inverse of `jax.tree.leaves`.
+
+        Args:
+          leaves: arrays of shape `batch + shape` for the shapes of `point_shape`, in that order.
+
+        Returns:
+          The point.
+
+        Examples:
+          >>> from igeojax import families
+          >>> families.Poisson().from_leaves([2.0])
+          PoissonPoint(x=2.0)
+        """
+        return self.Point(*leaves)
 
     def _fit_arguments(self, x: ArrayLike, weights: ArrayLike | None) -> tuple[Array, Array | None]:
         """Checked observations, and weights that sum to one.
@@ -443,7 +575,8 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         batch = self._data_batch_shape(x)
         if not batch or batch[0] == 0:
             raise ValueError(
-                f"fit of {self} needs observations along axis 0; got shape {x.shape}. "
+                f"fit of {self} needs observations along axis 0; got shape "
+                f"{jax.tree.map(jnp.shape, x)}. "
                 f"Pass an array of shape (N,) + {self.event_shape} with N >= 1."
             )
         self.require_support(x)
@@ -487,7 +620,12 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         x = self._data(x, jax.tree.leaves(theta)[0].dtype)
         data_batch = self._data_batch_shape(x)
         checks.require_broadcastable(theta=batch, data=data_batch)
-        rank = max(len(batch), len(data_batch))
+        return self._padded(theta, x, len(data_batch))
+
+    def _padded(self, theta: PointT, x: Array, axes: int) -> tuple[PointT, Array]:
+        """Both with leading axes of length one where the other has more batch axes."""
+        batch = self.batch_shape(theta)
+        rank = max(len(batch), axes)
         pad = (1,) * (rank - len(batch))
         theta = jax.tree.map(lambda leaf: leaf.reshape(pad + leaf.shape), theta)
-        return theta, x.reshape((1,) * (rank - len(data_batch)) + x.shape)
+        return theta, x.reshape((1,) * (rank - axes) + x.shape)

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
+from igeojax.discrete.relative_entropy import log_sum_exp_bregman
 from igeojax.families.base import ExponentialFamily
-from igeojax.families.categorical import log_sum_exp_bregman
+from igeojax.numerics.remainders import log_ratio
 
 
 class BernoulliPoint(NamedTuple):
@@ -42,6 +43,7 @@ class Bernoulli(ExponentialFamily[BernoulliPoint, BernoulliParams]):
 
     Point = BernoulliPoint
     Params = BernoulliParams
+    conjugate_prior = "Beta"
 
     @property
     def point_shape(self):
@@ -93,13 +95,42 @@ class Bernoulli(ExponentialFamily[BernoulliPoint, BernoulliParams]):
         # x theta - psi would be inf - inf at theta = inf.
         return -jnp.where(x == 1, jax.nn.softplus(-theta.x), jax.nn.softplus(theta.x))
 
-    def entropy(self, theta: BernoulliPoint) -> Array:
+    def _entropy(self, theta: BernoulliPoint) -> Array:
         p, q = jax.nn.sigmoid(theta.x), jax.nn.sigmoid(-theta.x)
         failure, success = jax.nn.softplus(theta.x), jax.nn.softplus(-theta.x)
         return jnp.where(p == 0, 0.0, p * success) + jnp.where(q == 0, 0.0, q * failure)
 
-    def bregman(self, theta: BernoulliPoint, other: BernoulliPoint) -> Array:
-        return log_sum_exp_bregman(_two_logits(theta.x), _two_logits(other.x))
+    def _bregman(self, theta: BernoulliPoint, other: BernoulliPoint, step: BernoulliPoint) -> Array:
+        # For a near pair both are written relative to the likelier outcome of `other`, so that the
+        # step of one entry is the given one and that of the other 0.
+        near = jnp.abs(step.x) < 1
+        up = other.x > 0
+        zero = jnp.zeros_like(step.x)
+        first = jnp.where(up, zero, step.x), jnp.where(up, -step.x, zero)
+        logits, others = _two_logits(theta.x), _two_logits(other.x)
+        aligned = others + jnp.stack(first, axis=-1)
+        logits = jnp.where(near[..., None], aligned, logits)
+        steps = jnp.where(near[..., None], jnp.stack(first, axis=-1), logits - others)
+        return log_sum_exp_bregman(logits, others, steps)
+
+    def _natural_step(self, params: BernoulliParams, other: BernoulliParams) -> BernoulliPoint:
+        p, q = jnp.asarray(params.probs), jnp.asarray(other.probs)
+        return BernoulliPoint(log_ratio(p, q) - log_ratio(1 - p, 1 - q))
+
+    def mean(self, theta: BernoulliPoint) -> Array:
+        return jax.nn.sigmoid(theta.x)
+
+    def variance(self, theta: BernoulliPoint) -> Array:
+        return jax.nn.sigmoid(theta.x) * jax.nn.sigmoid(-theta.x)
+
+    def mode(self, theta: BernoulliPoint) -> Array:
+        return (theta.x > 0).astype(int)
+
+    def _cdf(self, theta: BernoulliPoint, x: Array) -> Array:
+        return jnp.where(x < 0, 0.0, jnp.where(x < 1, jax.nn.sigmoid(-theta.x), 1.0))
+
+    def _quantile(self, theta: BernoulliPoint, probability: Array) -> Array:
+        return (probability > jax.nn.sigmoid(-theta.x)).astype(theta.x.dtype)
 
     def dual_potential(self, eta: BernoulliPoint) -> Array:
         failure = 1 - eta.x

@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
+from igeojax.discrete.relative_entropy import entropy_from_logits, log_sum_exp_bregman
 from igeojax.discrete.softmax import log_softmax, logsumexp, softmax
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.weighting import weighted_mean
-from igeojax.numerics.remainders import expm1_remainder
+from igeojax.numerics.remainders import log_ratio
 
 
 class CategoricalPoint(NamedTuple):
@@ -56,6 +57,7 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
 
     Point = CategoricalPoint
     Params = CategoricalParams
+    conjugate_prior = "Dirichlet"
     _inside: ClassVar[Any] = 0
     _degenerate: ClassVar[str] = (
         "The last class never occurs, and it is the reference of the chart. Reorder the labels so "
@@ -146,13 +148,43 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
         x = jnp.asarray(x)
         return (x >= 0) & (x < self.num_classes)
 
-    def entropy(self, theta: CategoricalPoint) -> Array:
-        logits = self.logits(theta)
-        p = softmax(logits)
-        return -jnp.sum(p * jnp.where(p == 0, 0.0, log_softmax(logits)), axis=-1)
+    def _entropy(self, theta: CategoricalPoint) -> Array:
+        return entropy_from_logits(self.logits(theta))
 
-    def bregman(self, theta: CategoricalPoint, other: CategoricalPoint) -> Array:
-        return log_sum_exp_bregman(self.logits(theta), self.logits(other))
+    def _bregman(
+        self, theta: CategoricalPoint, other: CategoricalPoint, step: CategoricalPoint
+    ) -> Array:
+        last = jnp.zeros_like(step.one_hot[..., :1])
+        steps = jnp.concatenate([step.one_hot, last], axis=-1)
+        return log_sum_exp_bregman(self.logits(theta), self.logits(other), steps)
+
+    def _natural_step(
+        self, params: CategoricalParams, other: CategoricalParams
+    ) -> CategoricalPoint:
+        steps = log_ratio(params.probs, other.probs)
+        return CategoricalPoint(steps[..., :-1] - steps[..., -1:])
+
+    def mean(self, theta: CategoricalPoint) -> Array:
+        p = softmax(self.logits(theta))
+        return p @ jnp.arange(self.num_classes, dtype=p.dtype)
+
+    def variance(self, theta: CategoricalPoint) -> Array:
+        p = softmax(self.logits(theta))
+        label = jnp.arange(self.num_classes, dtype=p.dtype)
+        return jnp.sum(p * (label - self.mean(theta)[..., None]) ** 2, axis=-1)
+
+    def mode(self, theta: CategoricalPoint) -> Array:
+        return jnp.argmax(self.logits(theta), axis=-1)
+
+    def _cdf(self, theta: CategoricalPoint, x: Array) -> Array:
+        p = softmax(self.logits(theta))
+        below = jnp.arange(self.num_classes) <= x[..., None]
+        return jnp.sum(jnp.where(below, p, 0.0), axis=-1)
+
+    def _quantile(self, theta: CategoricalPoint, probability: Array) -> Array:
+        reached = jnp.cumsum(softmax(self.logits(theta)), axis=-1) >= probability[..., None]
+        label = jnp.argmax(reached.at[..., -1].set(True), axis=-1)
+        return label.astype(theta.one_hot.dtype)
 
     def _data(self, x: ArrayLike, dtype: Any = None) -> Array:
         labels = jnp.asarray(x)
@@ -176,42 +208,3 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
 
     def _draw(self, key, theta, shape):
         return jax.random.categorical(key, self.logits(theta), shape=shape)
-
-
-def log_sum_exp_bregman(
-    logits: Float[Array, "*batch classes"], other: Float[Array, "*batch classes"]
-) -> Float[Array, "*batch"]:
-    """Bregman divergence of log-sum-exp, `KL(softmax(other) || softmax(logits))`, last axis.
-
-    With `q = softmax(other)` and steps `d` centred to `sum q d = 0` it is
-    `log(1 + sum q (exp(d) - 1 - d))`, a sum of non-negative terms that cannot cancel.
-
-    Args:
-      logits: scores of the first point, `-inf` allowed.
-      other: scores of the point of tangency.
-
-    Returns:
-      Non-negative values in nats; inf where `other` has mass and `logits` has none.
-
-    Examples:
-      >>> import jax.numpy as jnp
-      >>> z = jnp.array([0.0, 1e-6])
-      >>> round(float(log_sum_exp_bregman(z, jnp.zeros(2))) * 1e12, 3)
-      0.125
-    """
-    q = softmax(other)
-    massless = q == 0
-    lost = (~massless & (logits == -jnp.inf)).any(axis=-1)
-    known = ~massless & (logits > -jnp.inf)
-    step = jnp.where(known, logits - jnp.where(known, other, 0.0), 0.0)
-    mean = jnp.sum(q * step, axis=-1, keepdims=True)
-    centred = jnp.where(known, step - mean, 0.0)
-    # Classes where q underflows to 0 still bring the mass of `logits`: exp(exponent) below.
-    exponent = logits - logsumexp(other)[..., None] - mean
-    largest = jnp.max(jnp.where(known, jnp.abs(centred), exponent), axis=-1, keepdims=True)
-    moderate = largest < 40
-    terms = q * expm1_remainder(jnp.where(moderate, centred, 0.0))
-    gained = jnp.exp(jnp.where(massless & moderate, exponent, -jnp.inf))
-    near = jnp.log1p(jnp.sum(terms + gained, axis=-1))
-    far = logsumexp(jnp.where(moderate, 0.0, exponent))
-    return jnp.where(lost, jnp.inf, jnp.where(moderate[..., 0], near, far))

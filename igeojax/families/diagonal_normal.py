@@ -8,7 +8,8 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
-from igeojax.families.normal import Normal, NormalPoint
+from igeojax.families.covariance import loc_scale_parts
+from igeojax.families.normal import Normal, NormalParams, NormalPoint
 
 _NORMAL = Normal()
 
@@ -50,6 +51,7 @@ class DiagonalNormal(ExponentialFamily[DiagonalNormalPoint, DiagonalNormalParams
 
     Point = DiagonalNormalPoint
     Params = DiagonalNormalParams
+    conjugate_prior = "NormalInverseGamma"
 
     def __post_init__(self):
         checks.require_count("dim", self.dim)
@@ -96,11 +98,31 @@ class DiagonalNormal(ExponentialFamily[DiagonalNormalPoint, DiagonalNormalParams
     def in_support(self, x: ArrayLike) -> Array:
         return _NORMAL.in_support(x).all(axis=-1)
 
-    def entropy(self, theta: DiagonalNormalPoint) -> Array:
-        return _NORMAL.entropy(NormalPoint(*theta)).sum(axis=-1)
+    def _entropy(self, theta: DiagonalNormalPoint) -> Array:
+        return _NORMAL._entropy(NormalPoint(*theta)).sum(axis=-1)
 
-    def bregman(self, theta: DiagonalNormalPoint, other: DiagonalNormalPoint) -> Array:
-        return _NORMAL.bregman(NormalPoint(*theta), NormalPoint(*other)).sum(axis=-1)
+    def _bregman(
+        self, theta: DiagonalNormalPoint, other: DiagonalNormalPoint, step: DiagonalNormalPoint
+    ) -> Array:
+        return _NORMAL._bregman(NormalPoint(*theta), NormalPoint(*other), NormalPoint(*step)).sum(
+            axis=-1
+        )
+
+    def _source_parts(self, p: DiagonalNormalParams, q: DiagonalNormalParams, order: Array):
+        first, second, finite = loc_scale_parts(p, q, order)
+        return first.sum(axis=-1), second.sum(axis=-1), finite.all(axis=-1)
+
+    def _source_entropy(self, params: DiagonalNormalParams) -> Array:
+        return _NORMAL._source_entropy(NormalParams(*params)).sum(axis=-1)
+
+    def mean(self, theta: DiagonalNormalPoint) -> Array:
+        return _NORMAL.mean(NormalPoint(*theta))
+
+    def variance(self, theta: DiagonalNormalPoint) -> Array:
+        return _NORMAL.variance(NormalPoint(*theta))
+
+    def mode(self, theta: DiagonalNormalPoint) -> Array:
+        return self.mean(theta)
 
     def _log_density(self, theta: DiagonalNormalPoint, x: Array) -> Array:
         return _NORMAL._log_density(NormalPoint(*theta), x).sum(axis=-1)

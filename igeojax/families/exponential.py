@@ -41,6 +41,7 @@ class Exponential(ExponentialFamily[ExponentialPoint, ExponentialParams]):
 
     Point = ExponentialPoint
     Params = ExponentialParams
+    conjugate_prior = "Gamma"
 
     @property
     def point_shape(self):
@@ -76,11 +77,28 @@ class Exponential(ExponentialFamily[ExponentialPoint, ExponentialParams]):
         x = jnp.asarray(x)
         return (x >= 0) & (x < jnp.inf)
 
-    def entropy(self, theta: ExponentialPoint) -> Array:
+    def _entropy(self, theta: ExponentialPoint) -> Array:
         return 1 - jnp.log(-theta.x)
 
-    def bregman(self, theta: ExponentialPoint, other: ExponentialPoint) -> Array:
-        return ratio_remainder(theta.x, other.x)
+    def mean(self, theta: ExponentialPoint) -> Array:
+        return -1 / theta.x
+
+    def variance(self, theta: ExponentialPoint) -> Array:
+        return 1 / theta.x**2
+
+    def mode(self, theta: ExponentialPoint) -> Array:
+        return jnp.zeros_like(theta.x)
+
+    def _cdf(self, theta: ExponentialPoint, x: Array) -> Array:
+        return -jnp.expm1(theta.x * jnp.maximum(x, 0.0))
+
+    def _quantile(self, theta: ExponentialPoint, probability: Array) -> Array:
+        return jnp.log1p(-probability) / theta.x
+
+    def _bregman(
+        self, theta: ExponentialPoint, other: ExponentialPoint, step: ExponentialPoint
+    ) -> Array:
+        return ratio_remainder(theta.x, other.x, step.x)
 
     def _draw(self, key, theta, shape):
         return jax.random.exponential(key, shape, theta.x.dtype) / -theta.x

@@ -5,14 +5,20 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import digamma, gammaln
+from jax.scipy.special import gammainc
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.weighting import weighted_mean
-from igeojax.numerics.gamma import log_minus_digamma_inverse, shape_bregman
+from igeojax.numerics.gamma import log_gamma, log_minus_digamma_inverse, shape_bregman
 from igeojax.numerics.remainders import log1p_remainder, ratio_remainder
+from igeojax.numerics.stirling import (
+    HALF_LOG_TWO_PI,
+    digamma,
+    stirling_remainder,
+    stirling_remainder_slope,
+)
 
 
 class GammaPoint(NamedTuple):
@@ -65,7 +71,7 @@ class Gamma(ExponentialFamily[GammaPoint, GammaParams]):
         return -self.mean_from_natural(theta).log_x
 
     def log_partition(self, theta: GammaPoint) -> Array:
-        return gammaln(theta.log_x) - theta.log_x * jnp.log(-theta.x)
+        return log_gamma(theta.log_x) - theta.log_x * jnp.log(-theta.x)
 
     def mean_from_natural(self, theta: GammaPoint) -> GammaPoint:
         self.batch_shape(theta)
@@ -98,17 +104,43 @@ class Gamma(ExponentialFamily[GammaPoint, GammaParams]):
         x = jnp.asarray(x)
         return (x > 0) & (x < jnp.inf)
 
-    def bregman(self, theta: GammaPoint, other: GammaPoint) -> Array:
+    def _entropy(self, theta: GammaPoint) -> Array:
+        # Log-gamma and digamma by Stirling's remainder: their terms of size a log a cancel on paper.
+        a = theta.log_x
+        scale = jnp.log(jnp.sqrt(a) / -theta.x) + (HALF_LOG_TWO_PI + 0.5)
+        rest = stirling_remainder(a) + (1 - a) * stirling_remainder_slope(a) - 0.5 / a
+        return scale + rest
+
+    def _log_density(self, theta: GammaPoint, x: Array) -> Array:
+        # In units of the mean, with a log a - a - log(a)/2 taken out of log-gamma.
+        a = theta.log_x
+        deviance = a * ratio_remainder(x, a / -theta.x)
+        return jnp.log(jnp.sqrt(a) / x) - deviance - HALF_LOG_TWO_PI - stirling_remainder(a)
+
+    def _bregman(self, theta: GammaPoint, other: GammaPoint, step: GammaPoint) -> Array:
         # KL(other || theta) = a (c/a - 1 - log(c/a)) + (remainder of the shapes), with c the shape
         # that theta would need for the mean of other: it splits into a part of the means and one of
         # the shapes, neither negative. c/a - 1 is made of the differences of the parameters.
         a, shape = theta.log_x, other.log_x
-        scale = (theta.x - other.x) / other.x
-        relative = (shape - a) / a + shape / a * scale
+        scale = step.x / other.x
+        relative = shape / a * scale - step.log_x / a
         near = jnp.abs(relative) < 0.5
         close = log1p_remainder(jnp.where(near, relative, 0.0))
         far = ratio_remainder(shape / a * (theta.x / other.x), jnp.ones_like(a))
-        return a * jnp.where(near, close, far) + shape_bregman(a, shape)
+        return a * jnp.where(near, close, far) + shape_bregman(a, shape, step.log_x)
+
+    def mean(self, theta: GammaPoint) -> Array:
+        return theta.log_x / -theta.x
+
+    def variance(self, theta: GammaPoint) -> Array:
+        return theta.log_x / theta.x**2
+
+    def mode(self, theta: GammaPoint) -> Array:
+        return jnp.maximum(theta.log_x - 1, 0.0) / -theta.x
+
+    def _cdf(self, theta: GammaPoint, x: Array) -> Array:
+        shape, scaled = jnp.broadcast_arrays(theta.log_x, -theta.x * jnp.maximum(x, 0.0))
+        return gammainc(shape, scaled)
 
     def _fit(self, x: Array, weights: Array | None) -> GammaPoint:
         # With r = x / mean, log E[x] - E[log x] = E[r - 1 - log r]: no cancellation.

@@ -12,8 +12,14 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
+from igeojax.families.covariance import (
+    checked_mean_covariance,
+    half_log_det,
+    log_det_change_remainder,
+    mean_covariance_parts,
+    scale_entropy,
+)
 from igeojax.families.weighting import weighted_mean
-from igeojax.numerics.remainders import log_det_remainder
 
 
 class MultivariateNormalPoint(NamedTuple):
@@ -61,6 +67,7 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
 
     Point = MultivariateNormalPoint
     Params = MultivariateNormalParams
+    conjugate_prior = "NormalInverseWishart"
 
     def __post_init__(self):
         checks.require_count("dim", self.dim)
@@ -81,7 +88,7 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
         factor = _precision_factor(theta)
         white = solve_triangular(factor, theta.x[..., None], lower=True)
         norm = 0.5 * self.dim * math.log(2 * math.pi)
-        return 0.5 * jnp.sum(white**2, axis=(-2, -1)) - _half_log_det(factor) + norm
+        return 0.5 * jnp.sum(white**2, axis=(-2, -1)) - half_log_det(factor) + norm
 
     def mean_from_natural(self, theta: MultivariateNormalPoint) -> MultivariateNormalPoint:
         self.batch_shape(theta)
@@ -151,22 +158,46 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
     def in_support(self, x: ArrayLike) -> Array:
         return jnp.isfinite(jnp.asarray(x)).all(axis=-1)
 
-    def entropy(self, theta: MultivariateNormalPoint) -> Array:
-        return 0.5 * self.dim * math.log(2 * math.pi * math.e) - _half_log_det(
+    def _entropy(self, theta: MultivariateNormalPoint) -> Array:
+        return 0.5 * self.dim * math.log(2 * math.pi * math.e) - half_log_det(
             _precision_factor(theta)
         )
 
-    def bregman(self, theta: MultivariateNormalPoint, other: MultivariateNormalPoint) -> Array:
+    def _bregman(
+        self,
+        theta: MultivariateNormalPoint,
+        other: MultivariateNormalPoint,
+        step: MultivariateNormalPoint,
+    ) -> Array:
         # KL(other || theta) = [tr C - log det(I + C)] / 2 + |L^{-1} push|^2 / 2 where I + C is the
         # precision of `theta` whitened by `other`; C and push are differences of naturals.
         factor, other_factor = _precision_factor(theta), _precision_factor(other)
-        step = _symmetrized(jax.tree.map(jnp.subtract, theta, other))
+        step = _symmetrized(step)
         mean = cho_solve((other_factor, True), other.x[..., None])
         push = step.x[..., None] + 2 * step.xx @ mean
         gap = solve_triangular(factor, push, lower=True)
         half = solve_triangular(other_factor, -2 * step.xx, lower=True)
+        log_det = 2 * (half_log_det(factor) - half_log_det(other_factor))
         change = solve_triangular(other_factor, jnp.swapaxes(half, -1, -2), lower=True)
-        return 0.5 * (log_det_remainder(change) + jnp.sum(gap**2, axis=(-2, -1)))
+        return 0.5 * (log_det_change_remainder(change, log_det) + jnp.sum(gap**2, axis=(-2, -1)))
+
+    def _source_parts(self, p: MultivariateNormalParams, q: MultivariateNormalParams, order: Array):
+        both = checked_mean_covariance(*p, self.dim), checked_mean_covariance(*q, self.dim)
+        return mean_covariance_parts(*both, order)
+
+    def _source_entropy(self, params: MultivariateNormalParams) -> Array:
+        _, covariance = checked_mean_covariance(*params, self.dim)
+        factor = jnp.linalg.cholesky(covariance)
+        return scale_entropy(jnp.diagonal(factor, 0, -2, -1)).sum(axis=-1)
+
+    def mean(self, theta: MultivariateNormalPoint) -> Array:
+        return self.params_from_natural(theta).mean
+
+    def variance(self, theta: MultivariateNormalPoint) -> Array:
+        return jnp.diagonal(self.params_from_natural(theta).covariance, 0, -2, -1)
+
+    def mode(self, theta: MultivariateNormalPoint) -> Array:
+        return self.mean(theta)
 
     def fit(
         self,
@@ -347,7 +378,7 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
         centred = x - mean.reshape((1,) * (x.ndim - mean.ndim) + mean.shape)
         white = centred @ factor if factor.ndim == 2 else jnp.einsum("...i,...ij", centred, factor)
         norm = 0.5 * self.dim * math.log(2 * math.pi)
-        return _half_log_det(factor) - norm - 0.5 * jnp.sum(white**2, axis=-1)
+        return half_log_det(factor) - norm - 0.5 * jnp.sum(white**2, axis=-1)
 
     def _draw(self, key, theta, shape):
         factor = _precision_factor(theta)
@@ -366,10 +397,6 @@ def _precision_factor(theta: MultivariateNormalPoint) -> Array:
 def _symmetrized(point: MultivariateNormalPoint) -> MultivariateNormalPoint:
     """The same point; gradients through it are symmetric, as those of a symmetric matrix are."""
     return point._replace(xx=0.5 * (point.xx + jnp.swapaxes(point.xx, -1, -2)))
-
-
-def _half_log_det(factor: Array) -> Array:
-    return jnp.sum(jnp.log(jnp.diagonal(factor, 0, -2, -1)), axis=-1)
 
 
 def _symmetric_inverse(factor: Array) -> Array:

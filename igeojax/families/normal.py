@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
+from igeojax.families.covariance import checked_loc_scale, loc_scale_parts, scale_entropy
 from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.remainders import ratio_remainder
 
@@ -48,6 +50,7 @@ class Normal(ExponentialFamily[NormalPoint, NormalParams]):
 
     Point = NormalPoint
     Params = NormalParams
+    conjugate_prior = "NormalInverseGamma"
 
     @property
     def point_shape(self):
@@ -71,9 +74,7 @@ class Normal(ExponentialFamily[NormalPoint, NormalParams]):
           ValueError: a concrete `loc` is not finite or a `scale` not positive and finite, or the
             natural parameters leave the range of the dtype.
         """
-        loc, scale = jnp.broadcast_arrays(*checks.floating_together(loc=loc, scale=scale))
-        checks.require_finite("loc", loc)
-        checks.require_positive("scale", scale, "It is the standard deviation.")
+        loc, scale = checked_loc_scale(loc, scale)
         theta = _natural(loc, jnp.where(scale > 0, scale, jnp.nan) ** 2)
         checks.require_values(
             "natural parameters",
@@ -93,19 +94,42 @@ class Normal(ExponentialFamily[NormalPoint, NormalParams]):
     def in_support(self, x: ArrayLike) -> Array:
         return jnp.isfinite(jnp.asarray(x))
 
-    def entropy(self, theta: NormalPoint) -> Array:
+    def _entropy(self, theta: NormalPoint) -> Array:
         return 0.5 * jnp.log(math.pi * math.e / -theta.xx)
 
-    def bregman(self, theta: NormalPoint, other: NormalPoint) -> Array:
+    def _bregman(self, theta: NormalPoint, other: NormalPoint, step: NormalPoint) -> Array:
         # KL(other || theta) = 1/2 [rho - 1 - log rho] + (difference of means)^2 / (2 variance)
         # with rho the ratio of variances; both differences are taken between naturals.
         mean = -other.x / (2 * other.xx)
-        step = theta.xx - other.xx
-        push = (theta.x - other.x) + 2 * mean * step
+        push = step.x + 2 * mean * step.xx
         # Scaled before it is squared: the square alone overflows for scales of 1e-10 in float32.
         return 0.5 * (
-            ratio_remainder(theta.xx, other.xx) + (push * jax.lax.rsqrt(-2 * theta.xx)) ** 2
+            ratio_remainder(theta.xx, other.xx, step.xx)
+            + (push * jax.lax.rsqrt(-2 * theta.xx)) ** 2
         )
+
+    def _source_parts(self, p: NormalParams, q: NormalParams, order: Array):
+        return loc_scale_parts(p, q, order)
+
+    def _source_entropy(self, params: NormalParams) -> Array:
+        return scale_entropy(checked_loc_scale(*params)[1])
+
+    def mean(self, theta: NormalPoint) -> Array:
+        return -theta.x / (2 * theta.xx)
+
+    def variance(self, theta: NormalPoint) -> Array:
+        return -0.5 / theta.xx
+
+    def mode(self, theta: NormalPoint) -> Array:
+        return self.mean(theta)
+
+    def _cdf(self, theta: NormalPoint, x: Array) -> Array:
+        loc, scale = self.params_from_natural(theta)
+        return ndtr((x - loc) / scale)
+
+    def _quantile(self, theta: NormalPoint, probability: Array) -> Array:
+        loc, scale = self.params_from_natural(theta)
+        return loc + scale * ndtri(probability)
 
     def _log_density(self, theta: NormalPoint, x: Array) -> Array:
         mean = -theta.x / (2 * theta.xx)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
@@ -49,13 +50,10 @@ class NormalKnownScale(ExponentialFamily[NormalKnownScalePoint, NormalKnownScale
 
     Point = NormalKnownScalePoint
     Params = NormalKnownScaleParams
+    conjugate_prior = "Normal"
 
     def __post_init__(self):
-        if isinstance(self.scale, bool) or not isinstance(self.scale, (int, float)):
-            raise TypeError(
-                f"scale must be a Python number; got {type(self.scale).__name__}. It is part of "
-                "the static description; use Normal() where the scale is learned."
-            )
+        checks.require_number("scale", self.scale, "use Normal() where the scale is learned")
         checks.require_positive("scale", self.scale, "It is the standard deviation.")
 
     @property
@@ -97,12 +95,39 @@ class NormalKnownScale(ExponentialFamily[NormalKnownScalePoint, NormalKnownScale
     def in_support(self, x: ArrayLike) -> Array:
         return jnp.isfinite(jnp.asarray(x))
 
-    def entropy(self, theta: NormalKnownScalePoint) -> Array:
+    def _entropy(self, theta: NormalKnownScalePoint) -> Array:
         self.batch_shape(theta)
         return jnp.full_like(theta.x, self._log_norm + 0.5)
 
-    def bregman(self, theta: NormalKnownScalePoint, other: NormalKnownScalePoint) -> Array:
-        return 0.5 * (self.scale * (theta.x - other.x)) ** 2
+    def _bregman(
+        self,
+        theta: NormalKnownScalePoint,
+        other: NormalKnownScalePoint,
+        step: NormalKnownScalePoint,
+    ) -> Array:
+        return 0.5 * (self.scale * step.x) ** 2
+
+    def mean(self, theta: NormalKnownScalePoint) -> Array:
+        return theta.x * self.scale**2
+
+    def variance(self, theta: NormalKnownScalePoint) -> Array:
+        return jnp.full_like(theta.x, self.scale**2)
+
+    def mode(self, theta: NormalKnownScalePoint) -> Array:
+        return self.mean(theta)
+
+    def _cdf(self, theta: NormalKnownScalePoint, x: Array) -> Array:
+        return ndtr(x / self.scale - self.scale * theta.x)
+
+    def _quantile(self, theta: NormalKnownScalePoint, probability: Array) -> Array:
+        return self.scale * (self.scale * theta.x + ndtri(probability))
+
+    def _natural_step(
+        self, params: NormalKnownScaleParams, other: NormalKnownScaleParams
+    ) -> NormalKnownScalePoint:
+        return NormalKnownScalePoint(
+            (jnp.asarray(params.loc) - jnp.asarray(other.loc)) / self.scale**2
+        )
 
     def _log_density(self, theta: NormalKnownScalePoint, x: Array) -> Array:
         return -0.5 * (x / self.scale - self.scale * theta.x) ** 2 - self._log_norm

@@ -7,12 +7,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammaln
+from jax.scipy.special import gammaincc, gammaln
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
-from igeojax.numerics.remainders import expm1_remainder
+from igeojax.numerics.counting import poisson_log_density
+from igeojax.numerics.remainders import expm1_remainder, log_ratio
 
 _SUM_LIMIT = 150.0
 _SUM_TERMS = 400
@@ -53,6 +54,7 @@ class Poisson(ExponentialFamily[PoissonPoint, PoissonParams]):
 
     Point = PoissonPoint
     Params = PoissonParams
+    conjugate_prior = "Gamma"
 
     @property
     def point_shape(self):
@@ -97,7 +99,7 @@ class Poisson(ExponentialFamily[PoissonPoint, PoissonParams]):
         x = jnp.asarray(x)
         return (x >= 0) & (x == jnp.floor(x)) & jnp.isfinite(x)
 
-    def entropy(self, theta: PoissonPoint) -> Array:
+    def _entropy(self, theta: PoissonPoint) -> Array:
         # -sum p log p over a fixed number of terms holds the mass to 1e-30 up to rate 150; the
         # asymptotic series reaches rounding above.
         rate = jnp.exp(theta.x)
@@ -120,14 +122,31 @@ class Poisson(ExponentialFamily[PoissonPoint, PoissonParams]):
             tail = (tail + coefficient) / high
         return jnp.where(few, exact, 0.5 * jnp.log(2 * math.pi * math.e * high) - tail)
 
-    def bregman(self, theta: PoissonPoint, other: PoissonPoint) -> Array:
+    def _bregman(self, theta: PoissonPoint, other: PoissonPoint, step: PoissonPoint) -> Array:
         # exp(other) (e^d - 1 - d); at rate 0 of either the limits are exp(theta) and inf.
         rate = jnp.exp(other.x)
         known = rate > 0
-        step = theta.x - jnp.where(known, other.x, 0.0)
-        return jnp.where(
-            known, rate * expm1_remainder(jnp.where(known, step, 0.0)), jnp.exp(theta.x)
-        )
+        remainder = expm1_remainder(jnp.where(known, step.x, 0.0))
+        return jnp.where(known, rate * remainder, jnp.exp(theta.x))
+
+    def _natural_step(self, params: PoissonParams, other: PoissonParams) -> PoissonPoint:
+        return PoissonPoint(log_ratio(params.rate, other.rate))
+
+    def mean(self, theta: PoissonPoint) -> Array:
+        return jnp.exp(theta.x)
+
+    def variance(self, theta: PoissonPoint) -> Array:
+        return jnp.exp(theta.x)
+
+    def mode(self, theta: PoissonPoint) -> Array:
+        return jnp.floor(jnp.exp(theta.x))
+
+    def _cdf(self, theta: PoissonPoint, x: Array) -> Array:
+        count, rate = jnp.broadcast_arrays(jnp.floor(x), jnp.exp(theta.x))
+        return jnp.where(count < 0, 0.0, gammaincc(jnp.maximum(count, 0.0) + 1, rate))
+
+    def _log_density(self, theta: PoissonPoint, x: Array) -> Array:
+        return poisson_log_density(x, jnp.exp(theta.x))
 
     def _draw(self, key, theta, shape):
         return jax.random.poisson(key, jnp.exp(theta.x), shape)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +10,31 @@ from jaxtyping import Array, Key
 
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.bernoulli import Bernoulli
+from igeojax.families.beta import Beta
+from igeojax.families.binomial import Binomial
 from igeojax.families.categorical import Categorical
 from igeojax.families.diagonal_normal import DiagonalNormal
+from igeojax.families.dirichlet import Dirichlet
 from igeojax.families.exponential import Exponential
 from igeojax.families.gamma import Gamma
+from igeojax.families.geometric import Geometric
+from igeojax.families.inverse_gamma import InverseGamma
+from igeojax.families.inverse_gaussian import InverseGaussian
+from igeojax.families.isotropic_normal import IsotropicNormal
+from igeojax.families.laplace import Laplace
+from igeojax.families.log_normal import LogNormal
+from igeojax.families.multinomial import Multinomial
 from igeojax.families.multivariate_normal import MultivariateNormal
+from igeojax.families.negative_binomial import NegativeBinomial
 from igeojax.families.normal import Normal
 from igeojax.families.normal_known_scale import NormalKnownScale
+from igeojax.families.pareto import Pareto
 from igeojax.families.poisson import Poisson
+from igeojax.families.product import Product
+from igeojax.families.rayleigh import Rayleigh
+from igeojax.families.von_mises import VonMises
+from igeojax.families.von_mises_fisher import VonMisesFisher
+from igeojax.families.weibull import Weibull
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +43,11 @@ class Entry:
 
     Args:
       family: the description.
-      params: `params(key, shape)` draws source parameters as keyword arguments of
-        `natural_from_params`, with batch shape `shape`.
-      support: the kind of support: `finite` (labels `0..n-1`), `counts`, `positive`, `real` or
-        `vector`.
-      size: the number of labels of a finite support.
+      params: `params(key, shape)` draws source parameters with batch shape `shape`: arguments of
+        `natural_from_params` by keyword, or in order.
+      support: the kind of support, which decides how to integrate over it: `finite` (integers
+        `0..size-1`), `counts`, `positive`, `real`, `vector` and others.
+      size: the number of observations of a finite support.
 
     Examples:
       >>> FAMILIES["Categorical"].support, FAMILIES["Categorical"].size
@@ -38,8 +55,8 @@ class Entry:
     """
 
     family: ExponentialFamily
-    params: Callable[[Key[Array, ""], tuple[int, ...]], dict[str, Any]]
-    support: Literal["finite", "counts", "positive", "real", "vector"]
+    params: Callable[[Key[Array, ""], tuple[int, ...]], dict[str, Any] | tuple[Any, ...]]
+    support: str
     size: int = 0
 
     def point(self, key: Key[Array, ""], shape: tuple[int, ...] = ()) -> Any:
@@ -57,7 +74,24 @@ class Entry:
           >>> FAMILIES["Normal"].point(jax.random.key(0), (3,)).x.shape
           (3,)
         """
-        return self.family.natural_from_params(**self.params(key, shape))
+        return self.natural(self.params(key, shape))
+
+    def natural(self, source: dict[str, Any] | tuple[Any, ...]) -> Any:
+        """Natural parameters of what `params` draws.
+
+        Args:
+          source: arguments of `natural_from_params` by keyword, or in order.
+
+        Returns:
+          A point of the family.
+
+        Examples:
+          >>> float(FAMILIES["Poisson"].natural({"rate": 1.0}).x)
+          0.0
+        """
+        if isinstance(source, dict):
+            return self.family.natural_from_params(**source)
+        return self.family.natural_from_params(*source)
 
 
 def _between(key, shape, low, high):
@@ -74,9 +108,43 @@ def _loc_scale(key, shape) -> dict[str, Any]:
     return {"loc": loc, "scale": scale}
 
 
+def _shape_scale(key, shape) -> dict[str, Any]:
+    first, second = _two(key, shape, (3, 7), (0.5, 3))
+    return {"shape": first, "scale": second}
+
+
+def _two_concentrations(key, shape) -> dict[str, Any]:
+    first, second = _two(key, shape, (1.5, 6), (2.5, 6))
+    return {"a": first, "b": second}
+
+
 def _shape_rate(key, shape) -> dict[str, Any]:
     first, second = _two(key, shape, (0.7, 6), (0.5, 3))
     return {"shape": first, "rate": second}
+
+
+def _label_and_normal(key, shape):
+    one, two = jax.random.split(key)
+    probs = jax.random.dirichlet(one, jnp.full(3, 3.0), shape)
+    return Categorical.Params(probs), Normal.Params(**_loc_scale(two, shape))
+
+
+def _isotropic(key, shape) -> dict[str, Any]:
+    loc, scale = _two(key, (*shape, 2), (-2, 2), (0.5, 2))
+    return {"loc": loc, "scale": scale[..., 0]}
+
+
+def _mean_shape(key, shape) -> dict[str, Any]:
+    mean, size = _two(key, shape, (0.5, 3), (0.7, 5))
+    return {"mean": mean, "shape": size}
+
+
+def _scale(key, shape) -> dict[str, Any]:
+    return {"scale": _between(key, shape, 0.5, 2)}
+
+
+def _probs(key, shape) -> dict[str, Any]:
+    return {"probs": _between(key, shape, 0.15, 0.85)}
 
 
 def _mean_covariance(key, shape, dim):
@@ -90,6 +158,18 @@ def _mean_covariance(key, shape, dim):
     }
 
 
+def _direction(key, shape) -> dict[str, Any]:
+    one, two = jax.random.split(key)
+    direction = jax.random.normal(one, (*shape, 3))
+    length = jnp.sqrt(jnp.sum(direction**2, axis=-1, keepdims=True))
+    return {"mean_direction": direction / length, "concentration": _between(two, shape, 0.5, 8)}
+
+
+def _angle(key, shape) -> dict[str, Any]:
+    loc, concentration = _two(key, shape, (-3, 3), (0.5, 8))
+    return {"loc": loc, "concentration": concentration}
+
+
 _ENTRIES = (
     Entry(Bernoulli(), lambda key, shape: {"probs": _between(key, shape, 0.1, 0.9)}, "finite", 2),
     Entry(
@@ -101,6 +181,13 @@ _ENTRIES = (
     Entry(Poisson(), lambda key, shape: {"rate": _between(key, shape, 0.3, 8)}, "counts"),
     Entry(Exponential(), lambda key, shape: {"rate": _between(key, shape, 0.3, 3)}, "positive"),
     Entry(Gamma(), _shape_rate, "positive"),
+    Entry(InverseGamma(), _shape_scale, "heavy positive"),
+    Entry(Beta(), _two_concentrations, "unit"),
+    Entry(
+        Dirichlet(3),
+        lambda key, shape: {"concentration": _between(key, (*shape, 3), 1.5, 5)},
+        "simplex",
+    ),
     Entry(Normal(), _loc_scale, "real"),
     Entry(
         NormalKnownScale(scale=1.5),
@@ -108,6 +195,24 @@ _ENTRIES = (
         "real",
     ),
     Entry(DiagonalNormal(2), lambda key, shape: _loc_scale(key, (*shape, 2)), "vector"),
+    Entry(IsotropicNormal(2), _isotropic, "vector"),
+    Entry(Binomial(6), _probs, "finite", 7),
+    Entry(
+        Multinomial(4, 3),
+        lambda key, shape: {"probs": jax.random.dirichlet(key, jnp.full(3, 3.0), shape)},
+        "count vector",
+    ),
+    Entry(Geometric(), _probs, "counts"),
+    Entry(NegativeBinomial(2.5), _probs, "counts"),
+    Entry(LogNormal(), _loc_scale, "positive"),
+    Entry(InverseGaussian(), _mean_shape, "positive"),
+    Entry(Weibull(1.7), _scale, "positive"),
+    Entry(Rayleigh(), _scale, "positive"),
+    Entry(Pareto(0.8), lambda key, shape: {"shape": _between(key, shape, 2.5, 5)}, "above scale"),
+    Entry(Laplace(0.3), _scale, "around loc"),
+    Entry(Product((Categorical(3), Normal())), _label_and_normal, "labelled real"),
+    Entry(VonMises(), _angle, "circle"),
+    Entry(VonMisesFisher(3), _direction, "sphere"),
     Entry(MultivariateNormal(3), lambda key, shape: _mean_covariance(key, shape, 3), "vector"),
 )
 

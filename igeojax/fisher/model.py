@@ -78,11 +78,9 @@ def _weights(
 
 
 def _scaled(family: ExponentialFamily, point: Any, weights: Array) -> Any:
-    return family.Point(
-        *(
-            leaf * weights.reshape(weights.shape + (1,) * len(shape))
-            for leaf, shape in zip(point, family.point_shape, strict=True)
-        )
+    leaves = zip(jax.tree.leaves(point), family.point_shape, strict=True)
+    return family.from_leaves(
+        [leaf * weights.reshape(weights.shape + (1,) * len(shape)) for leaf, shape in leaves]
     )
 
 

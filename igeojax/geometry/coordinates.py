@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -91,7 +92,7 @@ def ravel(family: ExponentialFamily, point: Any) -> Float[Array, "*batch dimensi
     """
     batch = family.batch_shape(point)
     parts = []
-    for leaf, shape in zip(point, family.point_shape, strict=True):
+    for leaf, shape in zip(jax.tree.leaves(point), family.point_shape, strict=True):
         if len(shape) == 2:
             rows, columns = np.triu_indices(shape[0])
             scale = jnp.asarray(np.where(rows == columns, 1.0, math.sqrt(2)), leaf.dtype)
@@ -141,4 +142,4 @@ def unravel(family: ExponentialFamily, vector: Float[Array, "*batch dimension"])
             size = math.prod(shape)
             leaves.append(vector[..., start : start + size].reshape(batch + shape))
         start += size
-    return family.Point(*leaves)
+    return family.from_leaves(leaves)

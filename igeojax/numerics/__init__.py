@@ -1,26 +1,103 @@
 """Special functions and safe primitives that neither JAX nor a dependency has."""
 
+from igeojax.numerics.bessel import RadialLaw, radial_law
+from igeojax.numerics.bessel_bregman import (
+    vmf_bregman,
+    vmf_dual_excess,
+    vmf_natural_from_mean,
+    vmf_potential,
+    vmf_radial_bregman,
+    vmf_ratio_of_square,
+)
+from igeojax.numerics.bessel_ratio import (
+    vmf_concentration,
+    vmf_entropy,
+    vmf_log_partition,
+    vmf_log_partition_at_zero,
+    vmf_log_partition_offset,
+    vmf_mean_gap,
+    vmf_mean_length,
+    vmf_mean_ratio,
+    vmf_mean_slope,
+)
 from igeojax.numerics.conjugate_gradient import ConjugateGradientInfo, conjugate_gradient
-from igeojax.numerics.gamma import log_minus_digamma, log_minus_digamma_inverse, shape_bregman
+from igeojax.numerics.dirichlet import (
+    betaln,
+    dirichlet_bregman,
+    dirichlet_log_det_metric,
+    dirichlet_mean_logs,
+    dirichlet_mean_logs_inverse,
+    dirichlet_metric_solve,
+    log_beta,
+)
+from igeojax.numerics.gamma import (
+    digamma_inverse,
+    log_gamma,
+    log_minus_digamma,
+    log_minus_digamma_inverse,
+    shape_bregman,
+)
 from igeojax.numerics.remainders import (
     expm1_remainder,
     exprel2,
     log1p_remainder,
     log_det_remainder,
+    log_ratio,
     ratio_remainder,
 )
 from igeojax.numerics.safe import sqrt_at_zero
+from igeojax.numerics.stirling import (
+    digamma,
+    digamma_step,
+    scaled_trigamma_excess,
+    stirling_remainder,
+    trigamma,
+    trigamma_drop,
+)
 
 __all__ = [
     "ConjugateGradientInfo",
+    "RadialLaw",
+    "betaln",
     "conjugate_gradient",
+    "digamma",
+    "digamma_inverse",
+    "digamma_step",
+    "dirichlet_bregman",
+    "dirichlet_log_det_metric",
+    "dirichlet_mean_logs",
+    "dirichlet_mean_logs_inverse",
+    "dirichlet_metric_solve",
     "expm1_remainder",
     "exprel2",
     "log1p_remainder",
+    "log_beta",
     "log_det_remainder",
+    "log_gamma",
     "log_minus_digamma",
     "log_minus_digamma_inverse",
+    "log_ratio",
+    "radial_law",
     "ratio_remainder",
+    "scaled_trigamma_excess",
     "shape_bregman",
     "sqrt_at_zero",
+    "stirling_remainder",
+    "trigamma",
+    "trigamma_drop",
+    "vmf_bregman",
+    "vmf_concentration",
+    "vmf_dual_excess",
+    "vmf_entropy",
+    "vmf_log_partition",
+    "vmf_log_partition_at_zero",
+    "vmf_log_partition_offset",
+    "vmf_mean_gap",
+    "vmf_mean_length",
+    "vmf_mean_ratio",
+    "vmf_mean_slope",
+    "vmf_natural_from_mean",
+    "vmf_potential",
+    "vmf_radial_bregman",
+    "vmf_ratio_of_square",
 ]

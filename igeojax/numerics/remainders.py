@@ -8,7 +8,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 _LOG1P_COEFFICIENTS = tuple(1.0 / (2 * k + 3) for k in range(22))
 _EXPREL2_COEFFICIENTS = tuple(1.0 / math.factorial(k + 2) for k in range(18))
@@ -102,8 +102,9 @@ def _expm1_remainder_jvp(primals, tangents):
     return expm1_remainder(x), jnp.expm1(x) * dx
 
 
-@jax.custom_jvp
-def ratio_remainder(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def ratio_remainder(
+    a: Float[Array, "*shape"], b: Float[Array, "*shape"], step: Float[Array, "*shape"] | None = None
+) -> Float[Array, "*shape"]:
     """Remainder `a/b - 1 - log(a/b)` of two numbers of one sign (Itakura-Saito), non-negative.
 
     From the difference `a - b` where the ratio is near 1 and from the ratio elsewhere, so that
@@ -113,6 +114,7 @@ def ratio_remainder(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Flo
     Args:
       a: non-zero values.
       b: values of the same sign as `a`.
+      step: `a - b` where it is known to more digits than the subtraction gives.
 
     Returns:
       The remainder, of the common shape; nan where the signs differ.
@@ -121,7 +123,12 @@ def ratio_remainder(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Flo
       >>> round(float(ratio_remainder(jnp.asarray(1e-30), jnp.asarray(1e10))), 4)
       91.1034
     """
-    relative = (a - b) / b
+    return _ratio_remainder(a, b, a - b if step is None else step)
+
+
+@jax.custom_jvp
+def _ratio_remainder(a: Array, b: Array, step: Array) -> Array:
+    relative = step / b
     near = (relative > -0.6) & (relative < 0.7)
     ratio = a / b
     # The log of the ratio, unless the ratio itself left the range: logs of far numbers cancel.
@@ -132,11 +139,37 @@ def ratio_remainder(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Flo
     return jnp.where(jnp.sign(a) == jnp.sign(b), value, jnp.nan)
 
 
-@ratio_remainder.defjvp
+@_ratio_remainder.defjvp
 def _ratio_remainder_jvp(primals, tangents):
-    (a, b), (da, db) = primals, tangents
-    relative = (a - b) / b
-    return ratio_remainder(a, b), relative / a * da - relative / b * db
+    # The step moves with a and b; its own tangent would count the same motion twice.
+    (a, b, step), (da, db, _) = primals, tangents
+    relative = step / b
+    return _ratio_remainder(a, b, step), relative / a * da - relative / b * db
+
+
+def log_ratio(
+    a: Float[ArrayLike, "*shape"], b: Float[ArrayLike, "*shape"]
+) -> Float[Array, "*shape"]:
+    """Log of a ratio, `log(a) - log(b)`, from the difference where the numbers are near.
+
+    Args:
+      a: non-negative values.
+      b: non-negative values.
+
+    Returns:
+      The logarithm, of the common shape; -inf where only `a` is 0, inf where only `b` is, nan where
+      both are.
+
+    Examples:
+      >>> float(log_ratio(1 + 2**-20, 1.0) * 2**20) < 1.0
+      True
+    """
+    dtype = jnp.result_type(a, b)
+    a, b = jnp.broadcast_arrays(jnp.asarray(a, dtype), jnp.asarray(b, dtype))
+    near = (a > 0.5 * b) & (a < 2 * b)
+    step = jnp.where(near, a - b, 0.0) / jnp.where(near, b, 1.0)
+    apart = jnp.log(jnp.where(near, 1.0, a)) - jnp.log(jnp.where(near, 1.0, b))
+    return jnp.where(near, jnp.log1p(step), apart)
 
 
 @jax.custom_jvp

@@ -14,55 +14,38 @@ import numpy as np
 from igeojax import geometry
 from igeojax.divergences import exponential
 from igeojax.families import FAMILIES, ExponentialFamily
+from tests.laws.examples import EXAMPLES
+from tests.laws.nodes import RULES
 
 NAMES = tuple(FAMILIES)
 POINTS = 3
 ORDERS = (-0.05, 0.0, 0.3, 0.5, 0.8, 1.0, 1.05)
 
 
-def stacked(name: str, seed: int, points: int = POINTS) -> dict[str, np.ndarray]:
+@functools.cache
+def stacked(name: str, seed: int, points: int = POINTS) -> Any:
     """Source parameters of a batch of points."""
     drawn = FAMILIES[name].params(jax.random.key(seed), (points,))
-    return {key: np.asarray(value) for key, value in drawn.items()}
+    return jax.tree.map(np.asarray, drawn)
 
 
+def family_params(name: str, seed: int = 0) -> Any:
+    """The same as `Params` of the family."""
+    source, family = stacked(name, seed), FAMILIES[name].family
+    return family.Params(**source) if isinstance(source, dict) else family.Params(*source)
+
+
+@functools.cache
 def natural(name: str, seed: int, points: int = POINTS) -> Any:
     """Natural parameters of a batch of points."""
-    return FAMILIES[name].family.natural_from_params(**stacked(name, seed, points))
+    return FAMILIES[name].natural(stacked(name, seed, points))
 
 
-def nodes(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes `(points, M, *event)` and weights `(points, M)` of an integral over the support.
-
-    The trapezoidal rule on the whole line converges geometrically for these densities.
-    """
-    entry, params = FAMILIES[name], stacked(name, 0)
-    if entry.support in {"finite", "counts"}:
-        x = np.arange(entry.size or 200)
-        weights = np.ones(x.size)
-    elif entry.support == "positive":
-        x = np.exp(np.arange(-60, 6, 0.03))
-        weights = 0.03 * x
-    elif entry.support == "real":
-        x = np.arange(-30, 30, 0.08)
-        weights = np.full(x.size, 0.08)
-    else:
-        return _vector_nodes(params)
-    return np.tile(x, (POINTS, 1)), np.tile(weights, (POINTS, 1))
-
-
-def _vector_nodes(params: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    if "covariance" in params:
-        mean, factor = params["mean"], np.linalg.cholesky(params["covariance"])
-    else:
-        mean, factor = params["loc"], params["scale"][..., None] * np.eye(params["loc"].shape[-1])
-    dim = mean.shape[-1]
-    half, width = (16, 0.25) if dim == 2 else (12, 0.75)
-    axis = np.arange(-half, half + 0.1, width)
-    white = np.stack(np.meshgrid(*[axis] * dim, indexing="ij"), -1).reshape(-1, dim)
-    x = mean[:, None] + np.einsum("bij,mj->bmi", factor, white)
-    volume = np.abs(np.linalg.det(factor))[:, None] * width**dim
-    return x, np.broadcast_to(volume, x.shape[:2])
+@functools.cache
+def nodes(name: str) -> tuple[Any, np.ndarray]:
+    """Nodes `(points, M, *event)` and weights `(points, M)` of an integral over the support."""
+    entry = FAMILIES[name]
+    return RULES[entry.support](entry, stacked(name, 0), POINTS)
 
 
 def single(family: ExponentialFamily, theta: Any, other: Any, x: Any) -> dict[str, Any]:
@@ -84,7 +67,7 @@ def single(family: ExponentialFamily, theta: Any, other: Any, x: Any) -> dict[st
         "pairing": family.pairing(theta, eta),
         "mean_log_base_measure": family.mean_log_base_measure(theta),
         "entropy": family.entropy(theta),
-        "entropy_derived": base.entropy(family, theta),
+        "entropy_derived": base._entropy(family, theta),
         "fisher": geometry.fisher_matrix(family, theta),
         "hessian": jax.hessian(potential)(vector),
         "vector": vector,
@@ -96,7 +79,9 @@ def single(family: ExponentialFamily, theta: Any, other: Any, x: Any) -> dict[st
         "kl_to_itself": exponential.kl(family, theta, theta),
         "hellinger_to_itself": exponential.hellinger(family, theta, theta),
         "bregman": family.bregman(other, theta),
-        "bregman_derived": base.bregman(family, other, theta),
+        "bregman_derived": base._bregman(
+            family, other, theta, jax.tree.map(jnp.subtract, other, theta)
+        ),
         "log_density": density(theta, x),
         "log_density_derived": jax.vmap(base._log_density, (None, None, 0))(
             family, theta, _event(family, x)
@@ -166,12 +151,16 @@ def program(name: str) -> Any:
     return jax.jit(jax.vmap(functools.partial(single, FAMILIES[name].family)))
 
 
-def arguments(name: str, dtype: str = "float64") -> tuple[Any, Any, np.ndarray]:
+def cast(tree: Any, dtype: str) -> Any:
+    """Floating leaves in another dtype; counts and labels stay integers."""
+    leaf = lambda x: np.asarray(x) if np.asarray(x).dtype.kind == "i" else np.asarray(x, dtype)
+    return jax.tree.map(leaf, tree)
+
+
+def arguments(name: str, dtype: str = "float64") -> tuple[Any, Any, Any]:
     """Two batches of points and the integration nodes; counts and labels stay integers."""
     x, _ = nodes(name)
-    x = x if x.dtype.kind == "i" else x.astype(dtype)
-    cast = lambda point: jax.tree.map(lambda leaf: np.asarray(leaf, dtype), point)
-    return cast(natural(name, 0)), cast(natural(name, 1)), x
+    return cast(natural(name, 0), dtype), cast(natural(name, 1), dtype), cast(x, dtype)
 
 
 @functools.cache
@@ -180,18 +169,9 @@ def quantities(name: str) -> dict[str, Any]:
     return jax.tree.map(np.asarray, program(name)(*arguments(name)))
 
 
-@functools.cache
-def observations(name: str) -> np.ndarray:
+def observations(name: str) -> Any:
     """Two likely observations."""
-    entry, params = FAMILIES[name], stacked(name, 0)
-    if entry.support in {"finite", "counts"}:
-        return np.array([1, 0])
-    if entry.support == "positive":
-        return np.array([0.3, 2.5])
-    if entry.support == "real":
-        return np.array([-0.7, 2.5])
-    center = params["mean" if "mean" in params else "loc"][0]
-    return center + np.array([[0.5], [-1.5]])
+    return jax.tree.map(lambda rows: rows[:2], EXAMPLES[name].valid)
 
 
 def flat(name: str, point: Any) -> np.ndarray:

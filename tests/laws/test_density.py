@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from igeojax.families import FAMILIES, ExponentialFamily
-from tests.laws.programs import flat, natural, nodes, quantities
+from igeojax.families import FAMILIES
+from tests.laws.examples import EXAMPLES
+from tests.laws.programs import cast, flat, natural, nodes, observations, quantities
 
 
 def mass(name: str) -> np.ndarray:
@@ -53,34 +54,24 @@ def test_overrides_equal_the_derived_form(name):
     )
 
 
-OFF_SUPPORT = {
-    "finite": (5, -1, 9),
-    "counts": (-1.0, 0.5, np.nan),
-    "positive": (-1.0, np.inf, np.nan),
-    "real": (np.inf, -np.inf, np.nan),
-    "vector": (np.inf, -np.inf, np.nan),
-}
-
-
 def test_off_the_support(name):
-    entry = FAMILIES[name]
-    family = entry.family
+    family = FAMILIES[name].family
     theta = jax.tree.map(lambda leaf: leaf[0], natural(name, 0))
-    bad = np.array(OFF_SUPPORT[entry.support])
-    x = np.ones((bad.size, *family.event_shape), bad.dtype)
-    x[(..., *[0] * len(family.event_shape))] = bad
+    x = EXAMPLES[name].outside
+    rows = [np.isnan(leaf).reshape(len(leaf), -1).any(axis=1) for leaf in jax.tree.leaves(x)]
+    unknown = np.any(rows, axis=0)
     assert not family.in_support(x).any()
     density = lambda t: family.log_density(t, x)
     value, slope = jax.jit(lambda t: (density(t), jax.jacrev(density)(t)))(theta)
     # Not an observation: -inf. Not known: nan. The gradient is 0 for either.
-    np.testing.assert_array_equal(value, np.where(np.isnan(bad), np.nan, -np.inf))
-    assert all((leaf == 0).all() for leaf in slope)
+    np.testing.assert_array_equal(value, np.where(unknown, np.nan, -np.inf))
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(slope))
 
 
 def test_base_measure_is_a_number_of_the_data_dtype(name):
     family = FAMILIES[name].family
-    x = np.ones((2, *family.event_shape), int if FAMILIES[name].support == "finite" else "float32")
-    value = family.log_base_measure(jnp.asarray(x))
+    x = jax.tree.map(jnp.asarray, cast(observations(name), "float32"))
+    value = family.log_base_measure(x)
     assert value.shape == (2,)
-    assert value.dtype == ("float64" if FAMILIES[name].support == "finite" else "float32")
-    assert isinstance(family, ExponentialFamily)
+    floating = any(leaf.dtype == "float32" for leaf in jax.tree.leaves(x))
+    assert value.dtype == ("float32" if floating else "float64")

@@ -1,6 +1,7 @@
 """Samples and maximum likelihood of each family."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 from igeojax.families import FAMILIES
-from tests.laws.programs import flat, natural, quantities
+from tests.laws.examples import EXAMPLES
+from tests.laws.programs import cast, flat, natural, quantities
 
 # Compile time: the default lane stays under ten minutes on two cores.
 pytestmark = pytest.mark.slow
@@ -17,18 +19,29 @@ SAMPLES = 20_000
 FEW = 40
 
 
+def same_shapes(x: Any, batch: tuple[int, ...], event: Any) -> bool:
+    """Whether the observations have these leading axes and the shapes of an event."""
+    events = event if isinstance(x, tuple) else (event,)
+    return [leaf.shape for leaf in jax.tree.leaves(x)] == [(*batch, *shape) for shape in events]
+
+
 @functools.cache
-def draw(name: str) -> np.ndarray:
+def draw(name: str) -> Any:
     """Samples of a batch of three points, shape `(SAMPLES, 3, *event)`."""
     family = FAMILIES[name].family
     sampler = jax.jit(lambda key, t: family.sample(key, t, (SAMPLES,)))
-    return np.asarray(sampler(jax.random.key(7), natural(name, 0)))
+    return jax.tree.map(np.asarray, sampler(jax.random.key(7), natural(name, 0)))
+
+
+def few(name: str) -> Any:
+    """The first of them."""
+    return jax.tree.map(lambda leaf: leaf[:FEW], draw(name))
 
 
 def test_moments_of_samples(name):
     family, found = FAMILIES[name].family, quantities(name)
     x = draw(name)
-    assert x.shape == (SAMPLES, 3, *family.event_shape)
+    assert same_shapes(x, (SAMPLES, 3), family.event_shape)
     assert family.in_support(x).all()
     statistics = flat(name, family.statistics(x))
     error = statistics.mean(axis=0) - flat(name, found["eta"])
@@ -46,14 +59,16 @@ def test_shapes_and_dtypes_of_samples(name):
     sample = jax.jit(family.sample, static_argnums=2)
     theta = jax.tree.map(lambda leaf: leaf.astype("float32"), natural(name, 0))
     x = sample(jax.random.key(0), theta, (2, 4))
-    assert x.shape == (2, 4, 3, *family.event_shape)
-    counted = FAMILIES[name].support in {"finite", "counts"}
-    assert x.dtype.kind == "i" if counted else x.dtype == jnp.float32
-    np.testing.assert_array_equal(x, sample(jax.random.key(0), theta, (2, 4)))
-    assert (np.asarray(x) != np.asarray(sample(jax.random.key(1), theta, (2, 4)))).any()
+    assert same_shapes(x, (2, 4, 3), family.event_shape)
+    again, fresh = (sample(jax.random.key(seed), theta, (2, 4)) for seed in (0, 1))
+    rows = zip(*map(jax.tree.leaves, (x, again, fresh, EXAMPLES[name].valid)), strict=True)
+    for leaf, same, other, example in rows:
+        assert leaf.dtype.kind == "i" if example.dtype.kind == "i" else leaf.dtype == jnp.float32
+        np.testing.assert_array_equal(leaf, same)
+        assert (np.asarray(leaf) != np.asarray(other)).any()
     one = jax.tree.map(lambda leaf: leaf[0], theta)
     alone = jax.eval_shape(family.sample, jax.random.key(0), one)
-    assert alone.shape == family.event_shape
+    assert same_shapes(alone, (), family.event_shape)
 
 
 def test_sampling_outside_the_domain_is_an_error(name):
@@ -76,28 +91,28 @@ def test_fit_recovers_the_point(name):
 @functools.cache
 def fitted(name: str):
     """The estimate of the first observations of each point."""
-    return FAMILIES[name].family.fit(draw(name)[:FEW])
+    return FAMILIES[name].family.fit(few(name))
 
 
 def test_fit_matches_moments(name):
     family = FAMILIES[name].family
     eta = family.mean_from_natural(fitted(name))
-    mean = flat(name, family.statistics(draw(name)[:FEW])).mean(axis=0)
+    mean = flat(name, family.statistics(few(name))).mean(axis=0)
     np.testing.assert_allclose(flat(name, eta), mean, rtol=1e-9, atol=1e-10)
 
 
 def test_fit_maximizes_the_likelihood(name):
     family = FAMILIES[name].family
-    x = draw(name)[:FEW]
+    x = few(name)
     slope = jax.jit(jax.grad(lambda t: family.log_density(t, x).mean(axis=0).sum()))(fitted(name))
     np.testing.assert_allclose(flat(name, slope), np.zeros((3, family.dimension)), atol=1e-9)
 
 
 def test_weights_count_repetitions(name):
     family = FAMILIES[name].family
-    x = draw(name)[:FEW]
+    x = few(name)
     counts = np.tile([0, 1, 2, 1], FEW // 4)
-    repeated = family.fit(np.repeat(x, counts, axis=0))
+    repeated = family.fit(jax.tree.map(lambda leaf: np.repeat(leaf, counts, axis=0), x))
     weighted = family.fit(x, weights=counts)
     np.testing.assert_allclose(flat(name, weighted), flat(name, repeated), rtol=1e-9, atol=1e-11)
     scaled = family.fit(x, weights=1e-3 * counts)
@@ -108,12 +123,14 @@ def test_weights_count_repetitions(name):
 
 def test_fit_under_jit_and_in_float32(name):
     family = FAMILIES[name].family
-    x, weights = draw(name)[:FEW], np.arange(1.0, FEW + 1)
+    x, weights = few(name), np.arange(1.0, FEW + 1)
     compiled = jax.jit(lambda x, w: family.fit(x, weights=w))
     eager = flat(name, family.fit(x, weights=weights))
     np.testing.assert_allclose(flat(name, compiled(x, weights)), eager, rtol=1e-9, atol=1e-11)
-    narrow = compiled(x if x.dtype.kind == "i" else x.astype("float32"), weights)
-    for leaf in narrow:
-        # Weights do not widen the data; labels and counts take the default dtype.
-        assert leaf.dtype == ("float64" if x.dtype.kind == "i" else "float32")
+    x = cast(x, "float32")
+    narrow = compiled(x, weights)
+    # Weights do not widen the data; labels and counts take the default dtype.
+    found = {leaf.dtype.name for leaf in jax.tree.leaves(narrow)}
+    expected = {"float64" if leaf.dtype.kind == "i" else "float32" for leaf in jax.tree.leaves(x)}
+    assert found == expected
     np.testing.assert_allclose(flat(name, narrow), eager, rtol=2e-4, atol=2e-4)

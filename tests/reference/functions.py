@@ -178,22 +178,17 @@ SIMPLEX: dict[str, Quantity] = {
 }
 
 
-def _multivariate_normal(mean: Any, covariance: Any) -> tuple[families.MultivariateNormal, Any]:
-    family = families.MultivariateNormal(covariance.shape[-1])
-    return family, family.natural_from_params(mean, covariance)
-
-
 def from_covariances(function: Quantity) -> Quantity:
     def value(order, mu_p, cov_p, mu_q, cov_q):
-        family, p = _multivariate_normal(mu_p, cov_p)
-        return function(family, p, _multivariate_normal(mu_q, cov_q)[1], order)
+        family = families.MultivariateNormal(cov_p.shape[-1])
+        return function(family, family.Params(mu_p, cov_p), family.Params(mu_q, cov_q), order)
 
     return value
 
 
 def multivariate_normal_entropy(_, cov):
-    family, theta = _multivariate_normal(jnp.zeros(cov.shape[-1], cov.dtype), cov)
-    return family.entropy(theta)
+    family = families.MultivariateNormal(cov.shape[-1])
+    return family.entropy(family.Params(jnp.zeros(cov.shape[-1], cov.dtype), cov))
 
 
 # Quantities of the multivariate normal family, from means and covariances.

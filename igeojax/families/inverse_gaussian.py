@@ -1,0 +1,165 @@
+"""The inverse Gaussian family."""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import log_ndtr, ndtr
+from jaxtyping import Array, ArrayLike, Float
+
+from igeojax._core import checks
+from igeojax.families.base import ExponentialFamily
+from igeojax.families.weighting import weighted_mean
+from igeojax.numerics.exponential_integral import scaled_exponential_integral
+from igeojax.numerics.remainders import ratio_remainder
+
+
+class InverseGaussianPoint(NamedTuple):
+    """Leaves: the statistics `x` and `1/x`."""
+
+    x: Float[Array, "*batch"]
+    inverse: Float[Array, "*batch"]
+
+
+class InverseGaussianParams(NamedTuple):
+    """Mean and shape (lambda); scipy's `invgauss(mu=mean/shape, scale=shape)`."""
+
+    mean: Float[Array, "*batch"]
+    shape: Float[Array, "*batch"]
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class InverseGaussian(ExponentialFamily[InverseGaussianPoint, InverseGaussianParams]):
+    """First passage times: `T = (x, 1/x)`, `theta = (-l / (2 m^2), -l/2)`, `h = (2 pi x^3)^(-1/2)`.
+
+    `psi = -2 sqrt(theta_1 theta_2) - log(-2 theta_2) / 2`, m the mean and l the shape.
+
+    References:
+      [JohnsonKotzBalakrishnan1994] chapter 15; [Michael1976] (the sampler).
+
+    Examples:
+      >>> family = InverseGaussian()
+      >>> theta = family.natural_from_params(mean=2.0, shape=3.0)
+      >>> [round(float(v), 6) for v in family.mean_from_natural(theta)]
+      [2.0, 0.833333]
+    """
+
+    Point = InverseGaussianPoint
+    Params = InverseGaussianParams
+
+    @property
+    def point_shape(self):
+        return ((), ())
+
+    def statistics(self, x: ArrayLike) -> InverseGaussianPoint:
+        x = self._data(x)
+        return InverseGaussianPoint(x, 1 / x)
+
+    def log_base_measure(self, x: ArrayLike) -> Array:
+        return -0.5 * math.log(2 * math.pi) - 1.5 * jnp.log(self._data(x))
+
+    def mean_log_base_measure(self, theta: InverseGaussianPoint) -> Array:
+        return -0.5 * math.log(2 * math.pi) - 1.5 * self._mean_log(theta)
+
+    def _mean_log(self, theta: InverseGaussianPoint) -> Array:
+        mean, shape = self.params_from_natural(theta)
+        return jnp.log(mean) - scaled_exponential_integral(2 * shape / mean)
+
+    def log_partition(self, theta: InverseGaussianPoint) -> Array:
+        root = jnp.sqrt(-theta.x) * jnp.sqrt(-theta.inverse)
+        return -2 * root - 0.5 * jnp.log(-2 * theta.inverse)
+
+    def natural_from_mean(self, eta: InverseGaussianPoint) -> InverseGaussianPoint:
+        return _natural(eta.x, eta.inverse - 1 / eta.x)
+
+    def natural_from_params(self, mean: ArrayLike, shape: ArrayLike) -> InverseGaussianPoint:
+        """Natural parameter of a `mean > 0` and a `shape > 0`.
+
+        Raises:
+          TypeError: an argument is not real.
+          ValueError: a concrete value is not positive and finite.
+        """
+        mean, shape = jnp.broadcast_arrays(*checks.floating_together(mean=mean, shape=shape))
+        checks.require_positive("mean", mean)
+        checks.require_positive("shape", shape)
+        return InverseGaussianPoint(-0.5 * shape / mean / mean, -0.5 * shape)
+
+    def params_from_natural(self, theta: InverseGaussianPoint) -> InverseGaussianParams:
+        return InverseGaussianParams(self.mean(theta), -2 * theta.inverse)
+
+    def in_natural_domain(self, theta: InverseGaussianPoint) -> Array:
+        finite = (theta.x > -jnp.inf) & (theta.inverse > -jnp.inf)
+        return finite & (theta.x < 0) & (theta.inverse < 0)
+
+    def in_support(self, x: ArrayLike) -> Array:
+        x = jnp.asarray(x)
+        return (x > 0) & (x < jnp.inf)
+
+    def mean(self, theta: InverseGaussianPoint) -> Array:
+        return jnp.sqrt(theta.inverse / theta.x)
+
+    def variance(self, theta: InverseGaussianPoint) -> Array:
+        mean, shape = self.params_from_natural(theta)
+        return mean**3 / shape
+
+    def mode(self, theta: InverseGaussianPoint) -> Array:
+        mean, shape = self.params_from_natural(theta)
+        k = 1.5 * mean / shape
+        return mean / (jnp.sqrt(1 + k * k) + k)
+
+    def _bregman(
+        self,
+        theta: InverseGaussianPoint,
+        other: InverseGaussianPoint,
+        step: InverseGaussianPoint,
+    ) -> Array:
+        # KL(other || theta) = remainder(l / l_o) / 2 + l m_o (1/m - 1/m_o)^2 / 2: the difference of
+        # inverse means from that of their squares theta_1 / theta_2.
+        root = jnp.sqrt(theta.x / theta.inverse), jnp.sqrt(other.x / other.inverse)
+        gap = (step.x - other.x / other.inverse * step.inverse) / theta.inverse
+        gap = gap / (root[0] + root[1])
+        shapes = ratio_remainder(theta.inverse, other.inverse, step.inverse)
+        return 0.5 * shapes - theta.inverse * gap**2 / root[1]
+
+    def _entropy(self, theta: InverseGaussianPoint) -> Array:
+        shape = -2 * theta.inverse
+        return 0.5 * jnp.log(2 * math.pi * math.e / shape) + 1.5 * self._mean_log(theta)
+
+    def _log_density(self, theta: InverseGaussianPoint, x: Array) -> Array:
+        mean, shape = self.params_from_natural(theta)
+        push = shape * ((x - mean) / mean) ** 2 / x
+        return 0.5 * (jnp.log(shape / (2 * math.pi)) - 3 * jnp.log(x) - push)
+
+    def _cdf(self, theta: InverseGaussianPoint, x: Array) -> Array:
+        mean, shape = self.params_from_natural(theta)
+        inside = (x > 0) & (x < jnp.inf)
+        safe = jnp.where(inside, x, 1.0)
+        root = jnp.sqrt(shape / safe)
+        mirrored = jnp.exp(2 * shape / mean + log_ndtr(-root * (safe / mean + 1)))
+        value = ndtr(root * (safe / mean - 1)) + mirrored
+        return jnp.where(inside, value, jnp.where(x > 0, 1.0, 0.0))
+
+    def _fit(self, x: Array, weights: Array | None) -> InverseGaussianPoint:
+        mean = weighted_mean(x, weights)
+        # E[1/x] - 1/m as the mean of (x - m)^2 / (x m^2): no cancellation.
+        gap = weighted_mean(((x - mean[None]) / mean[None]) ** 2 / x, weights)
+        # Constant data leave only the rounding of the mean: no spread at all.
+        noise = (4 * jnp.finfo(gap.dtype).eps) ** 2 / mean
+        return _natural(mean, jnp.where(gap > noise, gap, 0.0))
+
+    def _draw(self, key, theta, shape):
+        mean, size = self.params_from_natural(theta)
+        normal, uniform = jax.random.split(key)
+        dtype = theta.x.dtype
+        half = 0.5 * mean / size * jax.random.normal(normal, shape, dtype) ** 2
+        small = mean / (1 + half + jnp.sqrt(half * (2 + half)))
+        first = jax.random.uniform(uniform, shape, dtype) * (mean + small) <= mean
+        return jnp.where(first, small, mean * (mean / small))
+
+
+def _natural(mean: Array, gap: Array) -> InverseGaussianPoint:
+    """Of the mean and `E[1/x] - 1/mean`, the inverse shape."""
+    return InverseGaussianPoint(-0.5 / gap / mean / mean, -0.5 / gap)

@@ -1,0 +1,256 @@
+"""Independent products of families."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike
+
+from igeojax._core import checks
+from igeojax.families.base import ExponentialFamily
+
+
+class _Parts(tuple):
+    """A tuple made of its parts, `kind(*parts)`, as a NamedTuple is."""
+
+    __slots__ = ()
+
+    def __new__(cls, *parts: Any):
+        return super().__new__(cls, parts)
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return tuple(self)
+
+
+class ProductPoint(_Parts):
+    """One point of each factor, in order."""
+
+    __slots__ = ()
+
+
+class ProductParams(_Parts):
+    """Source parameters of each factor, in order."""
+
+    __slots__ = ()
+
+
+for _kind in (ProductPoint, ProductParams):
+    jax.tree_util.register_pytree_with_keys(
+        _kind,
+        lambda points: ([(jax.tree_util.SequenceKey(i), p) for i, p in enumerate(points)], None),
+        lambda _, points, kind=_kind: kind(*points),
+    )
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Product(ExponentialFamily[ProductPoint, ProductParams]):
+    """Independent factors: points are tuples of points, observations tuples of arrays, `psi` adds.
+
+    Args:
+      families: the factors, at least one; a factor may be a product itself.
+
+    Raises:
+      TypeError: a factor is not a family.
+      ValueError: there is none.
+
+    References:
+      [AmariNagaoka2000] section 2.1.
+
+    Examples:
+      >>> from igeojax.families.normal import Normal
+      >>> from igeojax.families.poisson import Poisson
+      >>> family = Product((Normal(), Poisson()))
+      >>> theta = family.natural_from_params(Normal.Params(0.0, 1.0), Poisson.Params(2.0))
+      >>> round(float(family.log_density(theta, (0.0, 0))), 6)
+      -2.918939
+    """
+
+    families: tuple[ExponentialFamily, ...]
+
+    Point = ProductPoint
+    Params = ProductParams
+    _inside: ClassVar[Any] = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "families", tuple(self.families))
+        checks.require_count("the number of families", len(self.families))
+        for family in self.families:
+            if not isinstance(family, ExponentialFamily):
+                raise TypeError(
+                    f"families must be exponential families; got {family!r}. Pass descriptions "
+                    "such as families.Normal()."
+                )
+
+    def _each(self, name: str, *arguments: Any) -> list[Any]:
+        """A method of every factor, on its part of every argument."""
+        return [
+            getattr(family, name)(*parts)
+            for family, *parts in zip(self.families, *arguments, strict=True)
+        ]
+
+    @property
+    def point_shape(self):
+        return tuple(shape for family in self.families for shape in family.point_shape)
+
+    @property
+    def event_shape(self):
+        return tuple(family.event_shape for family in self.families)
+
+    def from_leaves(self, leaves: Sequence[Array]) -> ProductPoint:
+        points, start = [], 0
+        for family in self.families:
+            size = len(family.point_shape)
+            points.append(family.from_leaves(leaves[start : start + size]))
+            start += size
+        return ProductPoint(*points)
+
+    def batch_shape(self, point: ProductPoint) -> tuple[int, ...]:
+        self._require_parts("a point", point, ProductPoint)
+        shapes = self._each("batch_shape", point)
+        if len(set(shapes)) > 1:
+            raise ValueError(
+                f"the factors of a point of {self} must share their batch shape; got {shapes}. "
+                "Broadcast them first."
+            )
+        return shapes[0]
+
+    def _require_parts(self, name: str, value: Any, kind: type) -> None:
+        if not isinstance(value, kind) or len(value) != len(self.families):
+            raise TypeError(
+                f"{self} needs a {kind.__name__.replace('Product', 'Product.')} as {name}, one "
+                f"part for each of {len(self.families)} factors; got {type(value).__name__}. "
+                "Make one with natural_from_params(...)."
+            )
+
+    def statistics(self, x: Any) -> ProductPoint:
+        return ProductPoint(*self._each("statistics", self._data(x)))
+
+    def log_partition(self, theta: ProductPoint) -> Array:
+        return sum(self._each("log_partition", theta))  # type: ignore[return-value]
+
+    def mean_from_natural(self, theta: ProductPoint) -> ProductPoint:
+        return ProductPoint(*self._each("mean_from_natural", theta))
+
+    def natural_from_mean(self, eta: ProductPoint) -> ProductPoint:
+        return ProductPoint(*self._each("natural_from_mean", eta))
+
+    def natural_from_params(self, *params: Any) -> ProductPoint:
+        """Natural parameter of the source parameters (or a point) of each factor, in order.
+
+        Raises:
+          TypeError: a wrong number of arguments, or one that does not belong to its factor.
+          ValueError: values that its factor refuses.
+        """
+        if len(params) == 1 and isinstance(params[0], ProductParams):
+            params = tuple(params[0])
+        self._require_parts("source parameters", ProductParams(*params), ProductParams)
+        points = [
+            family.natural_from_params(*part) if isinstance(part, family.Params) else part
+            for family, part in zip(self.families, params, strict=True)
+        ]
+        batch = jnp.broadcast_shapes(*self._each("batch_shape", points))
+        shapes = iter(self.point_shape)
+        return jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, batch + next(shapes)), ProductPoint(*points)
+        )
+
+    def params_from_natural(self, theta: ProductPoint) -> ProductParams:
+        return ProductParams(*self._each("params_from_natural", theta))
+
+    def in_natural_domain(self, theta: ProductPoint) -> Array:
+        return _all(self._each("in_natural_domain", theta))
+
+    def in_support(self, x: Any) -> Array:
+        return _all(self._each("in_support", x))
+
+    def log_base_measure(self, x: Any) -> Array:
+        x = self._data(x)
+        # Labels have no dtype of their own to give: that of the other columns decides.
+        kinds = [a.dtype for a in jax.tree.leaves(x) if jnp.issubdtype(a.dtype, jnp.floating)]
+        dtype = jnp.result_type(*kinds) if kinds else float
+        return sum(part.astype(dtype) for part in self._each("log_base_measure", x))
+
+    def mean_log_base_measure(self, theta: ProductPoint) -> Array:
+        return sum(self._each("mean_log_base_measure", theta))  # type: ignore[return-value]
+
+    def mean(self, theta: ProductPoint) -> Any:
+        return tuple(self._each("mean", theta))
+
+    def variance(self, theta: ProductPoint) -> Any:
+        return tuple(self._each("variance", theta))
+
+    def mode(self, theta: ProductPoint) -> Any:
+        return tuple(self._each("mode", theta))
+
+    def _bregman(self, theta: ProductPoint, other: ProductPoint, step: ProductPoint) -> Array:
+        return sum(self._each("_bregman", theta, other, step))  # type: ignore[return-value]
+
+    def _natural_step(self, params: ProductParams, other: ProductParams) -> ProductPoint:
+        return ProductPoint(*self._each("_natural_step", params, other))
+
+    def _source_parts(self, p: ProductParams, q: ProductParams, order: Array):
+        parts = [
+            family._source_parts(one, other, order)
+            for family, one, other in zip(self.families, p, q, strict=True)
+        ]
+        if any(part is None for part in parts):
+            return None
+        first, second, finite = zip(*parts, strict=True)  # type: ignore[arg-type]
+        return sum(first), sum(second), _all(finite)
+
+    def _entropy(self, theta: ProductPoint) -> Array:
+        return sum(self._each("_entropy", theta))  # type: ignore[return-value]
+
+    def _source_entropy(self, params: ProductParams) -> Array:
+        return sum(self._each("_source_entropy", params))  # type: ignore[return-value]
+
+    def log_density(self, theta: ProductPoint, x: Any) -> Array:
+        self._point(theta)
+        self._require_data(x)
+        value = sum(self._each("log_density", theta, x))
+        # Where one factor is impossible no parameter of another matters: the gradient is 0.
+        return jnp.where(jnp.isfinite(value), value, jax.lax.stop_gradient(value))
+
+    def _log_density(self, theta: ProductPoint, x: Any) -> Array:
+        return sum(self._each("_log_density", theta, x))  # type: ignore[return-value]
+
+    def _fit(self, x: Any, weights: Array | None) -> ProductPoint:
+        parts = zip(self.families, x, strict=True)
+        return ProductPoint(*(family._fit(part, weights) for family, part in parts))
+
+    def _draw(self, key, theta, shape):
+        keys = jax.random.split(key, len(self.families))
+        parts = zip(self.families, keys, theta, strict=True)
+        return tuple(family._draw(k, part, shape) for family, k, part in parts)
+
+    def require_support(self, x: Any) -> None:
+        self._require_data(x)
+        self._each("require_support", x)
+
+    def _require_data(self, x: Any) -> None:
+        if not isinstance(x, (tuple, list)) or len(x) != len(self.families):
+            raise TypeError(
+                f"data of {self} must be a tuple of {len(self.families)} arrays, one for each "
+                f"factor; got {type(x).__name__}. Split the columns first."
+            )
+
+    def _data(self, x: Any, dtype: Any = None) -> Any:
+        self._require_data(x)
+        parts = zip(self.families, x, strict=True)
+        return tuple(family._data(part, dtype) for family, part in parts)
+
+    def _data_batch_shape(self, x: Any) -> tuple[int, ...]:
+        shapes = self._each("_data_batch_shape", x)
+        checks.require_broadcastable(**{f"factor {i}": s for i, s in enumerate(shapes)})
+        return tuple(np.broadcast_shapes(*shapes))
+
+
+def _all(conditions: Sequence[ArrayLike]) -> Array:
+    total = jnp.asarray(conditions[0])
+    for condition in conditions[1:]:
+        total = total & condition
+    return total
