@@ -11,12 +11,8 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.dirichlet import simplex_entropy, simplex_log_density
-from igeojax.numerics.dirichlet import (
-    dirichlet_bregman,
-    dirichlet_mean_logs,
-    dirichlet_mean_logs_inverse,
-    log_beta,
-)
+from igeojax.numerics.dirichlet import dirichlet_bregman, dirichlet_mean_logs, log_beta
+from igeojax.numerics.dirichlet_metric import dirichlet_mean_logs_inverse
 
 
 class BetaPoint(NamedTuple):

@@ -1,6 +1,7 @@
 """Divergences of normal laws from means and covariances, which hold more than natural ones do."""
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
@@ -135,9 +136,38 @@ def mean_covariance_parts(p: tuple[Array, Array], q: tuple[Array, Array], order:
     second = log_det_change_remainder(-order * gap, log_dets[1])
     # A mixture of two covariances is one: if it has no factor, an argument has none.
     proper = (order >= 0) & (order <= 1)
-    first = jnp.where(proper & ~finite, jnp.nan, first)
+    first, second = (jnp.where(proper & ~finite, jnp.nan, part) for part in (first, second))
     finite = finite | proper
     return 0.5 * ((1 - order) ** 2 * push + first), 0.5 * (order**2 * push + second), finite
+
+
+def ledoit_wolf_shrinkage(x: Array) -> Array:
+    """Shrinkage of least expected squared error towards the mean variance, by Ledoit and Wolf.
+
+    Args:
+      x: observations, shape `(N, d)`. Costs two `d x N x d` products.
+
+    Returns:
+      A share in `[0, 1]`.
+
+    References:
+      [LedoitWolf2004] section 3.
+
+    Examples:
+      >>> float(ledoit_wolf_shrinkage(jnp.array([[0.0, 1.0], [1.0, 0.0]])))
+      0.0
+    """
+    count, dim = x.shape
+    centred = x - jnp.mean(x, axis=0)[None]
+    covariance = centred.T @ centred / count
+    squares = centred**2
+    level = jnp.trace(covariance) / dim
+    # Squared distances from the target and of single observations from their mean, by entry.
+    spread = jnp.sum((covariance - level * jnp.eye(dim, dtype=x.dtype)) ** 2)
+    noise = (jnp.sum(squares.T @ squares) / count - jnp.sum(covariance**2)) / count
+    proper = spread > 0
+    share = jnp.minimum(noise, spread) / jnp.where(proper, spread, 1.0)
+    return jnp.where(proper, jnp.maximum(share, 0.0), 0.0)
 
 
 def half_log_det(factor: Array) -> Array:
@@ -190,3 +220,38 @@ def scale_entropy(scale: Array) -> Array:
       1.418939
     """
     return jnp.log(scale) + 0.5 * math.log(2 * math.pi * math.e)
+
+
+def precision_factor(theta: Any) -> Array:
+    """Lower Cholesky factor of the precision of a natural parameter `(x, xx)`.
+
+    Args:
+      theta: natural parameter, `xx` minus half of the precision.
+
+    Returns:
+      The factor, shape `(..., d, d)`; nan where the precision is not positive definite.
+
+    Examples:
+      >>> from igeojax.families import MultivariateNormal
+      >>> theta = MultivariateNormal.Point(jnp.zeros(1), -2 * jnp.eye(1))
+      >>> precision_factor(theta).tolist()
+      [[2.0]]
+    """
+    return jnp.linalg.cholesky(-2 * theta.xx)
+
+
+def symmetrized(point: Any) -> Any:
+    """The same point; gradients through it are symmetric, as those of a symmetric matrix are.
+
+    Args:
+      point: natural or mean parameter with a matrix `xx`.
+
+    Returns:
+      The point.
+
+    Examples:
+      >>> from igeojax.families import MultivariateNormal
+      >>> symmetrized(MultivariateNormal.Point(jnp.zeros(1), jnp.eye(1))).xx.tolist()
+      [[1.0]]
+    """
+    return point._replace(xx=0.5 * (point.xx + jnp.swapaxes(point.xx, -1, -2)))

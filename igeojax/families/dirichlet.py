@@ -9,12 +9,8 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
-from igeojax.numerics.dirichlet import (
-    dirichlet_bregman,
-    dirichlet_mean_logs,
-    dirichlet_mean_logs_inverse,
-    log_beta,
-)
+from igeojax.numerics.dirichlet import dirichlet_bregman, dirichlet_mean_logs, log_beta
+from igeojax.numerics.dirichlet_metric import dirichlet_mean_logs_inverse
 from igeojax.numerics.gamma import log_gamma
 from igeojax.numerics.stirling import HALF_LOG_TWO_PI, stirling_remainder
 
@@ -173,8 +169,8 @@ def simplex_entropy(a: Float[Array, "*batch classes"]) -> Float[Array, "*batch"]
       The entropy, in nats.
 
     Examples:
-      >>> float(simplex_entropy(jnp.ones(2)))
-      0.0
+      >>> round(float(simplex_entropy(jnp.array([2.0, 2.0]))), 6)
+      -0.125093
     """
     divergence = dirichlet_bregman(jnp.ones_like(a), a, 1 - a)
     return -divergence - log_gamma(jnp.asarray(a.shape[-1], a.dtype))
@@ -201,8 +197,8 @@ def simplex_log_density(
       The log-density, in nats; on the boundary its limit.
 
     Examples:
-      >>> x = jnp.array([0.25, 0.75])
-      >>> round(float(simplex_log_density(jnp.array([2.0, 1.0]), x, jnp.log(x), x - 1 / 2)), 6)
+      >>> a, x = jnp.array([2.0, 1.0]), jnp.array([0.25, 0.75])
+      >>> round(float(simplex_log_density(a, x, jnp.log(x), x - a / 3)), 6)
       -0.693147
     """
     total = jnp.sum(a, axis=-1)

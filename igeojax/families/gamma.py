@@ -105,7 +105,7 @@ class Gamma(ExponentialFamily[GammaPoint, GammaParams]):
         return (x > 0) & (x < jnp.inf)
 
     def _entropy(self, theta: GammaPoint) -> Array:
-        # Log-gamma and digamma by Stirling's remainder: their terms of size a log a cancel on paper.
+        # With Stirling's remainder the terms of size a log a cancel on paper.
         a = theta.log_x
         scale = jnp.log(jnp.sqrt(a) / -theta.x) + (HALF_LOG_TWO_PI + 0.5)
         rest = stirling_remainder(a) + (1 - a) * stirling_remainder_slope(a) - 0.5 / a

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, ArrayLike, Float
 
@@ -15,10 +14,14 @@ from igeojax.families.base import ExponentialFamily
 from igeojax.families.covariance import (
     checked_mean_covariance,
     half_log_det,
+    ledoit_wolf_shrinkage,
     log_det_change_remainder,
     mean_covariance_parts,
+    precision_factor,
     scale_entropy,
+    symmetrized,
 )
+from igeojax.families.gaussian_operations import GaussianOperations
 from igeojax.families.weighting import weighted_mean
 
 
@@ -38,7 +41,9 @@ class MultivariateNormalParams(NamedTuple):
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, MultivariateNormalParams]):
+class MultivariateNormal(
+    GaussianOperations, ExponentialFamily[MultivariateNormalPoint, MultivariateNormalParams]
+):
     """`dim` correlated coordinates: `T = (x, x x^T)`, `theta = (L m, -L/2)`, L the precision.
 
     `psi = m^T L m / 2 - log det(L) / 2 + d log(2 pi) / 2`, by the Cholesky factor of L: a
@@ -85,7 +90,7 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
         return MultivariateNormalPoint(x, x[..., :, None] * x[..., None, :])
 
     def log_partition(self, theta: MultivariateNormalPoint) -> Array:
-        factor = _precision_factor(theta)
+        factor = precision_factor(theta)
         white = solve_triangular(factor, theta.x[..., None], lower=True)
         norm = 0.5 * self.dim * math.log(2 * math.pi)
         return 0.5 * jnp.sum(white**2, axis=(-2, -1)) - half_log_det(factor) + norm
@@ -147,12 +152,12 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
         return MultivariateNormalPoint(jnp.einsum("...ij,...j->...i", matrix, mean), -0.5 * matrix)
 
     def params_from_natural(self, theta: MultivariateNormalPoint) -> MultivariateNormalParams:
-        factor = _precision_factor(theta)
+        factor = precision_factor(theta)
         mean = cho_solve((factor, True), theta.x[..., None])[..., 0]
         return MultivariateNormalParams(mean, _symmetric_inverse(factor))
 
     def in_natural_domain(self, theta: MultivariateNormalPoint) -> Array:
-        diagonal = jnp.diagonal(_precision_factor(theta), 0, -2, -1)
+        diagonal = jnp.diagonal(precision_factor(theta), 0, -2, -1)
         return jnp.isfinite(theta.x).all(axis=-1) & (jnp.isfinite(diagonal)).all(axis=-1)
 
     def in_support(self, x: ArrayLike) -> Array:
@@ -160,7 +165,7 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
 
     def _entropy(self, theta: MultivariateNormalPoint) -> Array:
         return 0.5 * self.dim * math.log(2 * math.pi * math.e) - half_log_det(
-            _precision_factor(theta)
+            precision_factor(theta)
         )
 
     def _bregman(
@@ -171,8 +176,8 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
     ) -> Array:
         # KL(other || theta) = [tr C - log det(I + C)] / 2 + |L^{-1} push|^2 / 2 where I + C is the
         # precision of `theta` whitened by `other`; C and push are differences of naturals.
-        factor, other_factor = _precision_factor(theta), _precision_factor(other)
-        step = _symmetrized(step)
+        factor, other_factor = precision_factor(theta), precision_factor(other)
+        step = symmetrized(step)
         mean = cho_solve((other_factor, True), other.x[..., None])
         push = step.x[..., None] + 2 * step.xx @ mean
         gap = solve_triangular(factor, push, lower=True)
@@ -205,6 +210,7 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
         weights: ArrayLike | None = None,
         *,
         covariance_regularization: ArrayLike = 0.0,
+        shrinkage: ArrayLike | str = 0.0,
     ) -> MultivariateNormalPoint:
         """Maximum likelihood, or its ridge: weighted mean and centred covariance.
 
@@ -212,7 +218,13 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
           x: observations of shape `(N, *batch, dim)`; axis 0 is averaged.
           weights: non-negative, shape `(N,)`. None weighs all alike.
           covariance_regularization: added to the diagonal of the covariance, in squared units of
-            the data; needed where `N <= dim` or a column is constant.
+            the data; it or `shrinkage` is needed where `N <= dim` or a column is constant.
+          shrinkage: share in `[0, 1]` of `mean(variances) * identity` in the covariance, or
+            `"ledoit-wolf"`: the share of least expected squared error, estimated from the data
+            (unweighted, a single batch).
+
+        References:
+          [LedoitWolf2004] section 3.
 
         Returns:
           Natural parameter of the estimate.
@@ -233,18 +245,39 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
         name, remedy = "covariance_regularization", "It is added to the diagonal; try 1e-6."
         checks.require_values(name, covariance_regularization, lambda v: v >= 0, ">= 0", remedy)
         ridge = checks.concrete(covariance_regularization)
+        share = self._share(x, weights, shrinkage)
+        shrunk = checks.concrete(share)
+        shrunk = shrunk is None or bool((shrunk > 0).all())
         seen = None if weights is None else checks.concrete(weights)
         count = x.shape[0] if seen is None else int((seen > 0).sum())
-        if ridge is not None and ridge == 0 and count <= self.dim:
+        if ridge is not None and ridge == 0 and not shrunk and count <= self.dim:
             raise ValueError(
                 f"a full covariance in {self.dim} dimensions needs more than {self.dim} "
-                f"observations of positive weight; got {count}. Pass covariance_regularization > 0 "
-                "or fit a DiagonalNormal."
+                f"observations of positive weight; got {count}. Pass covariance_regularization > 0, "
+                "shrinkage='ledoit-wolf', or fit a DiagonalNormal."
             )
-        return self._checked_estimate(self._fit(x, weights, covariance_regularization))
+        return self._checked_estimate(self._fit(x, weights, covariance_regularization, share))
+
+    def _share(self, x: Array, weights: Array | None, shrinkage: ArrayLike | str) -> Array:
+        if not isinstance(shrinkage, str):
+            remedy = "0 is maximum likelihood, 1 keeps only the mean variance."
+            inside = lambda v: (v >= 0) & (v <= 1)
+            checks.require_values("shrinkage", shrinkage, inside, "in [0, 1]", remedy)
+            return jnp.asarray(shrinkage, x.dtype)
+        checks.require_option("shrinkage", shrinkage, ("ledoit-wolf",))
+        if weights is not None or x.ndim != 2:
+            raise ValueError(
+                "shrinkage='ledoit-wolf' needs unweighted data of shape (N, dim); got "
+                f"{'weights' if weights is not None else x.shape}. Pass a number, or use jax.vmap."
+            )
+        return ledoit_wolf_shrinkage(x)
 
     def _fit(
-        self, x: Array, weights: Array | None, covariance_regularization: ArrayLike = 0.0
+        self,
+        x: Array,
+        weights: Array | None,
+        covariance_regularization: ArrayLike = 0.0,
+        shrinkage: ArrayLike = 0.0,
     ) -> MultivariateNormalPoint:
         mean = weighted_mean(x, weights)
         centred = x - mean[None]
@@ -253,6 +286,10 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
         else:
             scaled = centred * _trailing(weights.astype(x.dtype), x.ndim)
         covariance = jnp.einsum("n...i,n...j->...ij", scaled, centred)
+        share = jnp.asarray(shrinkage, x.dtype)
+        level = jnp.trace(covariance, axis1=-2, axis2=-1)[..., None, None] / self.dim
+        target = level * jnp.broadcast_to(jnp.eye(self.dim, dtype=x.dtype), covariance.shape)
+        covariance = (1 - share) * covariance + share * target
         ridge = jnp.asarray(covariance_regularization, x.dtype) * jnp.eye(self.dim, dtype=x.dtype)
         covariance = covariance + jnp.broadcast_to(ridge, covariance.shape)
         factor = jnp.linalg.cholesky(covariance)
@@ -262,118 +299,11 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
         sound = (jnp.diagonal(factor, 0, -2, -1) ** 2 > noise).all(axis=-1)
         return _natural(mean, jnp.where(sound[..., None, None], factor, jnp.nan))
 
-    def marginal(self, theta: MultivariateNormalPoint, kept: ArrayLike) -> MultivariateNormalPoint:
-        """Marginal law of some coordinates, in the order of the axes.
-
-        Args:
-          theta: natural parameter.
-          kept: static boolean mask of shape `(dim,)`; at least one True.
-
-        Returns:
-          Natural parameter of `MultivariateNormal(kept.sum())`.
-
-        Raises:
-          TypeError: `kept` is traced or not boolean.
-          ValueError: `kept` has a wrong shape or keeps nothing.
-
-        Examples:
-          >>> import jax.numpy as jnp
-          >>> family = MultivariateNormal(2)
-          >>> theta = family.natural_from_params(
-          ...     mean=jnp.array([1.0, -2.0]), covariance=jnp.array([[2.0, 0.8], [0.8, 1.0]])
-          ... )
-          >>> part = family.marginal(theta, [True, False])
-          >>> round(MultivariateNormal(1).params_from_natural(part).covariance.item(), 6)
-          2.0
-        """
-        theta = self._point(theta)
-        kept, dropped = self._split(kept, "kept")
-        theta = _symmetrized(theta)
-        # Precision of the marginal: the Schur complement L_11 - L_12 L_22^{-1} L_21.
-        cross = theta.xx[..., dropped[:, None], kept[None, :]]
-        factor = jnp.linalg.cholesky(-2 * theta.xx[..., dropped[:, None], dropped[None, :]])
-        half = solve_triangular(factor, -2 * cross, lower=True)
-        shift = solve_triangular(factor, theta.x[..., dropped, None], lower=True)
-        transposed = jnp.swapaxes(half, -1, -2)
-        return MultivariateNormalPoint(
-            theta.x[..., kept] - (transposed @ shift)[..., 0],
-            theta.xx[..., kept[:, None], kept[None, :]] + 0.5 * transposed @ half,
-        )
-
-    def conditional(
-        self, theta: MultivariateNormalPoint, observed: ArrayLike, values: ArrayLike
-    ) -> MultivariateNormalPoint:
-        """Law of the remaining coordinates given the observed ones.
-
-        In natural coordinates conditioning only selects: the block of the precision, and a shift
-        of `theta.x`; no Schur complement is solved.
-
-        Args:
-          theta: natural parameter.
-          observed: static boolean mask of shape `(dim,)`; at least one False.
-          values: full-length values, shape `(..., dim)`; entries not observed are ignored.
-
-        Returns:
-          Natural parameter of `MultivariateNormal((~observed).sum())`.
-
-        Raises:
-          TypeError: `observed` is traced or not boolean, or `values` are not real.
-          ValueError: `observed` has a wrong shape or leaves nothing, or `values` a wrong length.
-
-        Examples:
-          >>> import jax.numpy as jnp
-          >>> family = MultivariateNormal(2)
-          >>> theta = family.natural_from_params(
-          ...     mean=jnp.array([1.0, -2.0]), covariance=jnp.array([[2.0, 0.8], [0.8, 1.0]])
-          ... )
-          >>> rest = family.conditional(theta, [False, True], jnp.array([0.0, -1.0]))
-          >>> [round(v.item(), 6) for v in MultivariateNormal(1).params_from_natural(rest)]
-          [1.8, 1.36]
-        """
-        theta = self._point(theta)
-        seen, free = self._split(observed, "observed", "leave at least one coordinate free")
-        theta = _symmetrized(theta)
-        values = checks.floating("values", values)
-        checks.require_trailing_shape("values", values, (self.dim,))
-        cross = theta.xx[..., free[:, None], seen[None, :]]
-        shift = jnp.einsum("...ij,...j->...i", cross, values[..., seen])
-        batch = jnp.broadcast_shapes(theta.x.shape[:-1], values.shape[:-1])
-        size = free.size
-        block = theta.xx[..., free[:, None], free[None, :]]
-        return MultivariateNormalPoint(
-            jnp.broadcast_to(theta.x[..., free], (*batch, size)) + 2 * shift,
-            jnp.broadcast_to(block, (*batch, size, size)),
-        )
-
-    def _split(
-        self, mask: ArrayLike, name: str, need: str = "keep at least one coordinate"
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Indices where a static mask is True and where it is False.
-
-        Raises:
-          TypeError: the mask is traced or not boolean.
-          ValueError: it has a wrong shape, or the part that is needed is empty.
-        """
-        seen = checks.concrete(mask)
-        if seen is None or seen.dtype != bool:
-            found = "a traced array" if seen is None else f"dtype {seen.dtype}"
-            raise TypeError(
-                f"{name} must be a static boolean mask; got {found}. It decides the shape of the "
-                "result: pass a list of booleans."
-            )
-        chosen, rest = np.flatnonzero(seen), np.flatnonzero(~seen)
-        if seen.shape != (self.dim,) or (chosen if name == "kept" else rest).size == 0:
-            raise ValueError(
-                f"{name} must have shape ({self.dim},) and {need}; got shape {seen.shape} with "
-                f"{chosen.size} True. Mark every coordinate once."
-            )
-        return chosen, rest
-
     def _log_density(self, theta: MultivariateNormalPoint, x: Array) -> Array:
         batch = theta.x.shape[:-1]
         if math.prod(batch) == 1:  # one matrix product for all points, not one for each
             theta = jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[len(batch) :]), theta)
-        factor = _precision_factor(theta)
+        factor = precision_factor(theta)
         mean = cho_solve((factor, True), theta.x[..., None])[..., 0]
         centred = x - mean.reshape((1,) * (x.ndim - mean.ndim) + mean.shape)
         white = centred @ factor if factor.ndim == 2 else jnp.einsum("...i,...ij", centred, factor)
@@ -381,22 +311,12 @@ class MultivariateNormal(ExponentialFamily[MultivariateNormalPoint, Multivariate
         return half_log_det(factor) - norm - 0.5 * jnp.sum(white**2, axis=-1)
 
     def _draw(self, key, theta, shape):
-        factor = _precision_factor(theta)
+        factor = precision_factor(theta)
         mean = cho_solve((factor, True), theta.x[..., None])[..., 0]
         noise = jax.random.normal(key, (*shape, self.dim), theta.x.dtype)
         factor = jnp.broadcast_to(factor, (*shape, self.dim, self.dim))
         colored = solve_triangular(factor, noise[..., None], lower=True, trans="T")[..., 0]
         return jnp.broadcast_to(mean, colored.shape) + colored
-
-
-def _precision_factor(theta: MultivariateNormalPoint) -> Array:
-    """Lower Cholesky factor of the precision; nan where it is not positive definite."""
-    return jnp.linalg.cholesky(-2 * theta.xx)
-
-
-def _symmetrized(point: MultivariateNormalPoint) -> MultivariateNormalPoint:
-    """The same point; gradients through it are symmetric, as those of a symmetric matrix are."""
-    return point._replace(xx=0.5 * (point.xx + jnp.swapaxes(point.xx, -1, -2)))
 
 
 def _symmetric_inverse(factor: Array) -> Array:

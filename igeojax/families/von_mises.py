@@ -18,6 +18,7 @@ from igeojax.families.von_mises_fisher import (
     draw_cosine_gaps,
     mean_vector,
 )
+from igeojax.numerics.bessel import log_sphere
 from igeojax.numerics.bessel_bregman import (
     vmf_bregman,
     vmf_dual_excess,
@@ -26,7 +27,6 @@ from igeojax.numerics.bessel_bregman import (
 )
 from igeojax.numerics.bessel_ratio import (
     vmf_entropy,
-    vmf_log_partition_at_zero,
     vmf_mean_gap,
 )
 
@@ -124,7 +124,7 @@ class VonMises(ExponentialFamily[VonMisesPoint, VonMisesParams]):
         return jnp.isfinite(jnp.asarray(x))
 
     def _entropy(self, theta: VonMisesPoint) -> Array:
-        return vmf_log_partition_at_zero(2) - vmf_dual_excess(_vector(theta))
+        return log_sphere(2) - vmf_dual_excess(_vector(theta))
 
     def _source_entropy(self, params: VonMisesParams) -> Array:
         return vmf_entropy(2, self._checked(*params)[1])

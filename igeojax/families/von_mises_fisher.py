@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, Key
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.weighting import weighted_mean
+from igeojax.numerics.bessel import log_sphere
 from igeojax.numerics.bessel_bregman import (
     vmf_bregman,
     vmf_dual_excess,
@@ -21,7 +22,6 @@ from igeojax.numerics.bessel_bregman import (
 )
 from igeojax.numerics.bessel_ratio import (
     vmf_entropy,
-    vmf_log_partition_at_zero,
     vmf_log_partition_offset,
     vmf_mean_slope,
 )
@@ -162,7 +162,7 @@ class VonMisesFisher(ExponentialFamily[VonMisesFisherPoint, VonMisesFisherParams
         return jnp.abs(jnp.sqrt(jnp.sum(x * x, axis=-1)) - 1) <= _tolerance(x)
 
     def _entropy(self, theta: VonMisesFisherPoint) -> Array:
-        return vmf_log_partition_at_zero(self.dim) - vmf_dual_excess(theta.x)
+        return log_sphere(self.dim) - vmf_dual_excess(theta.x)
 
     def _source_entropy(self, params: VonMisesFisherParams) -> Array:
         return vmf_entropy(self.dim, self._checked(*params)[1])
@@ -296,7 +296,7 @@ def directional_log_density(
     plain = jnp.sum(theta * x, axis=-1) - vmf_potential(theta)
     kappa = jnp.sqrt(jnp.where(large, square, 1.0))
     chord = x - theta / kappa[..., None]
-    offset = vmf_log_partition_at_zero(dim) + vmf_log_partition_offset(dim, kappa)
+    offset = log_sphere(dim) + vmf_log_partition_offset(dim, kappa)
     return jnp.where(large, -0.5 * kappa * jnp.sum(chord * chord, axis=-1) - offset, plain)
 
 

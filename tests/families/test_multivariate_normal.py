@@ -9,6 +9,8 @@ import pytest
 import scipy.stats
 
 from igeojax import families
+from igeojax.divergences import exponential
+from igeojax.families import MultivariateNormal
 
 FAMILY = families.MultivariateNormal(5)
 PAIR = families.MultivariateNormal(2)
@@ -260,3 +262,98 @@ def test_bad_input(call, error, message):
     with pytest.raises(error) as caught:
         call()
     assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+
+
+def law(seed, dim=3):
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(dim, dim))
+    return rng.normal(size=dim), root @ root.T + 0.3 * np.eye(dim)
+
+
+def test_affine_image():
+    family, (mean, covariance) = MultivariateNormal(3), law(1)
+    matrix, offset = np.random.default_rng(2).normal(size=(2, 3)), np.array([1.0, -2.0])
+    theta = family.natural_from_params(mean, covariance)
+    found = MultivariateNormal(2).params_from_natural(family.affine(theta, matrix, offset))
+    np.testing.assert_allclose(found.mean, matrix @ mean + offset, rtol=1e-12)
+    np.testing.assert_allclose(found.covariance, matrix @ covariance @ matrix.T, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"\(rows, 3\).*got \(4, 3\).*no density"):
+        family.affine(theta, np.ones((4, 3)))
+    with pytest.raises(ValueError, match="diagonal of scale_tril must be positive"):
+        family.affine(theta, np.zeros((2, 3)))
+
+
+def test_convolution_and_product():
+    family, (m, s), (n, t) = MultivariateNormal(3), law(1), law(2)
+    p, q = family.natural_from_params(m, s), family.natural_from_params(n, t)
+    total = family.params_from_natural(family.convolution(p, q))
+    np.testing.assert_allclose(total.mean, m + n, rtol=1e-12)
+    np.testing.assert_allclose(total.covariance, s + t, rtol=1e-12)
+    both = family.product(p, q)
+    x = np.random.default_rng(3).normal(size=(5, 3))
+    normaliser = [family.log_partition(theta) for theta in (both, p, q)]
+    expected = family.log_density(p, x) + family.log_density(q, x)
+    found = family.log_density(both, x) + normaliser[0] - normaliser[1] - normaliser[2]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    # And that normaliser is the density of one mean under the sum of the covariances.
+    density = scipy.stats.multivariate_normal(n, s + t).logpdf(m)
+    np.testing.assert_allclose(normaliser[0] - normaliser[1] - normaliser[2], density, rtol=1e-11)
+
+
+def test_mahalanobis():
+    family, (mean, covariance) = MultivariateNormal(3), law(1)
+    theta = family.natural_from_params(mean, covariance)
+    x = np.random.default_rng(3).normal(size=(5, 3))
+    expected = [np.sqrt((row - mean) @ np.linalg.solve(covariance, row - mean)) for row in x]
+    np.testing.assert_allclose(family.mahalanobis(theta, x), expected, rtol=1e-12)
+    standard = family.natural_from_params(np.zeros(3), np.eye(3))
+    slope = jax.grad(lambda x: family.mahalanobis(standard, x))(jnp.zeros(3))
+    assert slope.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("count", [4, 40])
+def test_ledoit_wolf_is_that_of_scikit_learn(count):
+    sklearn = pytest.importorskip("sklearn.covariance")
+    family = MultivariateNormal(6)
+    x = np.random.default_rng(5).normal(size=(count, 6)) * [1, 2, 3, 1, 1, 5] + 7
+    expected = sklearn.LedoitWolf().fit(x)
+    found = family.params_from_natural(family.fit(x, shrinkage="ledoit-wolf"))
+    np.testing.assert_allclose(found.mean, expected.location_, rtol=1e-12)
+    np.testing.assert_allclose(found.covariance, expected.covariance_, rtol=1e-9, atol=1e-9)
+    fixed = family.params_from_natural(family.fit(x, shrinkage=0.25))
+    expected = sklearn.ShrunkCovariance(shrinkage=0.25).fit(x)
+    np.testing.assert_allclose(fixed.covariance, expected.covariance_, rtol=1e-9, atol=1e-9)
+
+
+def test_bad_shrinkage():
+    family, x = MultivariateNormal(2), np.random.default_rng(0).normal(size=(5, 2))
+    with pytest.raises(ValueError, match=r"shrinkage must be in \[0, 1\]; got 2"):
+        family.fit(x, shrinkage=2.0)
+    with pytest.raises(ValueError, match="one of 'ledoit-wolf'; got 'oas'"):
+        family.fit(x, shrinkage="oas")
+    with pytest.raises(ValueError, match="unweighted data of shape"):
+        family.fit(x, np.ones(5), shrinkage="ledoit-wolf")
+
+
+def test_a_thousand_dimensions():
+    family = MultivariateNormal(1000)
+    scales = np.linspace(0.5, 2.0, 1000)
+    p = family.Params(np.zeros(1000), np.diag(scales**2))
+    q = family.Params(np.ones(1000), np.eye(1000))
+    expected = 0.5 * np.sum(scales**2 - 1 - np.log(scales**2) + 1)
+    np.testing.assert_allclose(exponential.kl(family, p, q), expected, rtol=1e-12)
+    x = np.random.default_rng(0).normal(size=(2, 1000))
+    theta = family.natural_from_params(*p)
+    expected = scipy.stats.norm(0, scales).logpdf(x).sum(axis=1)
+    np.testing.assert_allclose(family.log_density(theta, x), expected, rtol=1e-12)
+
+
+def test_a_covariance_without_a_factor_is_reported():
+    family = MultivariateNormal(2)
+    singular = family.Params(np.zeros(2), np.ones((2, 2)))
+    proper = family.Params(np.zeros(2), np.eye(2))
+    with pytest.raises(ValueError, match="positive definite; got smallest eigenvalue"):
+        exponential.kl(family, proper, singular)
+    for order in (0.3, 1.0):
+        traced = jax.jit(lambda q, a=order: exponential.renyi(family, proper, q, order=a))
+        assert np.isnan(traced(singular))
