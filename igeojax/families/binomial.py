@@ -33,8 +33,8 @@ class BinomialParams(NamedTuple):
 class Binomial(ExponentialFamily[BinomialPoint, BinomialParams]):
     """Successes among n trials: `theta = logit p`, `psi = n log(1 + exp theta)`.
 
-    `h = n! / (x! (n-x)!)`; `theta = -inf` and `inf` stand for `p = 0` and `1`. The entropy sums over all counts: cost and
-    memory are `n + 1` terms a point.
+    `h = n! / (x! (n-x)!)`; `theta = -inf` and `inf` stand for `p = 0` and `1`. The entropy sums
+    over all counts: cost and memory are `n + 1` terms a point.
 
     Args:
       trials: the known number of trials, a Python integer; part of the static description.

@@ -253,8 +253,8 @@ class MultivariateNormal(
         if ridge is not None and ridge == 0 and not shrunk and count <= self.dim:
             raise ValueError(
                 f"a full covariance in {self.dim} dimensions needs more than {self.dim} "
-                f"observations of positive weight; got {count}. Pass covariance_regularization > 0, "
-                "shrinkage='ledoit-wolf', or fit a DiagonalNormal."
+                f"observations of positive weight; got {count}. Pass covariance_regularization > 0 "
+                "or shrinkage='ledoit-wolf', or fit a DiagonalNormal."
             )
         return self._checked_estimate(self._fit(x, weights, covariance_regularization, share))
 
