@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.discrete.relative_entropy import log_sum_exp_bregman
 from igeojax.families.base import ExponentialFamily
+from igeojax.families.support import Support
 from igeojax.numerics.remainders import log_ratio
 
 
@@ -43,6 +44,7 @@ class Bernoulli(ExponentialFamily[BernoulliPoint, BernoulliParams]):
 
     Point = BernoulliPoint
     Params = BernoulliParams
+    support = Support(0, 1, integers=True)
     conjugate_prior = "Beta"
 
     @property
@@ -60,7 +62,11 @@ class Bernoulli(ExponentialFamily[BernoulliPoint, BernoulliParams]):
         return BernoulliPoint(jax.nn.sigmoid(theta.x))
 
     def natural_from_mean(self, eta: BernoulliPoint) -> BernoulliPoint:
-        return BernoulliPoint(jnp.log(eta.x) - jnp.log1p(-eta.x))
+        # Nothing moves with a coordinate at infinity: the derivative at 0 and 1 is 0.
+        edge = (eta.x == 0) | (eta.x == 1)
+        inside = jnp.where(edge, 0.5, eta.x)
+        end = jnp.where(eta.x == 0, -jnp.inf, jnp.inf).astype(inside.dtype)
+        return BernoulliPoint(jnp.where(edge, end, jnp.log(inside) - jnp.log1p(-inside)))
 
     def natural_from_params(
         self, probs: ArrayLike | None = None, *, logits: ArrayLike | None = None

@@ -11,7 +11,9 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.bernoulli import Bernoulli, BernoulliParams, BernoulliPoint
+from igeojax.families.support import Support
 from igeojax.numerics.counting import poisson_log_density
+from igeojax.numerics.safe import log_at_zero
 
 _COIN = Bernoulli()
 
@@ -65,6 +67,10 @@ class Binomial(ExponentialFamily[BinomialPoint, BinomialParams]):
     def point_shape(self):
         return ((),)
 
+    @property
+    def support(self):
+        return Support(0, self.trials, integers=True)
+
     def statistics(self, x: ArrayLike) -> BinomialPoint:
         return BinomialPoint(self._data(x))
 
@@ -84,7 +90,7 @@ class Binomial(ExponentialFamily[BinomialPoint, BinomialParams]):
         return BinomialPoint(self.trials * jax.nn.sigmoid(theta.x))
 
     def natural_from_mean(self, eta: BinomialPoint) -> BinomialPoint:
-        return BinomialPoint(jnp.log(eta.x) - jnp.log(self.trials - eta.x))
+        return BinomialPoint(log_at_zero(eta.x) - log_at_zero(self.trials - eta.x))
 
     def natural_from_params(
         self, probs: ArrayLike | None = None, *, logits: ArrayLike | None = None

@@ -12,8 +12,10 @@ from igeojax._core import checks
 from igeojax.discrete.relative_entropy import entropy_from_logits, log_sum_exp_bregman
 from igeojax.discrete.softmax import log_softmax, logsumexp, softmax
 from igeojax.families.base import ExponentialFamily
+from igeojax.families.support import Support
 from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.remainders import log_ratio
+from igeojax.numerics.safe import log_at_zero
 
 
 class CategoricalPoint(NamedTuple):
@@ -70,6 +72,10 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
     @property
     def point_shape(self):
         return ((self.num_classes - 1,),)
+
+    @property
+    def support(self):
+        return Support(0, self.num_classes - 1, integers=True)
 
     def statistics(self, x: ArrayLike) -> CategoricalPoint:
         return CategoricalPoint(jax.nn.one_hot(self._data(x), self.num_classes)[..., :-1])
@@ -136,7 +142,7 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
         checks.require_positive(
             "the probability of the last class", probs[..., -1], "Reorder the classes."
         )
-        return CategoricalPoint(jnp.log(probs[..., :-1]) - jnp.log(probs[..., -1:]))
+        return CategoricalPoint(log_at_zero(probs[..., :-1]) - jnp.log(probs[..., -1:]))
 
     def params_from_natural(self, theta: CategoricalPoint) -> CategoricalParams:
         return CategoricalParams(softmax(self.logits(theta)))

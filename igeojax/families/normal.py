@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.covariance import checked_loc_scale, loc_scale_parts, scale_entropy
+from igeojax.families.support import REALS
 from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.remainders import ratio_remainder
 
@@ -50,6 +51,7 @@ class Normal(ExponentialFamily[NormalPoint, NormalParams]):
 
     Point = NormalPoint
     Params = NormalParams
+    support = REALS
     conjugate_prior = "NormalInverseGamma"
 
     @property
@@ -62,6 +64,12 @@ class Normal(ExponentialFamily[NormalPoint, NormalParams]):
 
     def log_partition(self, theta: NormalPoint) -> Array:
         return -(theta.x**2) / (4 * theta.xx) + 0.5 * jnp.log(math.pi / -theta.xx)
+
+    def mean_from_natural(self, theta: NormalPoint) -> NormalPoint:
+        # Derivatives of psi itself divide by theta_2^3, which underflows for a scale of 1e6.
+        self.batch_shape(theta)
+        mean = self.mean(theta)
+        return NormalPoint(mean, mean**2 + self.variance(theta))
 
     def natural_from_mean(self, eta: NormalPoint) -> NormalPoint:
         return _natural(eta.x, eta.xx - eta.x**2)
@@ -107,6 +115,12 @@ class Normal(ExponentialFamily[NormalPoint, NormalParams]):
             ratio_remainder(theta.xx, other.xx, step.xx)
             + (push * jax.lax.rsqrt(-2 * theta.xx)) ** 2
         )
+
+    def _natural_step(self, params: NormalParams, other: NormalParams) -> NormalPoint:
+        pairs = (*checked_loc_scale(*params), *checked_loc_scale(*other))
+        loc, scale, base, unit = jnp.broadcast_arrays(*pairs)
+        squares = 0.5 * (scale - unit) / scale / unit * (1 / scale + 1 / unit)
+        return NormalPoint((loc - base) / scale / scale - 2 * base * squares, squares)
 
     def _source_parts(self, p: NormalParams, q: NormalParams, order: Array):
         return loc_scale_parts(p, q, order)

@@ -12,8 +12,10 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
+from igeojax.families.support import COUNTS
 from igeojax.numerics.counting import poisson_log_density
 from igeojax.numerics.remainders import expm1_remainder, log_ratio
+from igeojax.numerics.safe import log_at_zero
 
 _SUM_LIMIT = 150.0
 _SUM_TERMS = 400
@@ -54,6 +56,7 @@ class Poisson(ExponentialFamily[PoissonPoint, PoissonParams]):
 
     Point = PoissonPoint
     Params = PoissonParams
+    support = COUNTS
     conjugate_prior = "Gamma"
 
     @property
@@ -84,10 +87,8 @@ class Poisson(ExponentialFamily[PoissonPoint, PoissonParams]):
           ValueError: a concrete rate is negative or not finite.
         """
         rate = checks.floating("rate", rate)
-        checks.require_values(
-            "rate", rate, lambda v: (v >= 0) & (v < math.inf), "non-negative", "Check its sign."
-        )
-        return PoissonPoint(jnp.log(rate))
+        _require_rate("rate", rate)
+        return PoissonPoint(log_at_zero(rate))
 
     def params_from_natural(self, theta: PoissonPoint) -> PoissonParams:
         return PoissonParams(jnp.exp(theta.x))
@@ -129,6 +130,26 @@ class Poisson(ExponentialFamily[PoissonPoint, PoissonParams]):
         remainder = expm1_remainder(jnp.where(known, step.x, 0.0))
         return jnp.where(known, rate * remainder, jnp.exp(theta.x))
 
+    def _source_parts(self, p: PoissonParams, q: PoissonParams, order: Array):
+        rates = checks.floating_together(p=p.rate, q=q.rate)
+        for name, rate in zip(("rate of p", "rate of q"), rates, strict=True):
+            _require_rate(name, rate)
+        p_rate, q_rate = jnp.broadcast_arrays(*rates)
+        some = (p_rate > 0) & (q_rate > 0)
+        first, second = jnp.where(some, p_rate, 1.0), jnp.where(some, q_rate, 1.0)
+        step = log_ratio(first, second)
+        # The rate of the mixture from the nearer end: the log of a rate would round it.
+        mixed = jnp.where(
+            order > 0.5, first * jnp.exp((order - 1) * step), second * jnp.exp(order * step)
+        )
+        to_p = mixed * expm1_remainder((1 - order) * step)
+        to_q = mixed * expm1_remainder(-order * step)
+        # With a rate 0 the mixture is that law, unless the other end is meant.
+        to_p = jnp.where(some, to_p, jnp.where((order == 0) & (p_rate < q_rate), jnp.inf, p_rate))
+        to_q = jnp.where(some, to_q, jnp.where((order == 1) & (q_rate < p_rate), jnp.inf, q_rate))
+        beyond = (order > 1) & (q_rate < p_rate) | (order < 0) & (p_rate < q_rate)
+        return to_p, to_q, some | ~beyond
+
     def _natural_step(self, params: PoissonParams, other: PoissonParams) -> PoissonPoint:
         return PoissonPoint(log_ratio(params.rate, other.rate))
 
@@ -150,3 +171,9 @@ class Poisson(ExponentialFamily[PoissonPoint, PoissonParams]):
 
     def _draw(self, key, theta, shape):
         return jax.random.poisson(key, jnp.exp(theta.x), shape)
+
+
+def _require_rate(name: str, rate: Array) -> None:
+    checks.require_values(
+        name, rate, lambda v: (v >= 0) & (v < math.inf), "non-negative", "Check its sign."
+    )

@@ -121,9 +121,10 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
     def _require_parts(self, name: str, value: Any, kind: type) -> None:
         if not isinstance(value, kind) or len(value) != len(self.families):
             raise TypeError(
-                f"{self} needs a {kind.__name__.replace('Product', 'Product.')} as {name}, one "
-                f"part for each of {len(self.families)} factors; got {type(value).__name__}. "
-                "Make one with natural_from_params(...)."
+                f"{name} of {self} needs a {kind.__name__.replace('Product', 'Product.')}; got "
+                f"{type(value).__name__} of {len(value) if isinstance(value, tuple) else 'no'} "
+                f"parts. It has one part for each of {len(self.families)} factors: make it with "
+                "natural_from_params(...)."
             )
 
     def statistics(self, x: Any) -> ProductPoint:

@@ -6,7 +6,13 @@ from igeojax.geometry.coordinates import (
     ravel,
     unravel,
 )
-from igeojax.geometry.metric import fisher_matrix, fisher_matvec, inner, pullback
+from igeojax.geometry.metric import (
+    fisher_matrix,
+    fisher_matvec,
+    inner,
+    pullback,
+    source_fisher_matrix,
+)
 
 __all__ = [
     "fisher_matrix",
@@ -16,5 +22,6 @@ __all__ = [
     "natural_from_mean",
     "pullback",
     "ravel",
+    "source_fisher_matrix",
     "unravel",
 ]

@@ -8,6 +8,7 @@ import jax.flatten_util
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from igeojax.divergences.exponential import kl
 from igeojax.families.base import ExponentialFamily
 from igeojax.geometry.coordinates import ravel, unravel
 
@@ -95,6 +96,60 @@ def fisher_matrix(
 
     matrix = jax.vmap(column, out_axes=-1)(basis)
     return 0.5 * (matrix + jnp.swapaxes(matrix, -1, -2))
+
+
+def source_fisher_matrix(
+    family: ExponentialFamily, params: Any
+) -> Float[Array, "parameters parameters"]:
+    """Fisher information matrix in source parameters: the Hessian of `KL(params || .)` there.
+
+    `pullback` through natural coordinates loses what those round away (`m/s^2` of a normal law far
+    from 0); this form needs only the divergence of two source parameters, which loses nothing.
+
+    Args:
+      family: the family.
+      params: one `Params` of the family; use jax.vmap for more.
+
+    Returns:
+      Symmetric positive semi-definite matrix over the entries of `params`, leaf by leaf; singular
+      where they are redundant.
+
+    Raises:
+      TypeError: `params` are not `Params` of the family.
+      ValueError: they have batch axes, or values that the family refuses.
+
+    References:
+      [KullbackLeibler1951] section 6 (information as the second order of divergence).
+
+    Examples:
+      >>> from igeojax import families
+      >>> normal = families.Normal()
+      >>> source_fisher_matrix(normal, normal.Params(loc=1e6, scale=0.5)).tolist()
+      [[4.0, 0.0], [0.0, 8.0]]
+    """
+    if not isinstance(params, family.Params):
+        raise TypeError(
+            f"{family} needs its Params, such as {family.Params.__name__}(...); got "
+            f"{type(params).__name__}. For a natural parameter use fisher_matrix."
+        )
+    params = jax.tree.map(lambda leaf: _floating(leaf), params)
+    vector, unravel_params = jax.flatten_util.ravel_pytree(params)
+
+    def divergence(v: Array) -> Array:
+        value = kl(family, params, unravel_params(v))
+        if value.ndim:
+            raise ValueError(
+                f"source_fisher_matrix takes one law; got a batch of shape {value.shape}. Use "
+                "jax.vmap over the batch."
+            )
+        return value
+
+    return jax.hessian(divergence)(vector)
+
+
+def _floating(leaf: Any) -> Array:
+    array = jnp.asarray(leaf)
+    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
 
 
 def inner(

@@ -147,6 +147,7 @@ def _ratio_remainder_jvp(primals, tangents):
     return _ratio_remainder(a, b, step), relative / a * da - relative / b * db
 
 
+@jax.custom_jvp
 def log_ratio(
     a: Float[ArrayLike, "*shape"], b: Float[ArrayLike, "*shape"]
 ) -> Float[Array, "*shape"]:
@@ -158,7 +159,7 @@ def log_ratio(
 
     Returns:
       The logarithm, of the common shape; -inf where only `a` is 0, inf where only `b` is, nan where
-      both are.
+      both are. Derivatives at a zero are 0 by convention.
 
     Examples:
       >>> float(log_ratio(1 + 2**-20, 1.0) * 2**20) < 1.0
@@ -170,6 +171,16 @@ def log_ratio(
     step = jnp.where(near, a - b, 0.0) / jnp.where(near, b, 1.0)
     apart = jnp.log(jnp.where(near, 1.0, a)) - jnp.log(jnp.where(near, 1.0, b))
     return jnp.where(near, jnp.log1p(step), apart)
+
+
+@log_ratio.defjvp
+def _log_ratio_jvp(primals, tangents):
+    # Not by the quotient, whose derivative squares b; at a zero 0 by convention.
+    shares = [
+        jnp.where(x == 0, 0.0, dx / jnp.where(x == 0, 1.0, x))
+        for x, dx in zip(primals, tangents, strict=True)
+    ]
+    return log_ratio(*primals), shares[0] - shares[1]
 
 
 @jax.custom_jvp

@@ -1,4 +1,4 @@
-"""Elementary functions with a finite derivative where a distance touches zero."""
+"""Elementary functions with a finite derivative at zero."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -23,3 +23,24 @@ def sqrt_at_zero(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """
     zero = x == 0
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, x)))
+
+
+def log_at_zero(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Logarithm whose derivative at 0 is 0 by convention instead of infinite.
+
+    For probabilities that may be 0: nothing moves with a coordinate at -inf, and `0 * inf` would be
+    nan.
+
+    Args:
+      x: non-negative values.
+
+    Returns:
+      `log(x)`, of the shape of `x`; -inf at 0, nan below.
+
+    Examples:
+      >>> import jax
+      >>> float(log_at_zero(jnp.asarray(0.0))), float(jax.grad(log_at_zero)(0.0))
+      (-inf, 0.0)
+    """
+    zero = x == 0
+    return jnp.where(zero, -jnp.inf, jnp.log(jnp.where(zero, 1.0, x)))

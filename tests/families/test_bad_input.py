@@ -2,6 +2,7 @@
 
 import re
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from igeojax.families import (
     NormalKnownScale,
     Poisson,
 )
+from tests.laws.examples import EXAMPLES
 from tests.laws.programs import natural
 
 NAMES = tuple(FAMILIES)
@@ -123,63 +125,46 @@ def test_points(name):
     raises(lambda: family.mean_from_natural(tuple(theta)), TypeError, needs)
     other = natural("Gamma" if name != "Gamma" else "Normal", 0)
     raises(lambda: family.log_density(other, 1), TypeError, f"needs a {name}.Point; got \\w+Point")
-    raises(lambda: family.sample(None, theta[0]), TypeError, "needs a.*got .*Array")
-    integers = family.Point(*(np.ones(np.shape(leaf), int) for leaf in theta))
-    raises(lambda: family.log_density(integers, 1), TypeError, "floating; got int64. Cast")
-    scalars = family.Point(*(jnp.ones(()) for _ in theta))
+    raises(lambda: family.sample(None, theta[0]), TypeError, "needs a.*got ")
+    x, leaves = rows(EXAMPLES[name].valid, 0), jax.tree.leaves(theta)
+    integers = family.from_leaves([np.ones(np.shape(leaf), int) for leaf in leaves])
+    raises(lambda: family.log_density(integers, x), TypeError, "floating; got int64. Cast")
+    scalars = family.from_leaves([jnp.ones(()) for _ in leaves])
     if family.point_shape[-1]:
         raises(lambda: family.batch_shape(scalars), ValueError, r"trailing axes.*got shape \(\)")
-    if len(theta) > 1:
-        uneven = family.Point(theta[0][:2], *theta[1:])
+    if len(leaves) > 1:
+        uneven = family.from_leaves([leaves[0][:2], *leaves[1:]])
         raises(
-            lambda: family.log_density(uneven, 1), ValueError, "share their batch.*got.*Broadcast"
+            lambda: family.log_density(uneven, x), ValueError, "share their batch.*got.*Broadcast"
         )
 
 
-GOOD = {
-    "Bernoulli": [0, 1, 1],
-    "Categorical": [0, 1, 3],
-    "Poisson": [0, 3, 2],
-    "Exponential": [0.5, 1.0, 2.0],
-    "Gamma": [0.5, 1.0, 2.0],
-    "Normal": [0.5, 1.0, 2.0],
-    "NormalKnownScale": [0.5, 1.0, 2.0],
-    "DiagonalNormal": [[0, 1.0], [1.0, 2.0], [3.0, 1.0]],
-    "MultivariateNormal": np.random.default_rng(0).normal(size=(5, 3)),
-}
-OFF = {"Bernoulli": 2, "Categorical": 4, "Poisson": 0.5, "Exponential": -1.0, "Gamma": 0.0}
+def rows(data, index):
+    """Some rows of an observation's arrays."""
+    return jax.tree.map(lambda leaf: leaf[index], data)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_data_of_a_fit(name):
-    family, x = FAMILIES[name].family, np.asarray(GOOD[name])
+    family, example = FAMILIES[name].family, EXAMPLES[name]
+    x = example.valid
     assert family.in_natural_domain(family.fit(x))
-    if name != "Categorical":
-        holed = x.astype(float)
-        holed[1] = NAN
-        raises(
-            lambda: family.fit(holed), ValueError, r"lie in its support; got .*nan.* at index.*mend"
+    for bad in range(len(jax.tree.leaves(example.outside)[0])):
+        mixed = jax.tree.map(
+            lambda good, out, row=bad: np.concatenate([good[:1], out[row : row + 1], good[1:]]),
+            x,
+            example.outside,
         )
-    wrong = x.astype(type(OFF.get(name, np.inf)))
-    wrong[1] = OFF.get(name, np.inf)
-    raises(
-        lambda: family.fit(wrong), ValueError, r"lie in its support; got .* at index \(1,\).*Drop"
-    )
-    raises(
-        lambda: family.fit(x[:0]), ValueError, r"observations along axis 0; got shape \(0.*N >= 1"
-    )
-    raises(
-        lambda: family.fit(x[0, ...]) if x.ndim == 1 else family.fit(x[0, 0]),
-        ValueError,
-        "got shape",
-    )
+        raises(lambda m=mixed: family.fit(m), ValueError, r"lie in its support; got .* at index.*")
+    raises(lambda: family.fit(rows(x, slice(0, 0))), ValueError, r"along axis 0; got shape.*N >= 1")
+    raises(lambda: family.fit(rows(x, 0)), ValueError, "got shape")
     raises(lambda: family.fit("abc"), TypeError, "")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_of_a_fit(name):
-    family, x = FAMILIES[name].family, np.asarray(GOOD[name])
-    ones = np.ones(len(x))
+    family, x = FAMILIES[name].family, EXAMPLES[name].valid
+    ones = np.ones(len(jax.tree.leaves(x)[0]))
     raises(
         lambda: family.fit(x, ones[:-1]),
         ValueError,
@@ -196,46 +181,30 @@ def test_weights_of_a_fit(name):
     raises(lambda: family.fit(x, weight=ones), TypeError, "unexpected keyword")
 
 
-CONSTANT = {
-    "Bernoulli": None,  # the end of the domain: p = 1
-    "Categorical": 3,
-    "Poisson": None,
-    "Exponential": 0.0,
-    "Gamma": 2.0,
-    "Normal": 2.0,
-    "NormalKnownScale": None,  # a constant has a likelihood here
-    "DiagonalNormal": 2.0,
-    "MultivariateNormal": 2.0,
-}
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_constant_data(name):
-    family = FAMILIES[name].family
-    value = CONSTANT[name]
-    if value is None:
-        theta = family.fit(np.ones(4, int))
-        assert family.in_natural_domain(theta)
-        assert float(family.mean_from_natural(theta).x) == pytest.approx(1.0, rel=1e-14)
-    elif name == "Categorical":
-        # The class of reference alone: every other probability is 0.
-        theta = family.fit(np.full(4, value))
-        np.testing.assert_array_equal(family.params_from_natural(theta).probs, [0, 0, 0, 1])
-        raises(
-            lambda: family.fit(np.zeros(4, int)),
-            ValueError,
-            "natural domain; got.*last class.*Reorder",
-        )
-    else:
-        x = np.full((4, *family.event_shape), value)
-        raises(
-            lambda: family.fit(x), ValueError, "natural domain; got.*degenerate.*Add observations"
-        )
+    family, example = FAMILIES[name].family, EXAMPLES[name]
+    if example.constant is None:
+        # A likelihood with a maximum, at the end of the domain for some.
+        x = jax.tree.map(lambda leaf: np.stack([leaf[1]] * 4), example.valid)
+        assert family.in_natural_domain(family.fit(x))
+        return
+    x = jax.tree.map(lambda leaf: np.stack([np.asarray(leaf)] * 4), example.constant)
+    raises(lambda: family.fit(x), ValueError, "natural domain; got.*")
+
+
+def test_the_class_of_reference_alone():
+    family = Categorical(4)
+    theta = family.fit(np.full(4, 3))
+    np.testing.assert_array_equal(family.params_from_natural(theta).probs, [0, 0, 0, 1])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_data_of_a_density(name):
     family, theta = FAMILIES[name].family, natural(name, 0)
+    if name == "Product":
+        raises(lambda: family.log_density(theta, 1.0), TypeError, "tuple of 2 arrays.*Split")
+        return
     if family.event_shape:
         raises(lambda: family.log_density(theta, 1.0), ValueError, r"trailing axes.*got shape \(\)")
     if name == "Categorical":

@@ -214,3 +214,30 @@ def test_tangents_are_checked():
             call(long)
     with pytest.raises(TypeError, match=r"needs a Normal\.Point"):
         geometry.fisher_matrix(normal, poisson)
+
+
+SOURCES = {
+    "Normal": families.Normal.Params(0.4, 1.3),
+    "Gamma": families.Gamma.Params(2.5, 0.7),
+    "Poisson": families.Poisson.Params(3.0),
+    "Bernoulli": families.Bernoulli.Params(0.3),
+    "LogNormal": families.LogNormal.Params(0.4, 1.3),
+    "InverseGaussian": families.InverseGaussian.Params(1.4, 2.0),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_metric_of_source_parameters(name):
+    family, params = FAMILIES[name].family, SOURCES[name]
+    chart = lambda xi: family.natural_from_params(*xi)
+    expected = pullback(family, chart, jnp.asarray(params))
+    found = jax.jit(lambda p: geometry.source_fisher_matrix(family, p))(params)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_metric_of_source_parameters_wants_one_law():
+    normal = families.Normal()
+    with pytest.raises(TypeError, match=r"needs its Params.*got NormalPoint.*fisher_matrix"):
+        geometry.source_fisher_matrix(normal, normal.natural_from_params(0.0, 1.0))
+    with pytest.raises(ValueError, match=r"one law; got a batch of shape \(2,\).*vmap"):
+        geometry.source_fisher_matrix(normal, normal.Params(jnp.zeros(2), jnp.ones(2)))

@@ -23,6 +23,19 @@ _POSITIVE = Example(np.array([0.5, 1.0, 2.0, 0.2]), np.array([-1.0, INF, NAN]), 
 _REAL = Example(np.array([0.5, 1.0, -2.0, 3.0]), np.array([INF, -INF, NAN]))
 _VECTORS = np.random.default_rng(0).normal(size=(6, 3))
 
+_PAIRS = Example(
+    np.array([[0.5, 1.0], [1.0, 2.0], [-2.0, 0.7], [0.3, 1.5]]),
+    np.array([[0.5, -1.0], [INF, 1.0], [NAN, 1.0]]),
+    np.array([1.0, 2.0]),
+)
+_MATRICES = Example(
+    np.array(
+        [[[2.0, s], [s, t]] for s, t in [(0.5, 1.0), (-0.3, 3.0), (1.0, 2.0), (0.2, 0.7), (0.0, 1)]]
+    ),
+    np.array([[[1.0, 2.0], [2.0, 1.0]], [[1.0, 0.5], [0.2, 1.0]], [[NAN, 0.0], [0.0, 1.0]]]),
+    np.array([[2.0, 0.5], [0.5, 1.0]]),
+)
+
 EXAMPLES: dict[str, Example] = {
     "Bernoulli": Example(np.array([0, 1, 1]), np.array([2.0, -1.0, 0.5, NAN])),
     "Binomial": Example(np.array([0, 3, 5, 2]), np.array([7.0, -1.0, 0.5, NAN])),
@@ -34,8 +47,8 @@ EXAMPLES: dict[str, Example] = {
         np.array([4, 0, 0]),
     ),
     "Poisson": _COUNTS,
-    "Geometric": _COUNTS._replace(constant=0),
-    "NegativeBinomial": _COUNTS._replace(constant=0),
+    "Geometric": _COUNTS,
+    "NegativeBinomial": _COUNTS,
     "Exponential": _POSITIVE._replace(constant=0.0),
     "Gamma": _POSITIVE,
     "InverseGamma": _POSITIVE,
@@ -44,6 +57,10 @@ EXAMPLES: dict[str, Example] = {
     "Weibull": _POSITIVE._replace(constant=0.0),
     "Rayleigh": _POSITIVE._replace(constant=0.0),
     "Pareto": Example(np.array([1.5, 2.0, 4.0]), np.array([0.5, INF, NAN]), 0.8),
+    "NormalInverseGamma": _PAIRS,
+    "NormalInverseWishart": Example(*(np.expand_dims(rows, -2) for rows in _PAIRS)),
+    "Wishart": _MATRICES,
+    "InverseWishart": _MATRICES,
     "Beta": Example(np.array([0.5, 0.2, 0.3, 0.9]), np.array([-0.5, 1.5, NAN]), 0.3),
     "Dirichlet": Example(
         np.array([[0.5, 0.25, 0.25], [0.2, 0.7, 0.1], [0.3, 0.3, 0.4], [0.1, 0.1, 0.8]]),

@@ -64,6 +64,62 @@ def simplex(entry: Any, params: Params, points: int) -> tuple[np.ndarray, np.nda
     return _every(x, 0.25**2 * x[:, 0] * rest**2 * low[second] * high[second], points)
 
 
+def _mean_and_spread(
+    params: Params, location: np.ndarray, scale: np.ndarray, points: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs `(x, v)`: v on a log grid from `scale`, x on a line in units of its deviation."""
+    y, z = (
+        grid.ravel()
+        for grid in np.meshgrid(np.arange(-6, 14, 0.2), np.arange(-10, 10.1, 0.625), indexing="ij")
+    )
+    v = scale[:, None] * np.exp(y)
+    deviation = np.sqrt(v / params["concentration"][:, None])
+    x = np.stack([location[:, None] + deviation * z, v], axis=-1)
+    return x, 0.2 * 0.625 * v * deviation
+
+
+def mean_and_variance(entry: Any, params: Params, points: int) -> tuple[np.ndarray, np.ndarray]:
+    return _mean_and_spread(params, params["loc"], params["scale"], points)
+
+
+def mean_and_covariance(entry: Any, params: Params, points: int) -> tuple[np.ndarray, np.ndarray]:
+    location, scale = params["mean"][:, 0], params["scale"][:, 0, 0] / 2
+    x, weights = _mean_and_spread(params, location, scale, points)
+    return x[:, :, None, :], weights
+
+
+def _unit_wishart() -> tuple[np.ndarray, np.ndarray]:
+    """Matrices `L L^T` of size two: the diagonal of L is `log(1 + exp(u))` on a grid of u.
+
+    `d(L L^T) = 4 l_11^2 l_22 d l_11 d l_22 d l_21`.
+    """
+    u, line = np.arange(-7, 9.7, 0.4), np.arange(-9, 9.1, 0.75)
+    i, j, below = (grid.ravel() for grid in np.meshgrid(u, u, line, indexing="ij"))
+    first, second = np.log1p(np.exp(i)), np.log1p(np.exp(j))
+    factor = np.stack([first, 0 * first, below, second], axis=-1).reshape(-1, 2, 2)
+    slopes = 1 / (1 + np.exp(-i)) / (1 + np.exp(-j))
+    return factor, 0.4**2 * 0.75 * 4 * first**2 * second * slopes
+
+
+def positive_definite(entry: Any, params: Params, points: int) -> tuple[np.ndarray, np.ndarray]:
+    factor, weights = _unit_wishart()
+    outer = np.linalg.cholesky(params["scale"])
+    root = np.einsum("bij,mjk->bmik", outer, factor)
+    volume = np.linalg.det(outer) ** 3
+    return root @ root.swapaxes(-1, -2), volume[:, None] * weights
+
+
+def inverse_positive_definite(
+    entry: Any, params: Params, points: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The inverses of Wishart matrices: `d inverse(y) = det(y)^-3 dy` in size two."""
+    factor, weights = _unit_wishart()
+    outer = np.linalg.cholesky(params["scale"])
+    root = np.einsum("bij,mkj->bmik", outer, np.linalg.inv(factor))
+    shrink = np.linalg.det(factor) ** -6
+    return root @ root.swapaxes(-1, -2), np.linalg.det(outer)[:, None] ** 3 * shrink * weights
+
+
 def above_scale(entry: Any, params: Params, points: int) -> tuple[np.ndarray, np.ndarray]:
     """From the scale of the family upwards: `x = scale exp(y)`, y on a log grid."""
     y = np.exp(np.arange(-45, 4.3, 0.03))
@@ -111,7 +167,9 @@ def labelled_real(entry: Any, params: Params, points: int) -> tuple[Any, np.ndar
 
 def circle(entry: Any, params: Params, points: int) -> tuple[np.ndarray, np.ndarray]:
     size = 96
-    return _every(2 * np.pi * (np.arange(size) + 0.5) / size - np.pi, np.full(size, 2 * np.pi / size), points)
+    return _every(
+        2 * np.pi * (np.arange(size) + 0.5) / size - np.pi, np.full(size, 2 * np.pi / size), points
+    )
 
 
 def sphere(entry: Any, params: Params, points: int) -> tuple[np.ndarray, np.ndarray]:
@@ -132,6 +190,10 @@ RULES: dict[str, Rule] = {
     "heavy positive": heavy_positive,
     "unit": unit,
     "simplex": simplex,
+    "mean and variance": mean_and_variance,
+    "mean and covariance": mean_and_covariance,
+    "positive definite": positive_definite,
+    "inverse positive definite": inverse_positive_definite,
     "above scale": above_scale,
     "real": real,
     "around loc": around_loc,

@@ -21,6 +21,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from tests.reference.goals import Errors
+
 FOLDER = Path(__file__).parent
 SCHEMA = "igeojax-reference-values-1"
 NON_NEGATIVE = (
@@ -140,10 +142,18 @@ def relative_error(case: Case, got: np.ndarray, dtype: str, non_negative: bool) 
     return gap / (size if size > tiny or case.value.ndim == 0 else 1.0)
 
 
+def is_non_negative(case: Case) -> bool:
+    """Whether theory says that the value of a case is not negative."""
+    divergence = case.quantity.endswith(NON_NEGATIVE) and not case.quantity.startswith("grad_")
+    # A Renyi divergence of negative order is not positive.
+    negative_order = case.order is not None and case.order < 0
+    return divergence and not (case.quantity.endswith("_renyi") and negative_order)
+
+
 def errors(
     name: str, quantity: str, dtype: str, function: Callable[..., Any]
 ) -> list[tuple[float, Case]]:
-    """All cases of a quantity with their errors, worst first."""
+    """All cases of a quantity with their errors."""
     cases = load(name, quantity, dtype)
     if not cases:
         raise ValueError(f"{name}.json must hold cases of {quantity!r} for {dtype}; got none.")
@@ -154,9 +164,38 @@ def errors(
     found = []
     for case, got in zip(cases, evaluate(function, embedded, dtype), strict=True):
         own = got[tuple(slice(-size, None) for size in case.value.shape)]
-        non_negative = quantity.endswith(NON_NEGATIVE) and not quantity.startswith("grad_")
-        # A Renyi divergence of negative order is not positive.
-        if quantity.endswith("_renyi") and case.order is not None and case.order < 0:
-            non_negative = False
-        found.append((relative_error(case, own, dtype, non_negative), case))
-    return sorted(found, key=lambda pair: -pair[0])
+        found.append((relative_error(case, own, dtype, is_non_negative(case)), case))
+    return found
+
+
+def condition_of_matrices(case: Case) -> float:
+    """Sum of the condition numbers of the covariances of a case."""
+    return sum(
+        float(np.linalg.cond(value))
+        for name, value in case.inputs.items()
+        if name.startswith("cov")
+    )
+
+
+def ranked(found: list[tuple[float, Case]], dtype: str) -> list[tuple[float, Case]]:
+    """The same, worst first, in the unit of the table."""
+    eps = float(np.finfo(dtype).eps)
+    unit = lambda case: (
+        eps * (1 + condition_of_matrices(case))
+        if case.quantity.startswith("mvn_") or case.quantity == "entropy_mvn"
+        else 1.0
+    )
+    return sorted(((error / unit(case), case) for error, case in found), key=lambda pair: -pair[0])
+
+
+def percentiles(errors_found: list[float]) -> Errors:
+    """Worst, 90th percentile and median."""
+    worst_first = sorted(errors_found, reverse=True)
+    count = len(worst_first)
+    return Errors(worst_first[0], worst_first[count // 10], worst_first[count // 2])
+
+
+def summary(name: str, quantity: str, dtype: str, function: Callable[..., Any]) -> Errors:
+    """What the table says of one quantity."""
+    found = ranked(errors(name, quantity, dtype, function), dtype)
+    return percentiles([error for error, _ in found])

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from igeojax import discrete, families, geometry
 from igeojax.divergences import exponential, simplex
 from igeojax.numerics import log_minus_digamma_inverse, ratio_remainder
+from tests.reference.gamma_families import GAMMA_FAMILIES
+from tests.reference.von_mises_fisher import VON_MISES_FISHER
 
 Quantity = Callable[..., Any]
 
@@ -51,8 +53,7 @@ def gamma_kl(shape_p, rate_p, shape_q, rate_q):
 
 def pulled_back(family: families.ExponentialFamily, *coordinates: Any) -> Any:
     """Fisher matrix in source coordinates."""
-    chart = lambda xi: family.natural_from_params(*xi)
-    return geometry.pullback(family, chart, jnp.stack(coordinates))
+    return geometry.source_fisher_matrix(family, family.Params(*coordinates))
 
 
 def normal_expectation_metric(_, mu, sigma):
@@ -208,4 +209,8 @@ FILES: dict[str, dict[str, Quantity]] = {
     "scalar_families": SCALAR_FAMILIES,
     "categorical": {**CATEGORICAL_LOGITS, **SIMPLEX},
     "multivariate_normal": MULTIVARIATE_NORMAL,
+    "gamma_families": GAMMA_FAMILIES,
+    "von_mises_fisher": VON_MISES_FISHER,
 }
+SLOW = {"gamma_families", "von_mises_fisher"}
+"""Files whose quantities take long to compile."""
