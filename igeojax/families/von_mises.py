@@ -11,13 +11,14 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
-from igeojax.families.von_mises_fisher import (
+from igeojax.families.directions import (
     direction_and_length,
     directional_fit,
     directional_log_density,
     draw_cosine_gaps,
     mean_vector,
 )
+from igeojax.families.support import Support
 from igeojax.numerics.bessel import log_sphere
 from igeojax.numerics.bessel_bregman import (
     vmf_bregman,
@@ -67,6 +68,7 @@ class VonMises(ExponentialFamily[VonMisesPoint, VonMisesParams]):
 
     Point = VonMisesPoint
     Params = VonMisesParams
+    support = Support(-math.pi, math.pi)
 
     @property
     def point_shape(self):
