@@ -1,5 +1,6 @@
 """Exponential families: what a distribution *is*; one family a file."""
 
+from igeojax.families import cumulants
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.bernoulli import Bernoulli
 from igeojax.families.beta import Beta
@@ -12,6 +13,7 @@ from igeojax.families.gamma import Gamma
 from igeojax.families.geometric import Geometric
 from igeojax.families.inverse_gamma import InverseGamma
 from igeojax.families.inverse_gaussian import InverseGaussian
+from igeojax.families.inverse_wishart import InverseWishart
 from igeojax.families.isotropic_normal import IsotropicNormal
 from igeojax.families.laplace import Laplace
 from igeojax.families.log_normal import LogNormal
@@ -19,6 +21,8 @@ from igeojax.families.multinomial import Multinomial
 from igeojax.families.multivariate_normal import MultivariateNormal
 from igeojax.families.negative_binomial import NegativeBinomial
 from igeojax.families.normal import Normal
+from igeojax.families.normal_inverse_gamma import NormalInverseGamma
+from igeojax.families.normal_inverse_wishart import NormalInverseWishart
 from igeojax.families.normal_known_scale import NormalKnownScale
 from igeojax.families.pareto import Pareto
 from igeojax.families.poisson import Poisson
@@ -28,6 +32,7 @@ from igeojax.families.registry import FAMILIES
 from igeojax.families.von_mises import VonMises
 from igeojax.families.von_mises_fisher import VonMisesFisher
 from igeojax.families.weibull import Weibull
+from igeojax.families.wishart import Wishart
 
 __all__ = [
     "FAMILIES",
@@ -43,6 +48,7 @@ __all__ = [
     "Geometric",
     "InverseGamma",
     "InverseGaussian",
+    "InverseWishart",
     "IsotropicNormal",
     "Laplace",
     "LogNormal",
@@ -50,6 +56,8 @@ __all__ = [
     "MultivariateNormal",
     "NegativeBinomial",
     "Normal",
+    "NormalInverseGamma",
+    "NormalInverseWishart",
     "NormalKnownScale",
     "Pareto",
     "Poisson",
@@ -58,4 +66,6 @@ __all__ = [
     "VonMises",
     "VonMisesFisher",
     "Weibull",
+    "Wishart",
+    "cumulants",
 ]

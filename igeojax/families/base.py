@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
 from igeojax._core import checks
+from igeojax.families.support import Support
 from igeojax.families.weighting import normalized_weights, weighted_mean
 
 PointT = TypeVar("PointT", bound=tuple)
@@ -76,6 +77,11 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one observation."""
         return ()
+
+    @property
+    def support(self) -> Support | None:
+        """Where observations lie on the line, once; None: vectors and others, not on it."""
+        return None
 
     @abc.abstractmethod
     def statistics(self, x: ArrayLike) -> PointT:

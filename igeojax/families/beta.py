@@ -11,6 +11,7 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.dirichlet import simplex_entropy, simplex_log_density
+from igeojax.families.support import Support
 from igeojax.numerics.dirichlet import dirichlet_bregman, dirichlet_mean_logs, log_beta
 from igeojax.numerics.dirichlet_metric import dirichlet_mean_logs_inverse
 
@@ -49,6 +50,7 @@ class Beta(ExponentialFamily[BetaPoint, BetaParams]):
 
     Point = BetaPoint
     Params = BetaParams
+    support = Support(0.0, 1.0)
     _inside: ClassVar[Any] = 0.5
 
     @property

@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
+from igeojax.families.support import POSITIVES
 from igeojax.numerics.remainders import ratio_remainder
 
 
@@ -41,6 +42,7 @@ class Exponential(ExponentialFamily[ExponentialPoint, ExponentialParams]):
 
     Point = ExponentialPoint
     Params = ExponentialParams
+    support = POSITIVES
     conjugate_prior = "Gamma"
 
     @property

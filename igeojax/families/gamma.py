@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
+from igeojax.families.support import POSITIVES
 from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.gamma import log_gamma, log_minus_digamma_inverse, shape_bregman
 from igeojax.numerics.remainders import log1p_remainder, ratio_remainder
@@ -55,6 +56,7 @@ class Gamma(ExponentialFamily[GammaPoint, GammaParams]):
 
     Point = GammaPoint
     Params = GammaParams
+    support = POSITIVES
 
     @property
     def point_shape(self):

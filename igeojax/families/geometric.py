@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax.families.negative_binomial import NegativeBinomial, NegativeBinomialParams
 from igeojax.families.pushforward import Pushforward
+from igeojax.families.support import COUNTS
 
 _FIRST = NegativeBinomial(1.0)
 
@@ -43,6 +44,7 @@ class Geometric(Pushforward[GeometricPoint, GeometricParams]):
 
     Point = GeometricPoint
     Params = GeometricParams
+    support = COUNTS
     conjugate_prior = "Beta"
     _base = _FIRST
 

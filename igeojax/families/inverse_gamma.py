@@ -11,6 +11,7 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.gamma import Gamma, GammaPoint
+from igeojax.families.support import POSITIVES
 from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.remainders import ratio_remainder
 from igeojax.numerics.stirling import (
@@ -56,6 +57,7 @@ class InverseGamma(ExponentialFamily[InverseGammaPoint, InverseGammaParams]):
 
     Point = InverseGammaPoint
     Params = InverseGammaParams
+    support = POSITIVES
 
     @property
     def point_shape(self):

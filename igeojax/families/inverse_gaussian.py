@@ -11,6 +11,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
+from igeojax.families.support import POSITIVES
 from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.exponential_integral import scaled_exponential_integral
 from igeojax.numerics.remainders import ratio_remainder
@@ -49,6 +50,7 @@ class InverseGaussian(ExponentialFamily[InverseGaussianPoint, InverseGaussianPar
 
     Point = InverseGaussianPoint
     Params = InverseGaussianParams
+    support = POSITIVES
 
     @property
     def point_shape(self):

@@ -11,6 +11,7 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.families.exponential import Exponential
 from igeojax.families.pushforward import Pushforward
+from igeojax.families.support import REALS
 from igeojax.numerics.remainders import log_ratio
 
 
@@ -53,6 +54,7 @@ class Laplace(Pushforward[LaplacePoint, LaplaceParams]):
 
     Point = LaplacePoint
     Params = LaplaceParams
+    support = REALS
     conjugate_prior = "Gamma"
     _base = Exponential()
     _constant = math.log(2.0)

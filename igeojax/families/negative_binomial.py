@@ -11,6 +11,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
+from igeojax.families.support import COUNTS
 from igeojax.numerics.counting import mean_log_gamma_gap, poisson_log_density
 from igeojax.numerics.remainders import expm1_remainder, ratio_remainder
 
@@ -55,6 +56,7 @@ class NegativeBinomial(ExponentialFamily[NegativeBinomialPoint, NegativeBinomial
 
     Point = NegativeBinomialPoint
     Params = NegativeBinomialParams
+    support = COUNTS
     conjugate_prior = "Beta"
 
     def __post_init__(self):

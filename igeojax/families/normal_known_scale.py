@@ -11,6 +11,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
+from igeojax.families.support import REALS
 
 
 class NormalKnownScalePoint(NamedTuple):
@@ -50,6 +51,7 @@ class NormalKnownScale(ExponentialFamily[NormalKnownScalePoint, NormalKnownScale
 
     Point = NormalKnownScalePoint
     Params = NormalKnownScaleParams
+    support = REALS
     conjugate_prior = "Normal"
 
     def __post_init__(self):

@@ -11,6 +11,7 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.families.exponential import Exponential
 from igeojax.families.pushforward import Pushforward
+from igeojax.families.support import Support
 
 
 class ParetoPoint(NamedTuple):
@@ -63,6 +64,10 @@ class Pareto(Pushforward[ParetoPoint, ParetoParams]):
     @property
     def _inside(self):
         return 2 * self.scale
+
+    @property
+    def support(self):
+        return Support(self.scale, math.inf)
 
     def _pull(self, x: Array) -> Array:
         # Near the lower end the quotient would round the logarithm away.

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
 from igeojax.families.base import ExponentialFamily, ParamsT, PointT
+from igeojax.families.support import POSITIVES
 
 
 class Pushforward(ExponentialFamily[PointT, ParamsT]):
@@ -26,6 +27,7 @@ class Pushforward(ExponentialFamily[PointT, ParamsT]):
     """Whether `g` increases."""
     _constant: ClassVar[float] = 0.0
     """What `psi` and `-log h` have beyond the base's."""
+    support = POSITIVES
 
     @property
     @abc.abstractmethod

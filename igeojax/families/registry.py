@@ -20,6 +20,7 @@ from igeojax.families.gamma import Gamma
 from igeojax.families.geometric import Geometric
 from igeojax.families.inverse_gamma import InverseGamma
 from igeojax.families.inverse_gaussian import InverseGaussian
+from igeojax.families.inverse_wishart import InverseWishart
 from igeojax.families.isotropic_normal import IsotropicNormal
 from igeojax.families.laplace import Laplace
 from igeojax.families.log_normal import LogNormal
@@ -27,6 +28,8 @@ from igeojax.families.multinomial import Multinomial
 from igeojax.families.multivariate_normal import MultivariateNormal
 from igeojax.families.negative_binomial import NegativeBinomial
 from igeojax.families.normal import Normal
+from igeojax.families.normal_inverse_gamma import NormalInverseGamma
+from igeojax.families.normal_inverse_wishart import NormalInverseWishart
 from igeojax.families.normal_known_scale import NormalKnownScale
 from igeojax.families.pareto import Pareto
 from igeojax.families.poisson import Poisson
@@ -35,6 +38,7 @@ from igeojax.families.rayleigh import Rayleigh
 from igeojax.families.von_mises import VonMises
 from igeojax.families.von_mises_fisher import VonMisesFisher
 from igeojax.families.weibull import Weibull
+from igeojax.families.wishart import Wishart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +117,26 @@ def _shape_scale(key, shape) -> dict[str, Any]:
     return {"shape": first, "scale": second}
 
 
+def _dof_scale(key, shape, dim: int = 2) -> dict[str, Any]:
+    one, two = jax.random.split(key)
+    scale = _mean_covariance(two, shape, dim)["covariance"]
+    return {"dof": _between(one, shape, 6, 9), "scale": scale}
+
+
+def _normal_inverse_gamma(key, shape) -> dict[str, Any]:
+    one, two = jax.random.split(key)
+    loc, concentration = _two(one, shape, (-0.5, 0.5), (1, 3))
+    shapes, scale = _two(two, shape, (3, 5), (1, 2))
+    return {"loc": loc, "concentration": concentration, "shape": shapes, "scale": scale}
+
+
+def _normal_inverse_wishart(key, shape) -> dict[str, Any]:
+    one, two = jax.random.split(key)
+    mean, concentration = _two(one, shape, (-0.5, 0.5), (1, 3))
+    normal = {"mean": mean[..., None], "concentration": concentration}
+    return normal | _dof_scale(two, shape, 1)
+
+
 def _two_concentrations(key, shape) -> dict[str, Any]:
     first, second = _two(key, shape, (1.5, 6), (2.5, 6))
     return {"a": first, "b": second}
@@ -182,6 +206,10 @@ _ENTRIES = (
     Entry(Exponential(), lambda key, shape: {"rate": _between(key, shape, 0.3, 3)}, "positive"),
     Entry(Gamma(), _shape_rate, "positive"),
     Entry(InverseGamma(), _shape_scale, "heavy positive"),
+    Entry(NormalInverseGamma(), _normal_inverse_gamma, "mean and variance"),
+    Entry(Wishart(2), _dof_scale, "positive definite"),
+    Entry(InverseWishart(2), _dof_scale, "inverse positive definite"),
+    Entry(NormalInverseWishart(1), _normal_inverse_wishart, "mean and covariance"),
     Entry(Beta(), _two_concentrations, "unit"),
     Entry(
         Dirichlet(3),

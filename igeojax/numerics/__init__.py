@@ -1,6 +1,6 @@
 """Special functions and safe primitives that neither JAX nor a dependency has."""
 
-from igeojax.numerics.bessel import RadialLaw, radial_law
+from igeojax.numerics.bessel import RadialLaw, log_sphere, radial_law
 from igeojax.numerics.bessel_bregman import (
     vmf_bregman,
     vmf_dual_excess,
@@ -13,7 +13,6 @@ from igeojax.numerics.bessel_ratio import (
     vmf_concentration,
     vmf_entropy,
     vmf_log_partition,
-    vmf_log_partition_at_zero,
     vmf_log_partition_offset,
     vmf_mean_gap,
     vmf_mean_length,
@@ -21,14 +20,11 @@ from igeojax.numerics.bessel_ratio import (
     vmf_mean_slope,
 )
 from igeojax.numerics.conjugate_gradient import ConjugateGradientInfo, conjugate_gradient
-from igeojax.numerics.dirichlet import (
-    betaln,
-    dirichlet_bregman,
+from igeojax.numerics.dirichlet import betaln, dirichlet_bregman, dirichlet_mean_logs, log_beta
+from igeojax.numerics.dirichlet_metric import (
     dirichlet_log_det_metric,
-    dirichlet_mean_logs,
     dirichlet_mean_logs_inverse,
     dirichlet_metric_solve,
-    log_beta,
 )
 from igeojax.numerics.gamma import (
     digamma_inverse,
@@ -45,7 +41,7 @@ from igeojax.numerics.remainders import (
     log_ratio,
     ratio_remainder,
 )
-from igeojax.numerics.safe import sqrt_at_zero
+from igeojax.numerics.safe import log_at_zero, sqrt_at_zero
 from igeojax.numerics.stirling import (
     digamma,
     digamma_step,
@@ -72,11 +68,13 @@ __all__ = [
     "exprel2",
     "log1p_remainder",
     "log_beta",
+    "log_at_zero",
     "log_det_remainder",
     "log_gamma",
     "log_minus_digamma",
     "log_minus_digamma_inverse",
     "log_ratio",
+    "log_sphere",
     "radial_law",
     "ratio_remainder",
     "scaled_trigamma_excess",
@@ -90,7 +88,6 @@ __all__ = [
     "vmf_dual_excess",
     "vmf_entropy",
     "vmf_log_partition",
-    "vmf_log_partition_at_zero",
     "vmf_log_partition_offset",
     "vmf_mean_gap",
     "vmf_mean_length",

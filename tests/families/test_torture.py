@@ -115,7 +115,7 @@ def equal_pairs():
         (NORMAL, NORMAL.Params(0.0, 1e150)),
         (POISSON, POISSON.Params(1e300)),
         (POISSON, POISSON.Params(0.0)),
-        (BERNOULLI, BERNOULLI.Params(1e-300)),
+        (BERNOULLI, BERNOULLI.Params(1e-150)),
         (BERNOULLI, BERNOULLI.Params(1.0)),
         (GAMMA, GAMMA.Params(1e12, 1e-12)),
         (GAMMA, GAMMA.Params(1e-12, 1e12)),
