@@ -3,8 +3,8 @@
     python -m benchmarks.accuracy            # prints the table
     python -m benchmarks.accuracy --write    # and replaces benchmarks/results/accuracy.{json,md}
 
-The cases are those of `tests/reference`: close, far, extreme and ordinary pairs, each computed to 40
-digits. The peers' errors depend on this grid's share of hard cases. A peer that is not installed is
+The cases are those of `tests/reference`: close, far, extreme and ordinary pairs, each computed to
+40 digits. The peers' errors depend on this grid's share of hard cases. A peer that is not installed is
 skipped; its functions are called case by case, ours in one compiled batch.
 """
 
@@ -59,11 +59,13 @@ def rows() -> dict[str, dict[str, dict[str, Errors]]]:
 
 
 def line(quantity: str, dtype: str, cell: dict[str, Errors]) -> str:
+    """One row, as it is printed."""
     parts = [f"{library} " + " ".join(f"{e:.1e}" for e in found) for library, found in cell.items()]
     return f"{quantity:32s} {dtype}  " + "   ".join(parts)
 
 
 def versions() -> str:
+    """What made the table."""
     names = ["jax", "scipy", "torch", "tensorflow-probability"]
     found = []
     for name in names:
@@ -75,6 +77,7 @@ def versions() -> str:
 
 
 def markdown(table: dict[str, dict[str, dict[str, Errors]]]) -> str:
+    """The table as a page."""
     libraries = ["igeojax", *PEERS]
     lines = [
         "# Errors against true values",
@@ -83,8 +86,8 @@ def markdown(table: dict[str, dict[str, dict[str, Errors]]]) -> str:
         "",
         "Worst / 90th percentile / median over the cases of `tests/reference`, relative; for",
         "multivariate normal quantities in units of `eps (1 + condition)`. `inf`: a nan, a wrong",
-        "infinity, a negative divergence or an exception. Many cases are chosen to be hard: a peer's",
-        "figures say nothing about ordinary inputs. Empty: the peer has no such function, or was not",
+        "infinity, a negative divergence or an exception. Many cases are chosen to be hard: figures",
+        "of a peer say nothing about ordinary inputs. Empty: it has no such function, or was not",
         "installed. scipy computes in float64 whatever it is given.",
         "",
         "| quantity | dtype | " + " | ".join(libraries) + " |",
@@ -101,6 +104,7 @@ def markdown(table: dict[str, dict[str, dict[str, Errors]]]) -> str:
 
 
 def main() -> None:
+    """Print the table, and write it where asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--write", action="store_true", help="replace the committed table")
     arguments = parser.parse_args()

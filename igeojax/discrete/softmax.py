@@ -11,36 +11,24 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from igeojax._core import checks
+from igeojax.discrete import _scores
 
 
-def _scaled(logits: ArrayLike, temperature: ArrayLike) -> tuple[Array, jnp.dtype]:
-    """Logits over temperature in the dtype of accumulation, and the dtype to return.
+def _scaled(logits: ArrayLike, temperature: ArrayLike, axis: int) -> tuple[Array, Array, jnp.dtype]:
+    """Logits minus their maximum over temperature, that maximum over it, and the dtype to return.
 
     Raises:
+      TypeError: an argument is not real.
       ValueError: a scalar for `logits`, or a `temperature` that is no scalar or not positive.
     """
-    logits = checks.floating("logits", logits)
-    if logits.ndim == 0:
-        raise ValueError(
-            "logits must have at least one axis; got a scalar. Pass an array of class scores."
-        )
-    temperature = checks.floating("temperature", temperature)
-    if temperature.ndim:
-        raise ValueError(
-            f"temperature must be a scalar; got shape {temperature.shape}. Use jax.vmap over "
-            "several temperatures, or divide the logits."
-        )
-    checks.require_positive(
-        "temperature", temperature, "The limit 0 is argmax: use jax.nn.one_hot of jnp.argmax."
-    )
+    logits = _scores.checked(logits)
     dtype = logits.dtype
     logits = logits.astype(jnp.promote_types(dtype, jnp.float32))
-    # The derivative of inf / temperature in the temperature would be 0 * inf = nan: leave it out.
-    infinite, scale = jnp.isinf(logits), 1 / jnp.asarray(temperature, logits.dtype)
-    finite = jnp.where(infinite, 0.0, logits)
-    scaled = finite / jnp.asarray(temperature, logits.dtype)
-    return jnp.where(infinite, logits * jax.lax.stop_gradient(scale), scaled), dtype
+    temperature = _scores.positive_temperature(temperature, logits.dtype)
+    # Before the division: two large quotients could both overflow, and would tie.
+    shift = _scores.shift_of(logits, axis)
+    scaled = _scores.over_temperature(logits - shift, temperature)
+    return scaled, _scores.over_temperature(shift, temperature), dtype
 
 
 def _weights(z: Array, axis: int) -> tuple[Array, Array, Array]:
@@ -69,11 +57,45 @@ def _times(p: Array, tangent: Array) -> Array:
     return jnp.where(p == 0, 0.0, p * tangent)
 
 
+def _apart(p: Array, tangent: Array, axis: int) -> Array:
+    """A tangent of logits relative to that of a class with more than half of the mass, if any.
+
+    Softmax does not see a common motion, and `1 - p` of that class would cancel.
+    """
+    dominant = p > 0.5
+    common = jnp.sum(jnp.where(dominant, tangent, 0.0), axis=axis, keepdims=True)
+    return jnp.where(dominant, 0.0, tangent - common)
+
+
+def covariance_matvec(p: Array, tangent: Array, axis: int) -> Array:
+    """`(diag(p) - p p^T) tangent` of probability vectors along an axis, to all digits.
+
+    Args:
+      p: probability vectors.
+      tangent: vectors of the same shape; not read where `p = 0`.
+      axis: the axis of the classes.
+
+    Returns:
+      The products, which sum to zero.
+
+    Examples:
+      >>> p = jnp.array([0.5, 0.25, 0.25])
+      >>> covariance_matvec(p, jnp.array([0.0, 1.0, 0.0]), 0).tolist()
+      [-0.125, 0.1875, -0.0625]
+    """
+    tangent = _apart(p, tangent, axis)
+    mean = jnp.sum(_times(p, tangent), axis=axis, keepdims=True)
+    flow = _times(p, tangent - mean)
+    # Written twice in one form, before and after, so that its transpose is as exact as itself.
+    dominant = p > 0.5
+    others = jnp.sum(jnp.where(dominant, 0.0, flow), axis=axis, keepdims=True)
+    return jnp.where(dominant, -others, flow)
+
+
 @_softmax.defjvp
 def _softmax_jvp(axis, primals, tangents):
     p = _softmax(primals[0], axis)
-    flow = _times(p, tangents[0])
-    return p, flow - p * jnp.sum(flow, axis=axis, keepdims=True)
+    return p, covariance_matvec(p, tangents[0], axis)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -102,6 +124,7 @@ def _log_softmax_jvp(axis, primals, tangents):
     (z,), (dz,) = primals, tangents
     p = _softmax(z, axis)
     empty = jnp.max(z, axis=axis, keepdims=True) == -jnp.inf
+    dz = _apart(p, dz, axis)
     centred = dz - jnp.sum(_times(p, dz), axis=axis, keepdims=True)
     return _log_softmax(z, axis), jnp.where(empty, 0.0, centred)
 
@@ -116,7 +139,7 @@ def softmax(
 
     Args:
       logits: scores `z`; any real values including infinities.
-      temperature: `t > 0`, a scalar, may be traced.
+      temperature: `t > 0`, a scalar; where it is traced, 0 gives the limit and a negative one nan.
       axis: the axis of the classes.
 
     Returns:
@@ -134,7 +157,7 @@ def softmax(
       >>> softmax(jnp.array([0.0, -jnp.inf, 0.0])).tolist()
       [0.5, 0.0, 0.5]
     """
-    z, dtype = _scaled(logits, temperature)
+    z, _, dtype = _scaled(logits, temperature, axis)
     return _softmax(z, axis).astype(dtype)
 
 
@@ -145,7 +168,7 @@ def log_softmax(
 
     Args:
       logits: scores `z`; any real values including infinities.
-      temperature: `t > 0`, a scalar, may be traced.
+      temperature: `t > 0`, a scalar; where it is traced, 0 gives the limit and a negative one nan.
       axis: the axis of the classes.
 
     Returns:
@@ -160,7 +183,7 @@ def log_softmax(
       >>> [round(v, 4) for v in log_softmax(jnp.array([1.0, 1.0])).tolist()]
       [-0.6931, -0.6931]
     """
-    z, dtype = _scaled(logits, temperature)
+    z, _, dtype = _scaled(logits, temperature, axis)
     return _log_softmax(z, axis).astype(dtype)
 
 
@@ -173,7 +196,7 @@ def logsumexp(
 
     Args:
       logits: scores `z`; any real values including infinities.
-      temperature: `t > 0`, a scalar, may be traced.
+      temperature: `t > 0`, a scalar; where it is traced, 0 gives the limit and a negative one nan.
       axis: the axis that is summed over.
 
     Returns:
@@ -188,5 +211,5 @@ def logsumexp(
       >>> round(float(logsumexp(jnp.array([0.0, 0.0]))), 6)
       0.693147
     """
-    z, dtype = _scaled(logits, temperature)
-    return _logsumexp(z, axis).astype(dtype)
+    z, shift, dtype = _scaled(logits, temperature, axis)
+    return (_logsumexp(z, axis) + jnp.squeeze(shift, axis)).astype(dtype)

@@ -1,5 +1,12 @@
-"""Divergences between probability vectors and between members of one exponential family."""
+"""Divergences: of probability vectors, of members of a family, of any convex potential."""
 
-from igeojax.divergences import exponential, simplex
+from igeojax.divergences import (
+    bregman,
+    exponential,
+    montecarlo,
+    quadrature,
+    similarity,
+    simplex,
+)
 
-__all__ = ["exponential", "simplex"]
+__all__ = ["bregman", "exponential", "montecarlo", "quadrature", "similarity", "simplex"]

@@ -57,6 +57,7 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
 
     Point: ClassVar[type]
     Params: ClassVar[type]
+    _support: ClassVar[Support | None] = None
     conjugate_prior: ClassVar[str | None] = None
     """Name of the family that is conjugate to this likelihood, where it has a name of its own."""
 
@@ -81,7 +82,7 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
     @property
     def support(self) -> Support | None:
         """Where observations lie on the line, once; None: vectors and others, not on it."""
-        return None
+        return self._support
 
     @abc.abstractmethod
     def statistics(self, x: ArrayLike) -> PointT:
@@ -295,8 +296,8 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
           0.306853
         """
         theta, other = self._point(theta), self._point(other)
-        step = jax.tree.map(jnp.subtract, theta, other) if step is None else self._point(step)
-        return self._bregman(theta, other, step)
+        known = jax.tree.map(jnp.subtract, theta, other) if step is None else self._point(step)
+        return self._bregman(theta, other, known)
 
     def _bregman(self, theta: PointT, other: PointT, step: PointT) -> Array:
         """The remainder by subtraction; a family overrides it with terms that cannot cancel."""
@@ -604,8 +605,13 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
     )
     """What to do when the likelihood has no maximum."""
 
-    _inside: ClassVar[Any] = 1
-    """An observation inside the support."""
+    @property
+    def _inside(self) -> Any:
+        """An observation inside the support."""
+        return self._observation
+
+    _observation: ClassVar[Any] = 1
+    """The same, where it does not depend on the description."""
 
     def _data(self, x: ArrayLike, dtype: Any = None) -> Array:
         """Observations as a floating array; integers take `dtype`, or the default one."""

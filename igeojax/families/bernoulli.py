@@ -44,7 +44,7 @@ class Bernoulli(ExponentialFamily[BernoulliPoint, BernoulliParams]):
 
     Point = BernoulliPoint
     Params = BernoulliParams
-    support = Support(0, 1, integers=True)
+    _support = Support(0, 1, integers=True)
     conjugate_prior = "Beta"
 
     @property

@@ -1,7 +1,7 @@
 """The beta family."""
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,8 +50,8 @@ class Beta(ExponentialFamily[BetaPoint, BetaParams]):
 
     Point = BetaPoint
     Params = BetaParams
-    support = Support(0.0, 1.0)
-    _inside: ClassVar[Any] = 0.5
+    _support = Support(0.0, 1.0)
+    _observation = 0.5
 
     @property
     def point_shape(self):

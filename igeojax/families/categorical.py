@@ -60,7 +60,7 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
     Point = CategoricalPoint
     Params = CategoricalParams
     conjugate_prior = "Dirichlet"
-    _inside: ClassVar[Any] = 0
+    _observation = 0
     _degenerate: ClassVar[str] = (
         "The last class never occurs, and it is the reference of the chart. Reorder the labels so "
         "that one that occurs comes last."

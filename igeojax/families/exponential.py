@@ -42,7 +42,7 @@ class Exponential(ExponentialFamily[ExponentialPoint, ExponentialParams]):
 
     Point = ExponentialPoint
     Params = ExponentialParams
-    support = POSITIVES
+    _support = POSITIVES
     conjugate_prior = "Gamma"
 
     @property

@@ -56,7 +56,7 @@ class Gamma(ExponentialFamily[GammaPoint, GammaParams]):
 
     Point = GammaPoint
     Params = GammaParams
-    support = POSITIVES
+    _support = POSITIVES
 
     @property
     def point_shape(self):

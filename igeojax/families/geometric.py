@@ -44,7 +44,7 @@ class Geometric(Pushforward[GeometricPoint, GeometricParams]):
 
     Point = GeometricPoint
     Params = GeometricParams
-    support = COUNTS
+    _support = COUNTS
     conjugate_prior = "Beta"
     _base = _FIRST
 

@@ -57,7 +57,7 @@ class InverseGamma(ExponentialFamily[InverseGammaPoint, InverseGammaParams]):
 
     Point = InverseGammaPoint
     Params = InverseGammaParams
-    support = POSITIVES
+    _support = POSITIVES
 
     @property
     def point_shape(self):

@@ -50,7 +50,7 @@ class InverseGaussian(ExponentialFamily[InverseGaussianPoint, InverseGaussianPar
 
     Point = InverseGaussianPoint
     Params = InverseGaussianParams
-    support = POSITIVES
+    _support = POSITIVES
 
     @property
     def point_shape(self):

@@ -54,7 +54,7 @@ class Laplace(Pushforward[LaplacePoint, LaplaceParams]):
 
     Point = LaplacePoint
     Params = LaplaceParams
-    support = REALS
+    _support = REALS
     conjugate_prior = "Gamma"
     _base = Exponential()
     _constant = math.log(2.0)

@@ -56,7 +56,7 @@ class NegativeBinomial(ExponentialFamily[NegativeBinomialPoint, NegativeBinomial
 
     Point = NegativeBinomialPoint
     Params = NegativeBinomialParams
-    support = COUNTS
+    _support = COUNTS
     conjugate_prior = "Beta"
 
     def __post_init__(self):

@@ -51,7 +51,7 @@ class Normal(ExponentialFamily[NormalPoint, NormalParams]):
 
     Point = NormalPoint
     Params = NormalParams
-    support = REALS
+    _support = REALS
     conjugate_prior = "NormalInverseGamma"
 
     @property

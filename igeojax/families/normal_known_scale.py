@@ -51,7 +51,7 @@ class NormalKnownScale(ExponentialFamily[NormalKnownScalePoint, NormalKnownScale
 
     Point = NormalKnownScalePoint
     Params = NormalKnownScaleParams
-    support = REALS
+    _support = REALS
     conjugate_prior = "Normal"
 
     def __post_init__(self):

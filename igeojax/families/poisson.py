@@ -56,7 +56,7 @@ class Poisson(ExponentialFamily[PoissonPoint, PoissonParams]):
 
     Point = PoissonPoint
     Params = PoissonParams
-    support = COUNTS
+    _support = COUNTS
     conjugate_prior = "Gamma"
 
     @property

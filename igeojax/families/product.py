@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +73,6 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
 
     Point = ProductPoint
     Params = ProductParams
-    _inside: ClassVar[Any] = None
 
     def __post_init__(self):
         object.__setattr__(self, "families", tuple(self.families))
@@ -93,11 +92,15 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
         ]
 
     @property
+    def _inside(self) -> Any:
+        return tuple(family._inside for family in self.families)
+
+    @property
     def point_shape(self):
         return tuple(shape for family in self.families for shape in family.point_shape)
 
     @property
-    def event_shape(self):
+    def event_shape(self) -> Any:
         return tuple(family.event_shape for family in self.families)
 
     def from_leaves(self, leaves: Sequence[Array]) -> ProductPoint:
@@ -131,7 +134,7 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
         return ProductPoint(*self._each("statistics", self._data(x)))
 
     def log_partition(self, theta: ProductPoint) -> Array:
-        return sum(self._each("log_partition", theta))  # type: ignore[return-value]
+        return jnp.asarray(sum(self._each("log_partition", theta)))
 
     def mean_from_natural(self, theta: ProductPoint) -> ProductPoint:
         return ProductPoint(*self._each("mean_from_natural", theta))
@@ -173,10 +176,11 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
         # Labels have no dtype of their own to give: that of the other columns decides.
         kinds = [a.dtype for a in jax.tree.leaves(x) if jnp.issubdtype(a.dtype, jnp.floating)]
         dtype = jnp.result_type(*kinds) if kinds else float
-        return sum(part.astype(dtype) for part in self._each("log_base_measure", x))
+        parts = self._each("log_base_measure", x)
+        return jnp.asarray(sum(part.astype(dtype) for part in parts))
 
     def mean_log_base_measure(self, theta: ProductPoint) -> Array:
-        return sum(self._each("mean_log_base_measure", theta))  # type: ignore[return-value]
+        return jnp.asarray(sum(self._each("mean_log_base_measure", theta)))
 
     def mean(self, theta: ProductPoint) -> Any:
         return tuple(self._each("mean", theta))
@@ -188,7 +192,7 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
         return tuple(self._each("mode", theta))
 
     def _bregman(self, theta: ProductPoint, other: ProductPoint, step: ProductPoint) -> Array:
-        return sum(self._each("_bregman", theta, other, step))  # type: ignore[return-value]
+        return jnp.asarray(sum(self._each("_bregman", theta, other, step)))
 
     def _natural_step(self, params: ProductParams, other: ProductParams) -> ProductPoint:
         return ProductPoint(*self._each("_natural_step", params, other))
@@ -201,29 +205,29 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
         if any(part is None for part in parts):
             return None
         first, second, finite = zip(*parts, strict=True)  # type: ignore[arg-type]
-        return sum(first), sum(second), _all(finite)
+        return jnp.asarray(sum(first)), jnp.asarray(sum(second)), _all(finite)
 
     def _entropy(self, theta: ProductPoint) -> Array:
-        return sum(self._each("_entropy", theta))  # type: ignore[return-value]
+        return jnp.asarray(sum(self._each("_entropy", theta)))
 
     def _source_entropy(self, params: ProductParams) -> Array:
-        return sum(self._each("_source_entropy", params))  # type: ignore[return-value]
+        return jnp.asarray(sum(self._each("_source_entropy", params)))
 
     def log_density(self, theta: ProductPoint, x: Any) -> Array:
         self._point(theta)
         self._require_data(x)
-        value = sum(self._each("log_density", theta, x))
+        value = jnp.asarray(sum(self._each("log_density", theta, x)))
         # Where one factor is impossible no parameter of another matters: the gradient is 0.
         return jnp.where(jnp.isfinite(value), value, jax.lax.stop_gradient(value))
 
     def _log_density(self, theta: ProductPoint, x: Any) -> Array:
-        return sum(self._each("_log_density", theta, x))  # type: ignore[return-value]
+        return jnp.asarray(sum(self._each("_log_density", theta, x)))
 
     def _fit(self, x: Any, weights: Array | None) -> ProductPoint:
         parts = zip(self.families, x, strict=True)
         return ProductPoint(*(family._fit(part, weights) for family, part in parts))
 
-    def _draw(self, key, theta, shape):
+    def _draw(self, key, theta, shape) -> Any:
         keys = jax.random.split(key, len(self.families))
         parts = zip(self.families, keys, theta, strict=True)
         return tuple(family._draw(k, part, shape) for family, k, part in parts)

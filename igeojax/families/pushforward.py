@@ -21,18 +21,15 @@ class Pushforward(ExponentialFamily[PointT, ParamsT]):
       [Amari2016] section 2.1 (a change of variables changes no geometry).
     """
 
+    _base: ClassVar[Any]
+    """The family of `y`."""
     _signs: ClassVar[tuple[int, ...] | None] = None
     """Signs of the base's natural parameters; None: all positive."""
     _increasing: ClassVar[bool] = True
     """Whether `g` increases."""
     _constant: ClassVar[float] = 0.0
     """What `psi` and `-log h` have beyond the base's."""
-    support = POSITIVES
-
-    @property
-    @abc.abstractmethod
-    def _base(self) -> Any:
-        """The family of `y`."""
+    _support = POSITIVES
 
     @abc.abstractmethod
     def _pull(self, x: Array) -> Array:

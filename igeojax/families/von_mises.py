@@ -68,7 +68,7 @@ class VonMises(ExponentialFamily[VonMisesPoint, VonMisesParams]):
 
     Point = VonMisesPoint
     Params = VonMisesParams
-    support = Support(-math.pi, math.pi)
+    _support = Support(-math.pi, math.pi)
 
     @property
     def point_shape(self):

@@ -8,7 +8,7 @@ import jax.flatten_util
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from igeojax.divergences.exponential import kl
+from igeojax.divergences.exponential.relative_entropy import kl
 from igeojax.families.base import ExponentialFamily
 from igeojax.geometry.coordinates import ravel, unravel
 

@@ -136,6 +136,42 @@ def test_extreme_temperatures(temperature):
     assert softmax(logits, temperature)[3] == 0
 
 
+@pytest.mark.parametrize("temperature", [1e-38, 1e-44, 1e-30])
+def test_temperatures_at_the_edge_of_the_dtype(temperature):
+    """The maximum leaves before the division, or both quotients would overflow and tie."""
+    logits = jnp.asarray([10.0, 20.0, 20.0, -jnp.inf], jnp.float32)
+    assert softmax(logits, temperature).tolist() == [0, 0.5, 0.5, 0]
+    assert log_softmax(logits, temperature)[0] == (
+        -np.float32(1e31) if temperature == 1e-30 else -INF
+    )
+    for function in (softmax, log_softmax, logsumexp):
+        masked = lambda z, t, f=function: jnp.sum(jnp.where(jnp.isinf(f(z, t)), 0.0, f(z, t)))
+        for slope in jax.jit(jax.grad(masked, argnums=(0, 1)))(logits, jnp.float32(temperature)):
+            assert not jnp.isnan(slope).any()
+    double = softmax(jnp.array([10.0, 20.0]), 1e-320)
+    assert double.tolist() == [0, 1]
+
+
+def test_a_traced_temperature_outside_its_domain():
+    traced = jax.jit(softmax)
+    assert traced(jnp.array([10.0, 20.0]), 0.0).tolist() == [0, 1]
+    assert jnp.isnan(traced(jnp.array([10.0, 20.0]), -1.0)).all()
+    assert jnp.isnan(traced(jnp.array([10.0, 20.0]), jnp.nan)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("transform", [jax.jacfwd, jax.jacrev])
+def test_derivative_of_a_class_that_is_all_but_certain(transform, dtype):
+    # p_2 = 2^-50 / (1 + 2^-50): the derivative of log p_1 and of p_1 is a number of that size.
+    z = jnp.asarray([0.0, np.log(2.0**-50)], dtype)
+    small = 2.0**-50 / (1 + 2.0**-50)
+    tolerance = 64 * np.finfo(dtype).eps
+    jacobian = transform(softmax)(z)
+    np.testing.assert_allclose(jacobian, small * np.array([[1, -1], [-1, 1]]), rtol=tolerance)
+    logs = transform(log_softmax)(z)
+    np.testing.assert_allclose(logs, [[small, -small], [-1, 1]], rtol=tolerance)
+
+
 def test_temperature_may_be_traced_and_mapped():
     logits = jnp.array([0.5, -1.0, 2.0])
     temperatures = jnp.array([0.5, 1.0, 4.0])

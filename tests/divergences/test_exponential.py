@@ -85,6 +85,87 @@ def test_ends_of_the_domain(family, p, q, there, back, squared):
         assert float(exponential.renyi(family, first, second, order=1.5)) == 0
 
 
+@pytest.mark.parametrize(
+    "name", ["reverse_kl", "chi_square", "neyman_chi_square", "chernoff_information"]
+)
+def test_derived_divergences_agree_with_the_simplex(name):
+    p, q = np.array([[0.2, 0.5, 0.3], [0.3, 0.1, 0.6]]), np.array([0.6, 0.1, 0.3])
+    value = jax.jit(lambda p, q: getattr(exponential, name)(CATEGORICAL, p, q))
+    found = value(CATEGORICAL.Params(p), CATEGORICAL.Params(q))
+    np.testing.assert_allclose(found, getattr(simplex, name)(p, q), rtol=1e-11)
+
+
+@pytest.mark.parametrize("alpha", [-1, 0.0, 0.5, 1.0, 3.0])
+def test_amari_alpha_is_one_less_twice_the_order(alpha):
+    p, q = NORMAL.Params(0.0, 1.0), NORMAL.Params(1.0, 1.2)
+    found = exponential.amari_alpha_divergence(NORMAL, p, q, alpha=alpha)
+    if abs(alpha) == 1:
+        expected = exponential.kl(NORMAL, *((p, q) if alpha < 0 else (q, p)))
+    else:
+        x = np.arange(-20, 20, 0.01)
+        density = lambda loc, scale: np.exp(-0.5 * ((x - loc) / scale) ** 2) / scale
+        tilted = density(0, 1) ** ((1 - alpha) / 2) * density(1, 1.2) ** ((1 + alpha) / 2)
+        expected = 4 / (1 - alpha**2) * (1 - 0.01 * tilted.sum() / np.sqrt(2 * np.pi))
+    assert float(found) == pytest.approx(float(expected), rel=1e-12)
+
+
+def chernoff(family):
+    """Value and first and second derivative in the first argument, a source parameter."""
+    law = lambda v: family.Params(*v) if isinstance(v, tuple) else family.Params(v)
+    value = lambda p, q: exponential.chernoff_information(family, law(p), law(q))
+    return jax.jit(value), jax.jit(jax.grad(value)), jax.jit(jax.grad(jax.grad(value)))
+
+
+def test_chernoff_information_of_poisson_laws():
+    value, slope, curvature = chernoff(POISSON)
+    # max_a a p + (1-a) q - p^a q^(1-a), at a = log((q - p) / (q log(q/p))) / log(p/q).
+    closed = lambda p, q: (
+        lambda a: a * p + (1 - a) * q - p**a * q ** (1 - a)
+    )(np.log((q - p) / (q * np.log(q / p))) / np.log(p / q))
+    assert float(value(2.0, 5.0)) == pytest.approx(closed(2.0, 5.0), rel=1e-14)
+    assert float(value(5.0, 2.0)) == pytest.approx(closed(2.0, 5.0), rel=1e-14)
+    h = 1e-4
+    first = (closed(2 + h, 5.0) - closed(2 - h, 5.0)) / (2 * h)
+    second = (closed(2 + h, 5.0) - 2 * closed(2.0, 5.0) + closed(2 - h, 5.0)) / h**2
+    assert float(slope(2.0, 5.0)) == pytest.approx(first, rel=1e-7)
+    assert float(curvature(2.0, 5.0)) == pytest.approx(second, rel=1e-6)
+    # An impossible observation: all that p leaves to q; equal laws; near laws: F d^2 / 8.
+    assert float(value(0.0, 2.0)) == pytest.approx(2.0, rel=1e-12)
+    assert value(3.0, 3.0) == slope(3.0, 3.0) == 0
+    assert float(value(2.0, 2.0 + 2**-30)) == pytest.approx(2.0**-60 / 16, rel=1e-8)
+
+
+def test_chernoff_information_at_the_ends_and_in_batches():
+    value = jax.jit(
+        lambda p, q: exponential.chernoff_information(
+            BERNOULLI, BERNOULLI.Params(p), BERNOULLI.Params(q)
+        )
+    )
+    found = value(np.array([[1.0], [0.25]]), np.array([0.25, 0.0]))
+    expected = [[np.log(4.0), INF], [0.0, -np.log(0.75)]]
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
+def test_geometric_jensen_shannon():
+    p, q = NORMAL.Params(0.0, 1.0), NORMAL.Params(1.0, 2.0)
+    first, second = (NORMAL.natural_from_params(*v) for v in (p, q))
+    for weight in (0.2, 0.5):
+        middle = jax.tree.map(lambda u, v, w=weight: (1 - w) * u + w * v, first, second)
+        expected = (1 - weight) * exponential.kl(NORMAL, first, middle)
+        expected = expected + weight * exponential.kl(NORMAL, second, middle)
+        found = exponential.geometric_jensen_shannon(NORMAL, p, q, weight=weight)
+        assert float(found) == pytest.approx(float(expected), rel=1e-13)
+    # Near laws: w (1-w) F d^2 / 2, to all digits.
+    near = NORMAL.Params(1e-9, 1.0)
+    found = exponential.geometric_jensen_shannon(NORMAL, p, near, weight=0.3)
+    assert float(found) == pytest.approx(0.3 * 0.7 * 0.5e-18, rel=1e-13)
+    for weight in (0.0, 1.0):
+        assert exponential.geometric_jensen_shannon(NORMAL, p, q, weight=weight) == 0
+    sure, fair = BERNOULLI.Params(1.0), BERNOULLI.Params(0.5)
+    assert exponential.geometric_jensen_shannon(BERNOULLI, sure, fair) == INF
+    assert exponential.geometric_jensen_shannon(BERNOULLI, sure, sure) == 0
+
+
 def test_mixtures_outside_the_domain_are_infinite():
     # 2 theta_p - theta_q of exponential laws leaves the domain where rate_q > 2 rate_p.
     family = families.Exponential()
@@ -170,6 +251,17 @@ BAD = [
         r"trailing axes \(2,\); got shape \(3,\)",
     ),
     (lambda: exponential.renyi(NORMAL, P, Q), TypeError, "order"),
+    (
+        lambda: exponential.geometric_jensen_shannon(NORMAL, P, Q, weight=1.5),
+        ValueError,
+        r"weight must be in \[0, 1\]; got 1.5",
+    ),
+    (
+        lambda: exponential.amari_alpha_divergence(NORMAL, P, Q, alpha="1"),
+        TypeError,
+        "alpha must be a number",
+    ),
+    (lambda: exponential.chernoff_information(NORMAL, P, 1.0), TypeError, "Normal.Point; got float"),
     (lambda: exponential.renyi(NORMAL, P, Q, alpha=0.5), TypeError, "alpha"),
 ]
 

@@ -1,0 +1,131 @@
+"""Pairs of points of one family, and the exponent of `int p^a q^(1-a)` between them.
+
+Points are natural or source parameters, told apart by their type. Steps between two source
+parameters keep digits that natural parameters have rounded away.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike
+
+from igeojax._core import checks
+from igeojax.families.base import ExponentialFamily
+
+
+def natural(family: ExponentialFamily, point: Any) -> Any:
+    """Natural parameter of a point given in natural or source coordinates.
+
+    Args:
+      family: the family.
+      point: `family.Point` (returned as it is) or `family.Params`.
+
+    Returns:
+      The natural parameter.
+
+    Raises:
+      TypeError: `point` is neither.
+      ValueError: its shapes do not fit the family.
+
+    Examples:
+      >>> from igeojax import families
+      >>> poisson = families.Poisson()
+      >>> float(natural(poisson, poisson.Params(rate=1.0)).x)
+      0.0
+    """
+    if isinstance(point, family.Params):
+        return family.natural_from_params(*point)
+    family.batch_shape(point)
+    return point
+
+
+class Pair(NamedTuple):
+    """Natural parameters of one rank, nan outside the domain, and `p - q` to all known digits."""
+
+    p: Any
+    q: Any
+    step: Any
+
+
+def pair_of(family: ExponentialFamily, p: Any, q: Any) -> Pair:
+    points = [natural(family, p), natural(family, q)]
+    batches = [family.batch_shape(point) for point in points]
+    checks.require_broadcastable(p=batches[0], q=batches[1])
+    rank = max(map(len, batches))
+    first, second = (_prepared(family, point, rank) for point in points)
+    step = jax.tree.map(jnp.subtract, first, second)
+    if isinstance(p, family.Params) and isinstance(q, family.Params) and batches[0] == batches[1]:
+        step = family._natural_step(p, q)
+    return Pair(first, second, step)
+
+
+def _prepared(family: ExponentialFamily, point: Any, rank: int) -> Any:
+    inside = family.in_natural_domain(point)
+    pad = (1,) * (rank - inside.ndim)
+    leaves = zip(jax.tree.leaves(point), family.point_shape, strict=True)
+    return family.from_leaves(
+        [
+            jnp.where(_over(inside, event), leaf, jnp.nan).reshape(pad + jnp.shape(leaf))
+            for leaf, event in leaves
+        ]
+    )
+
+
+def _over(mask: Array, event: tuple[int, ...]) -> Array:
+    """A batch mask with axes of length one for the event."""
+    return mask.reshape(mask.shape + (1,) * len(event))
+
+
+def source_parts(
+    family: ExponentialFamily, p: Any, q: Any, order: ArrayLike
+) -> tuple[Array, Array, Array] | None:
+    """What the family makes of two source parameters directly; None: by natural parameters."""
+    if not (isinstance(p, family.Params) and isinstance(q, family.Params)):
+        return None
+    return family._source_parts(p, q, as_order(order, family, p))
+
+
+def _between(u: Array, v: Array, order: Array, from_above: bool) -> Array:
+    """`a u + (1-a) v`, where ends and infinities that both share stay as they are.
+
+    Towards order 0 from above an infinite `u` still decides.
+    """
+    # 0 * inf, and 2 inf - inf at a class that is impossible under both, would be nan.
+    shared = jnp.isinf(u) & (u == v)
+    first, second = jnp.where(shared, 0.0, u), jnp.where(shared, 0.0, v)
+    mixed = order * first + (1 - order) * second
+    start = jnp.where(jnp.isinf(first), first, second) if from_above else second
+    mixed = jnp.where(order == 1, first, jnp.where(order == 0, start, mixed))
+    return jnp.where(shared, v, mixed)
+
+
+def mixture_parts(
+    family: ExponentialFamily, p: Any, q: Any, order: Array, from_above: bool = False
+) -> tuple[Array, Array, Array]:
+    """`B(p, m)`, `B(q, m)` at `m = a p + (1-a) q`, and whether m lies in the natural domain."""
+    parts = source_parts(family, p, q, order)
+    if parts is not None:
+        return parts
+    pair = pair_of(family, p, q)
+    mixed = jax.tree.map(lambda u, v: _between(u, v, order, from_above), pair.p, pair.q)
+    inside = family.in_natural_domain(mixed)
+    leaves = zip(*map(jax.tree.leaves, (mixed, pair.q)), family.point_shape, strict=True)
+    safe = family.from_leaves([jnp.where(_over(inside, event), m, v) for m, v, event in leaves])
+    # The steps from m are shares of the step between p and q, to all its digits.
+    to_p = jax.tree.map(lambda d, u, m: _share(d, 1 - order, u - m), pair.step, pair.p, safe)
+    to_q = jax.tree.map(lambda d, v, m: _share(d, -order, v - m), pair.step, pair.q, safe)
+    return family.bregman(pair.p, safe, step=to_p), family.bregman(pair.q, safe, step=to_q), inside
+
+
+def _share(step: Array, weight: Array, difference: Array) -> Array:
+    """`weight * step` where the step is finite, else the plain difference."""
+    finite = jnp.isfinite(step)
+    return jnp.where(finite, weight * jnp.where(finite, step, 0.0), difference)
+
+
+def as_order(order: ArrayLike, family: ExponentialFamily, p: Any) -> Array:
+    if not isinstance(p, family.Params):
+        family.batch_shape(p)
+    dtype = jnp.result_type(*map(jnp.result_type, jax.tree.leaves(p)))
+    return jnp.asarray(order, dtype if jnp.issubdtype(dtype, jnp.floating) else float)
