@@ -20,7 +20,7 @@ _BEND = 20.0
 
 
 class _Rule(NamedTuple):
-    """Step of t, and depths of `l`: at an inner break point, at a finite end, at an infinite one."""
+    """Step of t, and depths of `l`: at an inner break point, at a finite and an infinite end."""
 
     step: float
     inner: float
@@ -76,9 +76,12 @@ def _piece(edges: list[Any], scale: Array, depths: list[float], step: float) -> 
     if left is None or right is None:
         # Distances from the one finite end; towards -inf they fall as t grows.
         outward = -place if left is None else place
-        distance = scale * column(np.exp(outward))
-        x = right - distance if left is None else left + distance
-        return Nodes(x, column(log_step + outward) + jnp.log(scale))
+        edge: Any = right if left is None else left
+        sign = -1 if left is None else 1
+        return Nodes(
+            edge + scale * column(sign * np.exp(outward)),
+            column(log_step + outward) + jnp.log(scale),
+        )
     length = right - left
     # Constants from numpy: XLA's log1p on CPU is off by tens of ulp.
     below, above = -np.logaddexp(0, -place), -np.logaddexp(0, place)

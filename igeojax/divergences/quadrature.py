@@ -257,9 +257,7 @@ def _stepped(
     lists = [jax.tree.leaves(point) for point in pair]
     steps = [keep(d, event, 0.0) for d, event in zip(lists[2], shapes, strict=True)]
     first = [keep(u, event, v) for u, v, event in zip(*lists[:2], shapes, strict=True)]
-    excess = family.bregman(
-        family.from_leaves(first), pair.q, step=family.from_leaves(steps)
-    )[None]
+    excess = family.bregman(family.from_leaves(first), pair.q, step=family.from_leaves(steps))[None]
     value, rounding = -excess, jax.lax.stop_gradient(excess)
     means = jax.tree.leaves(family.mean_from_natural(pair.q))
     statistics = [leaf.astype(excess.dtype) for leaf in jax.tree.leaves(family.statistics(x))]
@@ -300,18 +298,20 @@ def _location(family: ExponentialFamily, theta: Any, support: Support) -> tuple[
 
 def _crossings(family: ExponentialFamily, pair: Pair, grid: Nodes, default: Array) -> Array:
     """The outermost points where the densities cross, shape `(2, *batch)`, sorted."""
-    log_ratio = lambda x: _log_laws(family, pair, Nodes(x, jnp.zeros_like(x))).log_ratio
-    found = log_ratio(grid.x)
-    change = found[:-1] * found[1:] < 0
+    above = lambda nodes: _log_laws(family, pair, nodes).log_ratio > 0
+    laws = _log_laws(family, pair, grid)
+    seen = jnp.maximum(laws.log_p, laws.log_q) > jnp.log(jnp.finfo(grid.x.dtype).tiny)
+    found = laws.log_ratio > 0
+    change = (found[:-1] != found[1:]) & seen[:-1] & seen[1:]
     last = change.shape[0] - 1 - jnp.argmax(change[::-1], axis=0)
     index = jnp.stack([jnp.argmax(change, axis=0), last])
     low, high = (jnp.take_along_axis(grid.x, index + shift, axis=0) for shift in (0, 1))
-    side = jnp.sign(jnp.take_along_axis(found, index, axis=0))
+    side = jnp.take_along_axis(found, index, axis=0)
 
     def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = low + 0.5 * (high - low)
-        same = log_ratio(middle) * side > 0
+        same = above(Nodes(middle, jnp.zeros_like(middle))) == side
         return jnp.where(same, middle, low), jnp.where(same, high, middle)
 
     low, high = jax.lax.fori_loop(0, _HALVINGS[low.dtype.itemsize], halve, (low, high))

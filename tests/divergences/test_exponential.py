@@ -119,9 +119,9 @@ def chernoff(family):
 def test_chernoff_information_of_poisson_laws():
     value, slope, curvature = chernoff(POISSON)
     # max_a a p + (1-a) q - p^a q^(1-a), at a = log((q - p) / (q log(q/p))) / log(p/q).
-    closed = lambda p, q: (
-        lambda a: a * p + (1 - a) * q - p**a * q ** (1 - a)
-    )(np.log((q - p) / (q * np.log(q / p))) / np.log(p / q))
+    closed = lambda p, q: (lambda a: a * p + (1 - a) * q - p**a * q ** (1 - a))(
+        np.log((q - p) / (q * np.log(q / p))) / np.log(p / q)
+    )
     assert float(value(2.0, 5.0)) == pytest.approx(closed(2.0, 5.0), rel=1e-14)
     assert float(value(5.0, 2.0)) == pytest.approx(closed(2.0, 5.0), rel=1e-14)
     h = 1e-4
@@ -261,7 +261,11 @@ BAD = [
         TypeError,
         "alpha must be a number",
     ),
-    (lambda: exponential.chernoff_information(NORMAL, P, 1.0), TypeError, "Normal.Point; got float"),
+    (
+        lambda: exponential.chernoff_information(NORMAL, P, 1.0),
+        TypeError,
+        "Normal.Point; got float",
+    ),
     (lambda: exponential.renyi(NORMAL, P, Q, alpha=0.5), TypeError, "alpha"),
 ]
 
