@@ -4,8 +4,8 @@
     python -m benchmarks.accuracy --write    # and replaces benchmarks/results/accuracy.{json,md}
 
 The cases are those of `tests/reference`: close, far, extreme and ordinary pairs, each computed to
-40 digits. The peers' errors depend on this grid's share of hard cases. A peer that is not installed is
-skipped; its functions are called case by case, ours in one compiled batch.
+40 digits. The peers' errors depend on this grid's share of hard cases. A peer that is not installed
+is skipped; its functions are called case by case, ours in one compiled batch.
 """
 
 import argparse
@@ -86,9 +86,9 @@ def markdown(table: dict[str, dict[str, dict[str, Errors]]]) -> str:
         "",
         "Worst / 90th percentile / median over the cases of `tests/reference`, relative; for",
         "multivariate normal quantities in units of `eps (1 + condition)`. `inf`: a nan, a wrong",
-        "infinity, a negative divergence or an exception. Many cases are chosen to be hard: figures",
-        "of a peer say nothing about ordinary inputs. Empty: it has no such function, or was not",
-        "installed. scipy computes in float64 whatever it is given.",
+        "infinity, a negative divergence or an exception. Many cases are hard on purpose: they",
+        "say nothing about ordinary inputs. Empty: no such function, or the peer was not there.",
+        "scipy computes in float64 whatever it is given.",
         "",
         "| quantity | dtype | " + " | ".join(libraries) + " |",
         "| --- | --- |" + " --- |" * len(libraries),

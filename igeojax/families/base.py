@@ -209,7 +209,9 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         leaves = jax.tree.leaves(theta), jax.tree.leaves(eta)
         for a, b, shape in zip(*leaves, self.point_shape, strict=True):
             axes = tuple(range(-len(shape), 0))
-            total = total + jnp.sum(jnp.where(b == 0, 0.0, a) * b, axis=axes)
+            # 0 * inf counts 0; where `a` is finite the derivative in `b` is `a`, at 0 too.
+            masked = jnp.where((b == 0) & jnp.isinf(a), 0.0, a)
+            total = total + jnp.sum(masked * b, axis=axes)
         return total
 
     def mean_from_natural(self, theta: PointT) -> PointT:

@@ -8,6 +8,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, ArrayLike
 
 from igeojax._core import checks
+from igeojax.families.positive_definite import log_det, symmetrized
 from igeojax.numerics.remainders import log_det_remainder, ratio_remainder
 
 Parts = tuple[Array, Array, Array]
@@ -16,6 +17,17 @@ Parts = tuple[Array, Array, Array]
 
 def checked_loc_scale(loc: ArrayLike, scale: ArrayLike) -> tuple[Array, Array]:
     """A mean and a standard deviation, checked and broadcast.
+
+    Args:
+      loc: means.
+      scale: standard deviations.
+
+    Returns:
+      Both as arrays of one shape and dtype.
+
+    Examples:
+      >>> checked_loc_scale([0.0, 1.0], 1.0)[1].tolist()
+      [1.0, 1.0]
 
     Raises:
       TypeError: an argument is not real.
@@ -31,6 +43,18 @@ def checked_mean_covariance(
     mean: ArrayLike, covariance: ArrayLike, dim: int
 ) -> tuple[Array, Array]:
     """A mean vector and a covariance matrix, checked and broadcast.
+
+    Args:
+      mean: shape `(..., dim)`.
+      covariance: shape `(..., dim, dim)`.
+      dim: number of coordinates.
+
+    Returns:
+      Both as arrays with the same batch axes.
+
+    Examples:
+      >>> checked_mean_covariance(jnp.zeros((4, 2)), jnp.eye(2), 2)[1].shape
+      (4, 2, 2)
 
     Raises:
       TypeError: an argument is not real.
@@ -128,10 +152,9 @@ def mean_covariance_parts(p: tuple[Array, Array], q: tuple[Array, Array], order:
     whiten = lambda matrix: solve_triangular(factor, matrix, lower=True)
     push = jnp.sum(whiten((mean_p - mean_q)[..., None]) ** 2, axis=(-2, -1))
     gap = whiten(jnp.swapaxes(whiten(covariance_q - covariance_p), -1, -2))
-    gap = 0.5 * (gap + jnp.swapaxes(gap, -1, -2))
-    log_det = half_log_det(factor)
+    gap = symmetrized(gap)
     factors = jnp.linalg.cholesky(covariance_q), jnp.linalg.cholesky(covariance_p)
-    log_dets = [2 * (half_log_det(own) - log_det) for own in factors]
+    log_dets = [log_det(own) - log_det(factor) for own in factors]
     first = log_det_change_remainder((1 - order) * gap, log_dets[0])
     second = log_det_change_remainder(-order * gap, log_dets[1])
     # A mixture of two covariances is one: if it has no factor, an argument has none.
@@ -170,28 +193,12 @@ def ledoit_wolf_shrinkage(x: Array) -> Array:
     return jnp.where(proper, jnp.maximum(share, 0.0), 0.0)
 
 
-def half_log_det(factor: Array) -> Array:
-    """Half of the log-determinant of `L L^T` from its Cholesky factor L.
-
-    Args:
-      factor: triangular, positive diagonal, shape `(..., d, d)`.
-
-    Returns:
-      `sum log L_ii`, shape `(...)`.
-
-    Examples:
-      >>> float(half_log_det(jnp.eye(2)))
-      0.0
-    """
-    return jnp.sum(jnp.log(jnp.diagonal(factor, 0, -2, -1)), axis=-1)
-
-
-def log_det_change_remainder(change: Array, log_det: Array) -> Array:
+def log_det_change_remainder(change: Array, direct: Array) -> Array:
     """Remainder `tr(C) - log det(I + C)` of a symmetric C, near 0 and far from it.
 
     Args:
       change: C, shape `(..., d, d)`.
-      log_det: `log det(I + C)` by factors, which is right where C is far from 0; where an
+      direct: `log det(I + C)` by factors, which is right where C is far from 0; where an
         eigenvalue of C is near -1 those of C itself have lost its digits.
 
     Returns:
@@ -203,7 +210,7 @@ def log_det_change_remainder(change: Array, log_det: Array) -> Array:
     """
     near = jnp.sum(change**2, axis=(-2, -1)) < 0.25
     close = log_det_remainder(jnp.where(near[..., None, None], change, 0.0))
-    return jnp.where(near, close, jnp.trace(change, axis1=-2, axis2=-1) - log_det)
+    return jnp.where(near, close, jnp.trace(change, axis1=-2, axis2=-1) - direct)
 
 
 def scale_entropy(scale: Array) -> Array:
@@ -240,7 +247,7 @@ def precision_factor(theta: Any) -> Array:
     return jnp.linalg.cholesky(-2 * theta.xx)
 
 
-def symmetrized(point: Any) -> Any:
+def symmetrized_point(point: Any) -> Any:
     """The same point; gradients through it are symmetric, as those of a symmetric matrix are.
 
     Args:
@@ -251,7 +258,7 @@ def symmetrized(point: Any) -> Any:
 
     Examples:
       >>> from igeojax.families import MultivariateNormal
-      >>> symmetrized(MultivariateNormal.Point(jnp.zeros(1), jnp.eye(1))).xx.tolist()
+      >>> symmetrized_point(MultivariateNormal.Point(jnp.zeros(1), jnp.eye(1))).xx.tolist()
       [[1.0]]
     """
-    return point._replace(xx=0.5 * (point.xx + jnp.swapaxes(point.xx, -1, -2)))
+    return point._replace(xx=symmetrized(point.xx))

@@ -18,7 +18,7 @@ from igeojax.families.bernoulli import Bernoulli
 from igeojax.families.beta import Beta
 from igeojax.families.binomial import Binomial
 from igeojax.families.categorical import Categorical
-from igeojax.families.covariance import half_log_det, precision_factor
+from igeojax.families.covariance import precision_factor
 from igeojax.families.diagonal_normal import DiagonalNormal
 from igeojax.families.dirichlet import Dirichlet
 from igeojax.families.exponential import Exponential
@@ -32,6 +32,7 @@ from igeojax.families.negative_binomial import NegativeBinomial
 from igeojax.families.normal import Normal
 from igeojax.families.normal_known_scale import NormalKnownScale
 from igeojax.families.poisson import Poisson
+from igeojax.families.positive_definite import log_det
 from igeojax.families.product import Product
 from igeojax.families.pushforward import Pushforward
 from igeojax.numerics.complex_log_gamma import complex_log_gamma
@@ -278,7 +279,7 @@ def _multivariate_normal(point: Any) -> Array:
     scale = 1 + 1j * angles
     dim = point.x.shape[-1]
     quadratic = jnp.sum(push**2 / scale - jnp.log(scale), axis=-1)
-    return 0.5 * (quadratic + dim * math.log(2 * math.pi)) - half_log_det(factor)
+    return 0.5 * (quadratic + dim * math.log(2 * math.pi)) - 0.5 * log_det(factor)
 
 
 def cauchy_characteristic_function(

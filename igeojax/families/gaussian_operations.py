@@ -9,12 +9,18 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
-from igeojax.families.covariance import precision_factor, symmetrized
+from igeojax.families.covariance import precision_factor, symmetrized_point
 from igeojax.numerics.safe import sqrt_at_zero
 
 
 class GaussianOperations:
-    """Operations of `MultivariateNormal`, which return natural parameters of that family."""
+    """Operations of `MultivariateNormal`, which return natural parameters of that family.
+
+    Examples:
+      >>> from igeojax.families import MultivariateNormal
+      >>> issubclass(MultivariateNormal, GaussianOperations)
+      True
+    """
 
     dim: int
     Point: Any
@@ -49,7 +55,7 @@ class GaussianOperations:
         """
         theta = self._point(theta)
         kept, dropped = self._split(kept, "kept")
-        theta = symmetrized(theta)
+        theta = symmetrized_point(theta)
         # Precision of the marginal: the Schur complement L_11 - L_12 L_22^{-1} L_21.
         cross = theta.xx[..., dropped[:, None], kept[None, :]]
         factor = jnp.linalg.cholesky(-2 * theta.xx[..., dropped[:, None], dropped[None, :]])
@@ -91,7 +97,7 @@ class GaussianOperations:
         """
         theta = self._point(theta)
         seen, free = self._split(observed, "observed", "leave at least one coordinate free")
-        theta = symmetrized(theta)
+        theta = symmetrized_point(theta)
         values = checks.floating("values", values)
         checks.require_trailing_shape("values", values, (self.dim,))
         cross = theta.xx[..., free[:, None], seen[None, :]]

@@ -38,7 +38,7 @@ class Geometric(Pushforward[GeometricPoint, GeometricParams]):
 
     Examples:
       >>> family = Geometric()
-      >>> float(family.mean(family.natural_from_params(probs=0.25)))
+      >>> round(float(family.mean(family.natural_from_params(probs=0.25))), 6)
       3.0
     """
 

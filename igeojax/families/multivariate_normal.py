@@ -13,15 +13,15 @@ from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.covariance import (
     checked_mean_covariance,
-    half_log_det,
     ledoit_wolf_shrinkage,
     log_det_change_remainder,
     mean_covariance_parts,
     precision_factor,
     scale_entropy,
-    symmetrized,
+    symmetrized_point,
 )
 from igeojax.families.gaussian_operations import GaussianOperations
+from igeojax.families.positive_definite import log_det, symmetric_inverse
 from igeojax.families.weighting import weighted_mean
 
 
@@ -93,7 +93,7 @@ class MultivariateNormal(
         factor = precision_factor(theta)
         white = solve_triangular(factor, theta.x[..., None], lower=True)
         norm = 0.5 * self.dim * math.log(2 * math.pi)
-        return 0.5 * jnp.sum(white**2, axis=(-2, -1)) - half_log_det(factor) + norm
+        return 0.5 * jnp.sum(white**2, axis=(-2, -1)) - 0.5 * log_det(factor) + norm
 
     def mean_from_natural(self, theta: MultivariateNormalPoint) -> MultivariateNormalPoint:
         self.batch_shape(theta)
@@ -154,7 +154,7 @@ class MultivariateNormal(
     def params_from_natural(self, theta: MultivariateNormalPoint) -> MultivariateNormalParams:
         factor = precision_factor(theta)
         mean = cho_solve((factor, True), theta.x[..., None])[..., 0]
-        return MultivariateNormalParams(mean, _symmetric_inverse(factor))
+        return MultivariateNormalParams(mean, symmetric_inverse(factor))
 
     def in_natural_domain(self, theta: MultivariateNormalPoint) -> Array:
         diagonal = jnp.diagonal(precision_factor(theta), 0, -2, -1)
@@ -164,7 +164,7 @@ class MultivariateNormal(
         return jnp.isfinite(jnp.asarray(x)).all(axis=-1)
 
     def _entropy(self, theta: MultivariateNormalPoint) -> Array:
-        return 0.5 * self.dim * math.log(2 * math.pi * math.e) - half_log_det(
+        return 0.5 * self.dim * math.log(2 * math.pi * math.e) - 0.5 * log_det(
             precision_factor(theta)
         )
 
@@ -177,14 +177,14 @@ class MultivariateNormal(
         # KL(other || theta) = [tr C - log det(I + C)] / 2 + |L^{-1} push|^2 / 2 where I + C is the
         # precision of `theta` whitened by `other`; C and push are differences of naturals.
         factor, other_factor = precision_factor(theta), precision_factor(other)
-        step = symmetrized(step)
+        step = symmetrized_point(step)
         mean = cho_solve((other_factor, True), other.x[..., None])
         push = step.x[..., None] + 2 * step.xx @ mean
         gap = solve_triangular(factor, push, lower=True)
         half = solve_triangular(other_factor, -2 * step.xx, lower=True)
-        log_det = 2 * (half_log_det(factor) - half_log_det(other_factor))
+        ratio = log_det(factor) - log_det(other_factor)
         change = solve_triangular(other_factor, jnp.swapaxes(half, -1, -2), lower=True)
-        return 0.5 * (log_det_change_remainder(change, log_det) + jnp.sum(gap**2, axis=(-2, -1)))
+        return 0.5 * (log_det_change_remainder(change, ratio) + jnp.sum(gap**2, axis=(-2, -1)))
 
     def _source_parts(self, p: MultivariateNormalParams, q: MultivariateNormalParams, order: Array):
         both = checked_mean_covariance(*p, self.dim), checked_mean_covariance(*q, self.dim)
@@ -308,7 +308,7 @@ class MultivariateNormal(
         centred = x - mean.reshape((1,) * (x.ndim - mean.ndim) + mean.shape)
         white = centred @ factor if factor.ndim == 2 else jnp.einsum("...i,...ij", centred, factor)
         norm = 0.5 * self.dim * math.log(2 * math.pi)
-        return half_log_det(factor) - norm - 0.5 * jnp.sum(white**2, axis=-1)
+        return 0.5 * log_det(factor) - norm - 0.5 * jnp.sum(white**2, axis=-1)
 
     def _draw(self, key, theta, shape):
         factor = precision_factor(theta)
@@ -319,15 +319,8 @@ class MultivariateNormal(
         return jnp.broadcast_to(mean, colored.shape) + colored
 
 
-def _symmetric_inverse(factor: Array) -> Array:
-    """Inverse of `factor factor^T`, exactly symmetric; only where the inverse is the answer."""
-    identity = jnp.broadcast_to(jnp.eye(factor.shape[-1], dtype=factor.dtype), factor.shape)
-    inverse = solve_triangular(factor, identity, lower=True)
-    return jnp.swapaxes(inverse, -1, -2) @ inverse
-
-
 def _natural(mean: Array, scale_tril: Array) -> MultivariateNormalPoint:
-    precision = _symmetric_inverse(scale_tril)
+    precision = symmetric_inverse(scale_tril)
     return MultivariateNormalPoint(
         cho_solve((scale_tril, True), mean[..., None])[..., 0], -0.5 * precision
     )

@@ -48,7 +48,7 @@ class NegativeBinomial(ExponentialFamily[NegativeBinomialPoint, NegativeBinomial
 
     Examples:
       >>> family = NegativeBinomial(successes=2.0)
-      >>> float(family.mean(family.natural_from_params(probs=0.25)))
+      >>> round(float(family.mean(family.natural_from_params(probs=0.25))), 6)
       6.0
     """
 

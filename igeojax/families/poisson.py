@@ -14,7 +14,7 @@ from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.support import COUNTS
 from igeojax.numerics.counting import poisson_log_density
-from igeojax.numerics.remainders import expm1_remainder, log_ratio
+from igeojax.numerics.remainders import expm1_remainder, log_ratio, ratio_remainder
 from igeojax.numerics.safe import log_at_zero
 
 _SUM_LIMIT = 150.0
@@ -138,12 +138,18 @@ class Poisson(ExponentialFamily[PoissonPoint, PoissonParams]):
         some = (p_rate > 0) & (q_rate > 0)
         first, second = jnp.where(some, p_rate, 1.0), jnp.where(some, q_rate, 1.0)
         step = log_ratio(first, second)
-        # The rate of the mixture from the nearer end: the log of a rate would round it.
-        mixed = jnp.where(
-            order > 0.5, first * jnp.exp((order - 1) * step), second * jnp.exp(order * step)
-        )
-        to_p = mixed * expm1_remainder((1 - order) * step)
-        to_q = mixed * expm1_remainder(-order * step)
+        # The rate of the mixture by a power from the nearer end: exp of a log would round it.
+        ratio = first / second
+        mixed = jnp.where(order > 0.5, first * ratio ** (order - 1), second * ratio**order)
+        to_p = mixed * ratio_remainder(first, mixed, mixed * jnp.expm1((1 - order) * step))
+        to_q = mixed * ratio_remainder(second, mixed, mixed * jnp.expm1(-order * step))
+        # Beyond the ends the two parts cancel for far rates, and the plain sum does not.
+        total = order * first + (1 - order) * second - mixed
+        far = jnp.abs(step) > 1
+        above, below = far & (order > 1), far & (order < 0)
+        to_p = jnp.where(above, total / jnp.where(above, order, 1.0), jnp.where(below, 0.0, to_p))
+        to_q = jnp.where(below, total / jnp.where(below, 1 - order, 1.0), to_q)
+        to_q = jnp.where(above, 0.0, to_q)
         # With a rate 0 the mixture is that law, unless the other end is meant.
         to_p = jnp.where(some, to_p, jnp.where((order == 0) & (p_rate < q_rate), jnp.inf, p_rate))
         to_q = jnp.where(some, to_q, jnp.where((order == 1) & (q_rate < p_rate), jnp.inf, q_rate))

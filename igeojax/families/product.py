@@ -26,13 +26,29 @@ class _Parts(tuple):
 
 
 class ProductPoint(_Parts):
-    """One point of each factor, in order."""
+    """One point of each factor, in order.
+
+    Args:
+      *parts: the points.
+
+    Examples:
+      >>> ProductPoint(1.0, 2.0)[1]
+      2.0
+    """
 
     __slots__ = ()
 
 
 class ProductParams(_Parts):
-    """Source parameters of each factor, in order."""
+    """Source parameters of each factor, in order.
+
+    Args:
+      *parts: the source parameters.
+
+    Examples:
+      >>> len(ProductParams(1.0, 2.0))
+      2
+    """
 
     __slots__ = ()
 

@@ -19,6 +19,9 @@ from igeojax.discrete import (
 )
 from igeojax.discrete.gumbel import gumbel_from_bits
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 INF = np.inf
 LOGITS = np.log([0.05, 0.15, 0.3, 0.5])
 

@@ -11,6 +11,9 @@ import scipy.optimize
 
 from igeojax.discrete import maximum_entropy
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 SOLVE = jax.jit(maximum_entropy)
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(12, 3)) * np.array([1.0, 1e4, 1e-3])

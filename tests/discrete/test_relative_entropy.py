@@ -9,6 +9,9 @@ import pytest
 
 from igeojax.discrete import distillation_loss, entropy_from_logits, log_sum_exp_bregman
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 mpmath = pytest.importorskip("mpmath")
 INF = np.inf
 RNG = np.random.default_rng(0)

@@ -13,6 +13,9 @@ from igeojax.divergences import exponential, simplex
 from igeojax.divergences.bregman import bregman, legendre_conjugate, skew_jensen
 from igeojax.families.gamma import Gamma
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 mpmath = pytest.importorskip("mpmath")
 INF = np.inf
 

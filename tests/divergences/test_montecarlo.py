@@ -11,6 +11,9 @@ import pytest
 from igeojax import families
 from igeojax.divergences import exponential, montecarlo, quadrature
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 SIZE = 20_000
 NORMAL, GAMMA = families.Normal(), families.Gamma()
 PAIRS = {

@@ -14,6 +14,10 @@ from scipy.stats import norm
 from igeojax import families
 from igeojax.divergences import exponential, quadrature, simplex
 from igeojax.families import FAMILIES
+from tests.laws.programs import each_family
+
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
 
 NORMAL, POISSON, BERNOULLI = families.Normal(), families.Poisson(), families.Bernoulli()
 INF = np.inf
@@ -50,7 +54,7 @@ def test_squared_hellinger_has_a_closed_form(name):
     np.testing.assert_allclose(value(p, q), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@each_family
 def test_support_is_what_in_support_says(name):
     family = FAMILIES[name].family
     if family.support is None:

@@ -210,3 +210,31 @@ def test_order_is_a_keyword():
         simplex.alpha_divergence(P, Q, 0.5)
     with pytest.raises(TypeError, match="order"):
         simplex.renyi(P, Q)
+
+
+EVERY = {
+    "kl": simplex.kl,
+    "jeffreys": simplex.jeffreys,
+    "jensen_shannon": simplex.jensen_shannon,
+    "alpha_divergence": lambda p, q: simplex.alpha_divergence(p, q, order=0.3),
+    "renyi": lambda p, q: simplex.renyi(p, q, order=1.7),
+    "hellinger": simplex.hellinger,
+    "bhattacharyya": simplex.bhattacharyya,
+    "total_variation": simplex.total_variation,
+    "chi_square": simplex.chi_square,
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_invariance_under_markov_embeddings_and_loss_under_merging(name):
+    """Chentsov: splitting outcomes in fixed proportion changes nothing, merging loses some."""
+    divergence, generator = jax.jit(EVERY[name]), np.random.default_rng(3)
+    p, q = generator.dirichlet(np.ones(4), size=2)
+    # Each outcome splits into three, with a positive channel of its own.
+    channel = generator.dirichlet(np.ones(3), size=4)
+    split = lambda law: (law[:, None] * channel).ravel()
+    value = float(divergence(p, q))
+    assert float(divergence(split(p), split(q))) == pytest.approx(value, rel=1e-13)
+    # The label of the group is then a sufficient statistic; one that merges two laws is not.
+    merged = lambda law: np.array([law[0] + law[1], law[2], law[3]])
+    assert float(divergence(merged(p), merged(q))) < value

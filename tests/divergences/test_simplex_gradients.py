@@ -14,6 +14,9 @@ from tests.divergences.programs import (
     vectors,
 )
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 ONE_HOT, HALF, OTHER = [1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]
 INNER = [0.1, 0.6, 0.3]
 PAIRS = [

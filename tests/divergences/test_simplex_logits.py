@@ -11,6 +11,9 @@ import pytest
 from igeojax.divergences import simplex
 from tests.reference.compare import errors
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 mpmath = pytest.importorskip("mpmath")
 INF = np.inf
 PLAIN = (

@@ -14,6 +14,9 @@ import scipy.stats
 from igeojax.divergences import simplex
 from tests.divergences.programs import vectors
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 INF = np.inf
 LOG2 = float(np.log(2.0))
 P, Q = vectors(0, 40), vectors(1, 40)

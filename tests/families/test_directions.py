@@ -11,6 +11,9 @@ import scipy.stats
 from igeojax import numerics
 from igeojax.families import VonMises, VonMisesFisher
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 ANGLES = VonMises()
 DTYPES = ("float64", "float32")
 

@@ -11,6 +11,9 @@ from scipy.special import digamma, multigammaln
 from igeojax import families
 from igeojax.divergences import exponential
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 BETA, GAMMA, INVERSE_GAMMA = families.Beta(), families.Gamma(), families.InverseGamma()
 EPS = {"float64": 2.3e-16, "float32": 1.2e-7}
 DTYPES = ("float64", "float32")

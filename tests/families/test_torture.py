@@ -10,6 +10,9 @@ import pytest
 from igeojax import families
 from igeojax.divergences import exponential
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 DTYPES = ("float64", "float32")
 NORMAL, POISSON, BERNOULLI, GAMMA = (
     families.Normal(),

@@ -13,6 +13,9 @@ from igeojax import numerics
 from igeojax.divergences import exponential
 from igeojax.families import VonMises, VonMisesFisher
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 ANGLES = VonMises()
 DTYPES = ("float64", "float32")
 

@@ -10,8 +10,7 @@ from jax.scipy.special import polygamma
 
 from igeojax import families, geometry
 from igeojax.families.registry import FAMILIES
-
-each_family = pytest.mark.parametrize("name", sorted(FAMILIES))
+from tests.laws.programs import each_family
 
 
 @functools.cache

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.laws.programs import NAMES
+from tests.laws.programs import EACH
 
 
-@pytest.fixture(scope="session", params=NAMES)
+@pytest.fixture(scope="session", params=EACH)
 def name(request) -> str:
     """Name of a family. Session scope makes pytest run all laws of one before the next."""
     return request.param

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from igeojax import geometry
 from igeojax.divergences import exponential
@@ -18,6 +19,15 @@ from tests.laws.examples import EXAMPLES
 from tests.laws.nodes import RULES
 
 NAMES = tuple(FAMILIES)
+# The default lane stays under ten minutes on two cores: the other families, built of the same code,
+# run in the slow one.
+CORE = {
+    *("Bernoulli", "Categorical", "Poisson", "Gamma", "Normal", "MultivariateNormal"),
+    *("Dirichlet", "VonMisesFisher", "Product"),
+}
+EACH = tuple(pytest.param(name, marks=[] if name in CORE else [pytest.mark.slow]) for name in NAMES)
+each_family = pytest.mark.parametrize("name", EACH)
+"""Runs a test on every family, outside of the laws."""
 POINTS = 3
 ORDERS = (-0.05, 0.0, 0.3, 0.5, 0.8, 1.0, 1.05)
 

@@ -188,3 +188,18 @@ def test_source_and_natural_arguments_agree(name):
     bhattacharyya = jax.jit(lambda p, q: exponential.bhattacharyya(family, p, q))(*both)
     np.testing.assert_allclose(bhattacharyya, found["bhattacharyya"], rtol=1e-10)
     np.testing.assert_allclose(family.entropy(source), found["entropy"], rtol=1e-12)
+
+
+def test_second_order_is_the_fisher_metric(name):
+    """KL(p || p + e v) = e^2 v^T F v / 2 + O(e^3): the relative gap halves with e."""
+    p, v, found = natural(name, 0), tangent(name, 0), quantities(name)
+    form = np.einsum("bi,bij,bj->b", flat(name, v), found["fisher"], flat(name, v))
+
+    def gap(e: float) -> np.ndarray:
+        q = jax.tree.map(lambda a, b: a + e * b, p, v)
+        return kl(name, p, q) / (0.5 * e**2 * form) - 1
+
+    coarse, fine, finest = gap(0.1), gap(0.01), gap(0.001)
+    assert (np.abs(fine) <= 0.2 * np.abs(coarse) + 1e-7).all()
+    assert (np.abs(finest) <= 0.2 * np.abs(fine) + 1e-7).all()
+    assert (np.abs(finest) <= 2e-3 * (1 + np.abs(coarse) / 0.1)).all()

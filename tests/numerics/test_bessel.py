@@ -12,6 +12,9 @@ import pytest
 from igeojax import numerics
 from igeojax.numerics.bessel import _far_coefficients
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 VALUES = json.loads((Path(__file__).parent / "bessel_values.json").read_text(encoding="utf-8"))
 COLUMNS = ("psi", "length", "gap", "slope", "bend", "ratio", "drop", "drop_slope", "entropy")
 DIMENSIONS = sorted({row[0] for row in VALUES["radial"]})

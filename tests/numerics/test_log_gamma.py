@@ -9,6 +9,9 @@ import pytest
 from igeojax import numerics
 from igeojax.numerics import multivariate_gamma as multivariate
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 DTYPES = ("float64", "float32")
 POINTS = np.concatenate(
     [np.logspace(-9, 9, 37), np.linspace(0.3, 9, 30), [1, 2, 1 + 1e-6, 2 - 1e-6]]

@@ -10,6 +10,7 @@ import pytest
 
 from igeojax import families, geometry, optim
 from igeojax.families.registry import FAMILIES
+from tests.laws.programs import each_family
 from tests.optim.problems import update
 
 SIMPLEX = jnp.asarray([[0.2, 0.3, 0.5], [0.7, 0.0, 0.3]])
@@ -130,7 +131,7 @@ def close(found, expected, rtol=1e-8):
         np.testing.assert_allclose(leaf, other, rtol=rtol, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", sorted(FAMILIES))
+@each_family
 def test_mean_chart_is_natural_gradient_descent_in_natural_coordinates(name):
     family, start, target = ends(name)
     mean = jax.jit(family.mean_from_natural)
@@ -146,7 +147,7 @@ def test_mean_chart_is_natural_gradient_descent_in_natural_coordinates(name):
         close(theta, line(start, target, count))
 
 
-@pytest.mark.parametrize("name", sorted(FAMILIES))
+@each_family
 def test_natural_chart_is_natural_gradient_descent_in_mean_coordinates(name):
     family, start, target = ends(name)
     mean, natural = jax.jit(family.mean_from_natural), jax.jit(family.natural_from_mean)
