@@ -85,7 +85,7 @@ def markdown(table: dict[str, dict[str, dict[str, Errors]]]) -> str:
         f"`python -m benchmarks.accuracy --write`, on a CPU, {versions()}.",
         "",
         "Worst / 90th percentile / median over the cases of `tests/reference`, relative; for",
-        "multivariate normal quantities in units of `eps (1 + condition)`. `inf`: a nan, a wrong",
+        "quantities of matrices in units of `eps (1 + condition)`. `inf`: a nan, a wrong",
         "infinity, a negative divergence or an exception. Many cases are hard on purpose: they",
         "say nothing about ordinary inputs. Empty: no such function, or the peer was not there.",
         "scipy computes in float64 whatever it is given.",

@@ -27,6 +27,8 @@ def _scipy() -> dict[str, Quantity]:
         "entropy_dirichlet": lambda _, conc: stats.dirichlet(conc).entropy(),
         "entropy_poisson": lambda _, rate: stats.poisson(rate).entropy(),
         "entropy_mvn": lambda _, cov: stats.multivariate_normal(cov=cov).entropy(),
+        "studentt_logpdf": lambda _, x, dof: stats.t(dof).logpdf(x),
+        "entropy_categorical_probs": lambda _, probs: stats.entropy(probs),
     }
 
 
@@ -75,6 +77,10 @@ def _torch() -> dict[str, Quantity]:
         "entropy_beta": entropy(d.Beta, {"a": "concentration1", "b": "concentration0"}),
         "entropy_dirichlet": entropy(d.Dirichlet, {"conc": "concentration"}),
         "entropy_categorical_logits": entropy(d.Categorical, {"logits": "logits"}),
+        "studentt_logpdf": lambda _, x, dof: (
+            d.StudentT(torch.as_tensor(np.array(dof))).log_prob(torch.as_tensor(np.array(x))).numpy()
+        ),
+        "entropy_categorical_probs": entropy(d.Categorical, {"probs": "probs"}),
         "logsumexp": lambda _, x: torch.logsumexp(torch.as_tensor(x), -1).numpy(),
         "softmax": lambda _, x: torch.softmax(torch.as_tensor(x), -1).numpy(),
         "log_softmax": lambda _, x: torch.log_softmax(torch.as_tensor(x), -1).numpy(),
@@ -95,10 +101,11 @@ def _tensorflow_probability() -> dict[str, Quantity]:
 
         return divergence
 
-    direction = lambda dim, dtype: np.eye(dim, dtype=dtype)[0]
+    def direction(dim: Any, kappa: Any, axis: int) -> Any:
+        return np.eye(1, int(dim), axis, dtype=kappa.dtype)[0]
 
     def von_mises_fisher(dim: Any, kappa: Any) -> Any:
-        return d.VonMisesFisher(direction(int(dim), kappa.dtype), kappa)
+        return d.VonMisesFisher(direction(dim, kappa, 0), kappa)
 
     return {
         "normal_kl": pair(d.Normal, ("mu", "sigma"), ("loc", "scale")),
@@ -107,7 +114,12 @@ def _tensorflow_probability() -> dict[str, Quantity]:
         "beta_kl": pair(d.Beta, ("a", "b"), ("concentration1", "concentration0")),
         "dirichlet_kl": pair(d.Dirichlet, ("conc",), ("concentration",)),
         "categorical_logits_kl": pair(d.Categorical, ("logits",), ("logits",)),
+        # At a right angle to the mean direction the log-density is the constant alone.
+        "vmf_log_C": lambda _, d, kappa: von_mises_fisher(d, kappa).log_prob(
+            direction(d, kappa, 1)
+        ),
         "vmf_entropy": lambda _, d, kappa: von_mises_fisher(d, kappa).entropy(),
+        "studentt_logpdf": lambda _, x, dof: d.StudentT(dof, 0.0, 1.0).log_prob(x),
     }
 
 

@@ -39,7 +39,7 @@ def entropy_from_logits(logits: Float[Array, "*batch classes"]) -> Float[Array, 
 @jax.custom_jvp
 def _entropy(logits: Array) -> Array:
     scores = log_softmax(logits)
-    known = scores > -jnp.inf
+    known = scores != -jnp.inf  # nan goes on
     terms = _weighted(scores, softmax(logits), -jnp.where(known, scores, -1.0))
     return jnp.sum(jnp.where(known, terms, 0.0), axis=-1)
 
@@ -48,7 +48,7 @@ def _entropy(logits: Array) -> Array:
 def _entropy_jvp(primals, tangents):
     (logits,), (step,) = primals, tangents
     value, scores = _entropy(logits), log_softmax(logits)
-    known = scores > -jnp.inf
+    known = scores != -jnp.inf
     surprise = -jnp.where(known, scores, 0.0) - value[..., None]
     weights = jnp.where(known, _weighted(scores, softmax(logits), surprise), 0.0)
     # An impossible class may have an infinite tangent, log p at p = 0: its share is 0.

@@ -366,7 +366,7 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
           point: natural parameter, or source parameters, which hold more digits in some families.
 
         Returns:
-          The entropy of each point.
+          The entropy of each point; nan outside the natural domain.
 
         Raises:
           TypeError: `point` is of another family.
@@ -380,7 +380,8 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         """
         if isinstance(point, self.Params):
             return self._source_entropy(cast(ParamsT, point))
-        return self._entropy(self._point(cast(PointT, point)))
+        theta = self._point(cast(PointT, point))
+        return jnp.where(self.in_natural_domain(theta), self._entropy(theta), jnp.nan)
 
     def _entropy(self, theta: PointT) -> Array:
         eta = self.mean_from_natural(theta)
@@ -389,7 +390,7 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         )
 
     def _source_entropy(self, params: ParamsT) -> Array:
-        return self._entropy(self.natural_from_params(*params))
+        return self.entropy(self.natural_from_params(*params))
 
     def cdf(self, theta: PointT, x: ArrayLike) -> Float[Array, "*batch"]:
         """Cumulative distribution function `P(X <= x)`, where the family has one in closed form.

@@ -1,4 +1,4 @@
-"""Information geometry of a family: charts and metric."""
+"""Information geometry of a family: charts, metric and distance."""
 
 from igeojax.geometry.coordinates import (
     mean_from_natural,
@@ -6,6 +6,7 @@ from igeojax.geometry.coordinates import (
     ravel,
     unravel,
 )
+from igeojax.geometry.distance import fisher_rao_distance
 from igeojax.geometry.metric import (
     fisher_matrix,
     fisher_matvec,
@@ -17,6 +18,7 @@ from igeojax.geometry.metric import (
 __all__ = [
     "fisher_matrix",
     "fisher_matvec",
+    "fisher_rao_distance",
     "inner",
     "mean_from_natural",
     "natural_from_mean",

@@ -41,7 +41,7 @@ from igeojax.numerics.remainders import (
     log_ratio,
     ratio_remainder,
 )
-from igeojax.numerics.safe import log_at_zero, sqrt_at_zero
+from igeojax.numerics.safe import log_at_zero, norm_at_zero, sqrt_at_zero
 from igeojax.numerics.stirling import (
     digamma,
     digamma_step,
@@ -50,6 +50,7 @@ from igeojax.numerics.stirling import (
     trigamma,
     trigamma_drop,
 )
+from igeojax.numerics.student_t import student_t_log_density
 
 __all__ = [
     "ConjugateGradientInfo",
@@ -75,12 +76,14 @@ __all__ = [
     "log_minus_digamma_inverse",
     "log_ratio",
     "log_sphere",
+    "norm_at_zero",
     "radial_law",
     "ratio_remainder",
     "scaled_trigamma_excess",
     "shape_bregman",
     "sqrt_at_zero",
     "stirling_remainder",
+    "student_t_log_density",
     "trigamma",
     "trigamma_drop",
     "vmf_bregman",

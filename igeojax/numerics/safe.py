@@ -1,5 +1,6 @@
 """Elementary functions with a finite derivative at zero."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -44,3 +45,33 @@ def log_at_zero(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """
     zero = x == 0
     return jnp.where(zero, -jnp.inf, jnp.log(jnp.where(zero, 1.0, x)))
+
+
+@jax.custom_jvp
+def norm_at_zero(x: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
+    """Euclidean norm of the last axis, whose derivative at 0 is 0 by convention instead of nan.
+
+    Scaled by the largest entry, so that squares neither overflow nor vanish.
+
+    Args:
+      x: vectors.
+
+    Returns:
+      Their norms.
+
+    Examples:
+      >>> norm_at_zero(jnp.array([3e30, 4e30], jnp.float32)).item() / 1e30
+      5.0
+    """
+    size = jnp.max(jnp.abs(x), axis=-1, keepdims=True)
+    usual = (size > 0) & jnp.isfinite(size)
+    scaled = x / jnp.where(usual, size, 1.0)
+    return jnp.where(usual, size, 1.0)[..., 0] * jnp.sqrt(jnp.sum(scaled**2, axis=-1))
+
+
+@norm_at_zero.defjvp
+def _norm_at_zero_jvp(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    norm = norm_at_zero(x)
+    direction = x / jnp.where(norm == 0, 1.0, norm)[..., None]
+    return norm, jnp.sum(direction * dx, axis=-1)

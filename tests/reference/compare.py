@@ -21,13 +21,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from tests.reference.goals import Errors
+from tests.reference.goals import Errors, is_of_matrices
 
 FOLDER = Path(__file__).parent
 SCHEMA = "igeojax-reference-values-1"
 NON_NEGATIVE = (
     *("_kl", "_alpha", "_renyi", "_hellinger", "_bhattacharyya", "_js"),
-    *("bregman_itakura_saito", "bregman_negentropy"),
+    *("bregman_itakura_saito", "bregman_negentropy", "bregman_logdet"),
 )
 
 
@@ -145,6 +145,7 @@ def relative_error(case: Case, got: np.ndarray, dtype: str, non_negative: bool) 
 def is_non_negative(case: Case) -> bool:
     """Whether theory says that the value of a case is not negative."""
     divergence = case.quantity.endswith(NON_NEGATIVE) and not case.quantity.startswith("grad_")
+    divergence = divergence or case.quantity.startswith("fr_")
     # A Renyi divergence of negative order is not positive.
     negative_order = case.order is not None and case.order < 0
     return divergence and not (case.quantity.endswith("_renyi") and negative_order)
@@ -181,9 +182,7 @@ def ranked(found: list[tuple[float, Case]], dtype: str) -> list[tuple[float, Cas
     """The same, worst first, in the unit of the table."""
     eps = float(np.finfo(dtype).eps)
     unit = lambda case: (
-        eps * (1 + condition_of_matrices(case))
-        if case.quantity.startswith("mvn_") or case.quantity == "entropy_mvn"
-        else 1.0
+        eps * (1 + condition_of_matrices(case)) if is_of_matrices(case.quantity) else 1.0
     )
     return sorted(((error / unit(case), case) for error, case in found), key=lambda pair: -pair[0])
 

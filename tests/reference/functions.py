@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from igeojax import discrete, families, geometry
 from igeojax.divergences import exponential, simplex
 from igeojax.numerics import log_minus_digamma_inverse, ratio_remainder
+from tests.reference.distances import DISTANCES
 from tests.reference.gamma_families import GAMMA_FAMILIES
+from tests.reference.others import OTHERS
 from tests.reference.von_mises_fisher import VON_MISES_FISHER
 
 Quantity = Callable[..., Any]
@@ -211,6 +213,8 @@ FILES: dict[str, dict[str, Quantity]] = {
     "multivariate_normal": MULTIVARIATE_NORMAL,
     "gamma_families": GAMMA_FAMILIES,
     "von_mises_fisher": VON_MISES_FISHER,
+    "others": OTHERS,
+    "distances": DISTANCES,
 }
-SLOW = {"gamma_families", "von_mises_fisher"}
+SLOW = {"gamma_families", "von_mises_fisher", "others", "distances"}
 """Files whose quantities take long to compile."""

@@ -1,6 +1,6 @@
 """What the library promises about its errors, and the few places where it falls short.
 
-Errors of multivariate normal quantities are in units of `eps (1 + condition)`, others relative.
+Errors of quantities of matrices are in units of `eps (1 + condition)`, others relative.
 """
 
 import json
@@ -20,9 +20,18 @@ class Errors(NamedTuple):
     median: float
 
 
+def is_of_matrices(quantity: str) -> bool:
+    """Whether the errors of a quantity are in units of `eps (1 + condition)`."""
+    return quantity.startswith(("mvn_", "fr_mvn_")) or quantity in {
+        "entropy_mvn",
+        "logdet_spd",
+        "bregman_logdet",
+    }
+
+
 def goal(quantity: str, dtype: str) -> Errors:
     """The errors that a quantity should stay below; there is no goal for the median."""
-    if quantity.startswith("mvn_") or quantity == "entropy_mvn":
+    if is_of_matrices(quantity):
         worst = percentile = (64.0, 64.0)
     elif quantity in {"vmf_log_C", "vmf_A", "vmf_A_over_kappa"}:
         worst = percentile = (1e-13, 1e-5)

@@ -5,7 +5,7 @@ import pytest
 
 from tests.reference.compare import quantities, summary
 from tests.reference.functions import FILES, SLOW
-from tests.reference.goals import DTYPES, EXCEPTIONS, committed, goal
+from tests.reference.goals import DTYPES, EXCEPTIONS, committed, goal, is_of_matrices
 
 PARAMETERS = [
     pytest.param(
@@ -23,7 +23,7 @@ PARAMETERS = [
 def test_no_cell_of_the_table_doubles(file, quantity, dtype):
     found, table = summary(file, quantity, dtype, FILES[file][quantity]), committed()
     # Rounding of a few eps is the noise of the machine.
-    unit = 1.0 if quantity.startswith("mvn_") or quantity == "entropy_mvn" else np.finfo(dtype).eps
+    unit = 1.0 if is_of_matrices(quantity) else np.finfo(dtype).eps
     for name, got, known in zip(found._fields, found, table[quantity][dtype], strict=True):
         assert got <= max(2 * known, 4 * unit), f"{name}: {got:.2g}, in the table {known:.2g}"
 
