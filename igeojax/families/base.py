@@ -346,7 +346,8 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         inside = self.in_support(x)
         # A point inside stands in for one outside, whose statistics would poison the gradient.
         event = (...,) + (None,) * len(self.event_shape)
-        value = self._log_density(theta, jnp.where(inside[event], x, self._inside))
+        stand_in = jnp.asarray(self._inside, x.dtype)
+        value = self._log_density(theta, jnp.where(inside[event], x, stand_in))
         unknown = jnp.isnan(x).any(axis=tuple(range(-len(self.event_shape), 0)))
         outside = jnp.where(unknown, jnp.nan, -jnp.inf)
         return jnp.where(inside, value, outside.astype(value.dtype))

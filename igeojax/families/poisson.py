@@ -15,7 +15,7 @@ from igeojax.families.base import ExponentialFamily
 from igeojax.families.support import COUNTS
 from igeojax.numerics.counting import poisson_log_density
 from igeojax.numerics.remainders import expm1_remainder, log_ratio, ratio_remainder
-from igeojax.numerics.safe import log_at_zero
+from igeojax.numerics.safe import log_at_zero, quotient
 
 _SUM_LIMIT = 150.0
 _SUM_TERMS = 400
@@ -139,7 +139,7 @@ class Poisson(ExponentialFamily[PoissonPoint, PoissonParams]):
         first, second = jnp.where(some, p_rate, 1.0), jnp.where(some, q_rate, 1.0)
         step = log_ratio(first, second)
         # The rate of the mixture by a power from the nearer end: exp of a log would round it.
-        ratio = first / second
+        ratio = quotient(first, second)
         mixed = jnp.where(order > 0.5, first * ratio ** (order - 1), second * ratio**order)
         to_p = mixed * ratio_remainder(first, mixed, mixed * jnp.expm1((1 - order) * step))
         to_q = mixed * ratio_remainder(second, mixed, mixed * jnp.expm1(-order * step))

@@ -41,7 +41,7 @@ from igeojax.numerics.remainders import (
     log_ratio,
     ratio_remainder,
 )
-from igeojax.numerics.safe import log_at_zero, norm_at_zero, sqrt_at_zero
+from igeojax.numerics.safe import log_at_zero, norm_at_zero, quotient, sqrt_at_zero
 from igeojax.numerics.stirling import (
     digamma,
     digamma_step,
@@ -77,6 +77,7 @@ __all__ = [
     "log_ratio",
     "log_sphere",
     "norm_at_zero",
+    "quotient",
     "radial_law",
     "ratio_remainder",
     "scaled_trigamma_excess",
