@@ -66,7 +66,7 @@ def line(quantity: str, dtype: str, cell: dict[str, Errors]) -> str:
 
 def versions() -> str:
     """What made the table."""
-    names = ["jax", "scipy", "torch", "tensorflow-probability"]
+    names = ["jax", "scipy", "torch", "tensorflow-probability", "tfp-nightly"]
     found = []
     for name in names:
         try:

@@ -22,7 +22,7 @@ from igeojax.families.base import ExponentialFamily
 from igeojax.families.bernoulli import Bernoulli
 from igeojax.families.binomial import Binomial
 from igeojax.families.categorical import Categorical
-from igeojax.families.covariance import checked_loc_scale
+from igeojax.families.covariance import checked_loc_scale, checked_mean_covariance
 from igeojax.families.diagonal_normal import DiagonalNormal
 from igeojax.families.exponential import Exponential
 from igeojax.families.gamma import Gamma
@@ -135,10 +135,14 @@ def _sources(family: ExponentialFamily, p: Any, q: Any) -> list[Any]:
 
 def _source(family: ExponentialFamily, point: Any) -> tuple[Any, tuple[int, ...]]:
     """Source parameters of a point and their batch shape."""
-    if isinstance(point, family.Params) and isinstance(family, Normal | LogNormal | DiagonalNormal):
-        # Without natural parameters, whose 1 / scale^2 overflows where the distance does not.
-        loc, scale = checked_loc_scale(*point)
-        return family.Params(loc, scale), loc.shape[: loc.ndim - len(family.point_shape[0])]
+    if isinstance(point, family.Params):
+        # Without natural parameters, whose inverse scale overflows where the distance does not.
+        if isinstance(family, Normal | LogNormal | DiagonalNormal):
+            loc, scale = checked_loc_scale(*point)
+            return family.Params(loc, scale), loc.shape[: loc.ndim - len(family.event_shape)]
+        if isinstance(family, MultivariateNormal):
+            mean, covariance = checked_mean_covariance(*point, family.dim)
+            return family.Params(mean, covariance), mean.shape[:-1]
     theta = natural(family, point)
     batch, derived = family.batch_shape(theta), family.params_from_natural(theta)
     params = point if isinstance(point, family.Params) else derived
@@ -279,9 +283,9 @@ def _same_mean(family: ExponentialFamily, p: Any, q: Any) -> Array:
     )
     half = solve_triangular(factor, step, lower=True)
     change = solve_triangular(factor, jnp.swapaxes(half, -1, -2), lower=True)
-    # Not of `change`, which may be 0 and definite where the second covariance is not.
-    definite = jnp.isfinite(jnp.linalg.cholesky(second.covariance)).all(axis=(-2, -1))
+    # Where the second covariance is singular to rounding an eigenvalue may fall to -1: nan.
     value = _log_spectrum_norm(0.5 * (change + jnp.swapaxes(change, -1, -2)))
+    definite = jnp.isfinite(jnp.linalg.cholesky(second.covariance)).all(axis=(-2, -1))
     return jnp.where(definite, math.sqrt(0.5) * value, jnp.nan)
 
 
