@@ -143,13 +143,14 @@ class Poisson(ExponentialFamily[PoissonPoint, PoissonParams]):
         mixed = jnp.where(order > 0.5, first * ratio ** (order - 1), second * ratio**order)
         to_p = mixed * ratio_remainder(first, mixed, mixed * jnp.expm1((1 - order) * step))
         to_q = mixed * ratio_remainder(second, mixed, mixed * jnp.expm1(-order * step))
-        # Beyond the ends the two parts cancel for far rates, and the plain sum does not.
-        total = order * first + (1 - order) * second - mixed
-        far = jnp.abs(step) > 1
-        above, below = far & (order > 1), far & (order < 0)
-        to_p = jnp.where(above, total / jnp.where(above, order, 1.0), jnp.where(below, 0.0, to_p))
-        to_q = jnp.where(below, total / jnp.where(below, 1 - order, 1.0), to_q)
-        to_q = jnp.where(above, 0.0, to_q)
+        # Beyond the ends the two parts cancel. There, with d the distance from the end,
+        # a p + (1-a) q - p^a q^(1-a) = -p (e^x - 1 - x) - d KL(p || q) at x = d log(p/q).
+        above, below = order > 1, order < 0
+        total_p = _beyond(first, second, step, jnp.where(above, order - 1, 0.0))
+        total_q = _beyond(second, first, -step, jnp.where(below, -order, 0.0))
+        to_p = jnp.where(above, total_p / jnp.where(above, order, 1.0), to_p)
+        to_q = jnp.where(below, total_q / jnp.where(below, 1 - order, 1.0), to_q)
+        to_p, to_q = jnp.where(below, 0.0, to_p), jnp.where(above, 0.0, to_q)
         # With a rate 0 the mixture is that law, unless the other end is meant.
         to_p = jnp.where(some, to_p, jnp.where((order == 0) & (p_rate < q_rate), jnp.inf, p_rate))
         to_q = jnp.where(some, to_q, jnp.where((order == 1) & (q_rate < p_rate), jnp.inf, q_rate))
@@ -177,6 +178,12 @@ class Poisson(ExponentialFamily[PoissonPoint, PoissonParams]):
 
     def _draw(self, key, theta, shape):
         return jax.random.poisson(key, jnp.exp(theta.x), shape)
+
+
+def _beyond(near: Array, other: Array, step: Array, distance: Array) -> Array:
+    """The exponent at `distance` beyond the end of the rate `near`: two terms of one sign."""
+    divergence = near * ratio_remainder(other, near, other - near)
+    return -near * expm1_remainder(distance * step) - distance * divergence
 
 
 def _require_rate(name: str, rate: Array) -> None:
