@@ -5,7 +5,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.discrete import _scores
-from igeojax.discrete.relative_entropy import log_sum_exp_bregman
+from igeojax.discrete.relative_entropy import aligned_logits, log_sum_exp_bregman
 
 
 def distillation_loss(
@@ -56,9 +56,5 @@ def distillation_loss(
     wide = jnp.promote_types(dtype, jnp.float32)
     student, teacher = student.astype(wide), teacher.astype(wide)
     t = _scores.positive_temperature(temperature, wide)
-    both = (student > -jnp.inf) & (teacher > -jnp.inf)
-    step = jnp.where(both, student, 0.0) - jnp.where(both, teacher, 0.0)
-    student, teacher, step = (
-        _scores.over_temperature(z - _scores.shift_of(z, -1), t) for z in (student, teacher, step)
-    )
-    return (t * t * log_sum_exp_bregman(student, teacher, step)).astype(dtype)
+    points = (_scores.over_temperature(z, t) for z in aligned_logits(student, teacher))
+    return (t * t * log_sum_exp_bregman(*points)).astype(dtype)

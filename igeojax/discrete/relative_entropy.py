@@ -82,6 +82,35 @@ def log_sum_exp_bregman(
     return _bregman(logits, other, step)
 
 
+def aligned_logits(logits: Array, other: Array) -> tuple[Array, Array, Array]:
+    """Both logits less their value at one likely class, and their difference to full precision.
+
+    No divergence sees a common constant, but a large one rounds the differences: their roundings,
+    exact by the two-sum of Knuth, are put back once the step of that class is subtracted.
+
+    Args:
+      logits: scores on the last axis, `-inf` allowed.
+      other: scores of the same shape.
+
+    Returns:
+      The shifted logits, and the steps between them, 0 where either is -inf.
+
+    Examples:
+      >>> first, second, step = aligned_logits(jnp.array([1e6, 1e6 + 1]), jnp.array([0.0, 0.0]))
+      >>> first.tolist(), step.tolist()
+      ([-1.0, 0.0], [-1.0, 0.0])
+    """
+    both = (logits > -jnp.inf) & (other > -jnp.inf)
+    first, second = jnp.where(both, logits, 0.0), jnp.where(both, other, 0.0)
+    step = first - second
+    virtual = step - first
+    rounding = (first - (step - virtual)) - (second + virtual)
+    likely = jnp.argmax(jnp.where(both, first + second, -jnp.inf), axis=-1)[..., None]
+    at = [jnp.take_along_axis(v, likely, axis=-1) for v in (first, second, step, rounding)]
+    step = jnp.where(both, (step - at[2]) + (rounding - at[3]), 0.0)
+    return logits - at[0], other - at[1], step
+
+
 def centered_step(logits: Array, other: Array, step: Array) -> tuple[Array, Array, Array]:
     """Steps minus their mean under `q = softmax(other)`, that mean, and where both have mass.
 
@@ -116,12 +145,14 @@ def _bregman(logits: Array, other: Array, step: Array) -> Array:
     massless = q == 0
     lost = (~massless & (logits == -jnp.inf)).any(axis=-1)
     centered, mean, known = centered_step(logits, other, step)
-    # Classes where q underflows to 0 still bring the mass of `logits`: exp(exponent) below.
+    # A class that gains much, or where q underflows to 0, brings the mass of `logits`, the
+    # exponential of this; the others the remainder, however far they fall.
     exponent = logits - logsumexp(other)[..., None] - mean
-    largest = jnp.max(jnp.where(known, jnp.abs(centered), exponent), axis=-1, keepdims=True)
-    moderate = largest < 40
-    terms = q * expm1_remainder(jnp.where(moderate, centered, 0.0))
-    gained = jnp.exp(jnp.where(massless & moderate, exponent, -jnp.inf))
+    gains = (known & (centered > 20)) | massless
+    moderate = jnp.max(jnp.where(gains, exponent, -jnp.inf), axis=-1, keepdims=True) < 40
+    terms = q * expm1_remainder(jnp.where(gains, 0.0, centered))
+    gained = jnp.exp(jnp.where(gains & moderate, exponent, -jnp.inf))
+    gained = gained - jnp.where(gains & known & moderate, q * (1 + centered), 0.0)
     near = jnp.log1p(jnp.sum(terms + gained, axis=-1))
     far = logsumexp(jnp.where(moderate, 0.0, exponent))
     return jnp.where(lost, jnp.inf, jnp.where(moderate[..., 0], near, far))

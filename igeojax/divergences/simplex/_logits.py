@@ -14,7 +14,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from igeojax.discrete.relative_entropy import centered_step, log_sum_exp_bregman
+from igeojax.discrete.relative_entropy import (
+    aligned_logits,
+    centered_step,
+    log_sum_exp_bregman,
+)
 from igeojax.discrete.softmax import logsumexp, softmax
 from igeojax.numerics.remainders import exprel2, log1p_remainder
 
@@ -29,20 +33,14 @@ class Overlap(NamedTuple):
     lost_q: Array
 
 
-def difference(p: Array, q: Array) -> Array:
-    """`p - q` where both are finite, else 0."""
-    both = (p > -jnp.inf) & (q > -jnp.inf)
-    return jnp.where(both, p, 0.0) - jnp.where(both, q, 0.0)
-
-
 def kl_from_logits(p: Array, q: Array) -> Array:
     """`KL(softmax(p) || softmax(q))`."""
-    return log_sum_exp_bregman(q, p, difference(q, p))
+    return log_sum_exp_bregman(*aligned_logits(q, p))
 
 
 def log_ratio_from_logits(p: Array, q: Array) -> Array:
     """`log softmax(p) - log softmax(q)`, from the difference; `-inf`, `inf` where only one is 0."""
-    step = difference(p, q)
+    p, q, step = aligned_logits(p, q)
     centered, mean, known = centered_step(p, q, step)
     gain = log_sum_exp_bregman(p, q, step)
     far = jnp.isinf(gain)[..., None]
@@ -68,7 +66,9 @@ def overlap(p: Array, q: Array, step: Array | None = None) -> Overlap:
     """Both laws on their common support; harmless equal laws and infinite losses where none is."""
     common = (p > -jnp.inf) & (q > -jnp.inf)
     none = ~common.any(axis=-1, keepdims=True)
-    step = jnp.where(common, difference(p, q) if step is None else step, 0.0)
+    if step is None:
+        p, q, step = aligned_logits(p, q)
+    step = jnp.where(common, step, 0.0)
     lost_p, lost_q = _lost(p, common), _lost(q, common)
     p = jnp.where(none, 0.0, jnp.where(common, p, -jnp.inf))
     q = jnp.where(none, 0.0, jnp.where(common, q, -jnp.inf))
@@ -100,11 +100,13 @@ def _bregman_rate(first: Array, other: Array, direction: Array, length: Array) -
     centered, mean, known = centered_step(first, other, direction)
     massless = (q == 0) & (first > -jnp.inf)
     exponent = first - logsumexp(other)[..., None] - length * mean
-    reach = jnp.where(known, length * jnp.abs(centered), jnp.where(massless, exponent, -jnp.inf))
-    moderate = jnp.max(reach, axis=-1, keepdims=True) < 40
-    c = jnp.where(moderate, centered, 0.0)
+    # As in `log_sum_exp_bregman`, over the length.
+    gains = (known & (length * centered > 20)) | massless
+    moderate = jnp.max(jnp.where(gains, exponent, -jnp.inf), axis=-1, keepdims=True) < 40
+    c = jnp.where(gains, 0.0, centered)
     inverse = 1 / jnp.where(length == 0, 1.0, length)
-    gained = jnp.exp(jnp.where(massless & moderate, exponent, -jnp.inf))
+    gained = jnp.exp(jnp.where(gains & moderate, exponent, -jnp.inf))
+    gained = gained - jnp.where(gains & known & moderate, q * (1 + length * centered), 0.0)
     rate = jnp.sum(length * q * c**2 * exprel2(length * c) + gained * inverse, axis=-1)
     near = rate * _log1p_ratio(length * rate)
     far = logsumexp(jnp.where(moderate, 0.0, exponent)) * inverse
