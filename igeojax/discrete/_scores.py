@@ -12,12 +12,16 @@ def checked(logits: ArrayLike, name: str = "logits") -> Array:
 
     Raises:
       TypeError: they are not real.
-      ValueError: a scalar.
+      ValueError: a scalar, or no class.
     """
     logits = checks.floating(name, logits)
     if logits.ndim == 0:
         raise ValueError(
             f"{name} must have at least one axis; got a scalar. Pass an array of class scores."
+        )
+    if logits.shape[-1] == 0:
+        raise ValueError(
+            f"{name} must have at least one class on the last axis; got shape {logits.shape}."
         )
     return logits
 
@@ -36,7 +40,9 @@ def positive_temperature(temperature: ArrayLike, dtype: jnp.dtype) -> Array:
             "several temperatures, or divide the logits."
         )
     checks.require_positive(
-        "temperature", temperature, "The limit 0 is argmax: use jax.nn.one_hot of jnp.argmax."
+        "temperature",
+        temperature,
+        "The limit 0 is argmax: use jax.nn.one_hot of jnp.argmax. The limit inf is uniform.",
     )
     # Below it, numbers may count as 0 on the device. A traced 0 then gives the limit, argmax.
     tiny = jnp.finfo(dtype).tiny

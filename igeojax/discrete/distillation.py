@@ -1,6 +1,7 @@
 """Learning from the softened predictions of another model."""
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
@@ -50,6 +51,14 @@ def distillation_loss(
         raise ValueError(
             "student_logits and teacher_logits must have one number of classes; got "
             f"{student.shape[-1]} and {teacher.shape[-1]}. Select the classes that both share."
+        )
+    for name, scores in (("student_logits", student), ("teacher_logits", teacher)):
+        checks.require_values(
+            f"the largest of the {name} of a row",
+            jnp.max(scores, axis=-1),
+            np.isfinite,
+            "finite",
+            "Each row needs a possible class, and no nan or +inf.",
         )
     dtype = student.dtype
     student, teacher = jnp.broadcast_arrays(student, teacher)

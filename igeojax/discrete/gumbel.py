@@ -24,7 +24,7 @@ def gumbel(
       dtype: a floating dtype, the default one if None; half precision is drawn in float32.
 
     Returns:
-      Independent draws, between -3.8 and 44.4.
+      Independent draws, between -3.9 and 45.1.
 
     Raises:
       ValueError: `dtype` is not floating.
@@ -203,12 +203,12 @@ def relaxed_log_density(
       temperature: `t > 0`, a scalar, may be traced.
 
     Returns:
-      Log-densities.
+      Log-densities; nan where traced logits are not finite.
 
     Raises:
       TypeError: an argument is not made of real numbers.
-      ValueError: scalars, different numbers of classes, or a `temperature` that is no scalar or not
-        positive.
+      ValueError: scalars, different numbers of classes, concrete logits that are not finite, or a
+        `temperature` that is no scalar or not positive.
 
     References:
       [Maddison2017] appendix C.3.
@@ -226,6 +226,7 @@ def relaxed_log_density(
             f"log_sample and logits must have one number of classes; got {y.shape[-1]} and "
             f"{classes}. Both have the classes on the last axis."
         )
+    checks.require_finite("logits", z, "Leave out classes that are impossible.")
     t = _scores.positive_temperature(temperature, z.dtype)
     # The formula is constant along (1, ..., 1): of normalized terms each is small.
     terms = log_softmax(jnp.broadcast_arrays(z, y)[0] - t * y)
@@ -244,7 +245,10 @@ def _noisy(key: Array, logits: ArrayLike) -> tuple[Array, jnp.dtype]:
 
 @jax.custom_jvp
 def _hard(relaxed: Array) -> Array:
-    return jax.nn.one_hot(jnp.argmax(relaxed, axis=-1), relaxed.shape[-1], dtype=relaxed.dtype)
+    hard = jax.nn.one_hot(jnp.argmax(relaxed, axis=-1), relaxed.shape[-1], dtype=relaxed.dtype)
+    # A row without a possible class stays 0, one with a nan becomes nan, as the relaxed one is.
+    total = jnp.sum(relaxed, axis=-1, keepdims=True)
+    return jnp.where(total > 0, hard, total)
 
 
 @_hard.defjvp

@@ -34,7 +34,7 @@ def keep_top_k(
       [-inf, 3.0, 2.0, -inf]
     """
     logits = _scores.checked(logits)
-    count = _count(count)
+    count = _count("count", count)
     rank = _placed(jnp.arange(logits.shape[-1]), _order(logits))
     return jnp.where(rank < jnp.maximum(count, 1), logits, -jnp.inf)
 
@@ -111,7 +111,7 @@ def keep_min_p(
     slack = jnp.where((ratio == 0) | (ratio == 1), 0.0, slack)
     near = logits - finite >= jnp.log(ratio) - slack
     kept = jnp.where(top == jnp.inf, (logits == top) | (ratio == 0), near)
-    return jnp.where(kept, logits, -jnp.inf)
+    return jnp.where(kept | jnp.isnan(top), logits, -jnp.inf)  # a nan goes on to the draw
 
 
 def sample(
@@ -153,11 +153,11 @@ def sample(
     t = _scores.positive_temperature(temperature, logits.dtype)
     scores = _scores.over_temperature(logits - _scores.shift_of(logits, -1), t)
     if top_k is not None:
-        scores = keep_top_k(scores, top_k)
+        scores = keep_top_k(scores, _count("top_k", top_k))
     if top_p is not None:
-        scores = keep_top_p(scores, top_p)
+        scores = keep_top_p(scores, _share("top_p", top_p))
     if min_p is not None:
-        scores = keep_min_p(scores, min_p)
+        scores = keep_min_p(scores, _share("min_p", min_p))
     return gumbel_max(key, scores)
 
 
@@ -182,15 +182,15 @@ def _over(row: Array, like: Array) -> Array:
     return row.reshape((1,) * (like.ndim - row.ndim) + row.shape)
 
 
-def _count(count: int | ArrayLike) -> Array:
+def _count(name: str, count: int | ArrayLike) -> Array:
     seen = jnp.asarray(count)
     if not jnp.issubdtype(seen.dtype, jnp.integer) or seen.ndim:
         raise TypeError(
-            f"count must be one integer; got shape {seen.shape}, dtype {seen.dtype}. "
+            f"{name} must be one integer; got shape {seen.shape}, dtype {seen.dtype}. "
             "Pass the number of classes to keep."
         )
     checks.require_values(
-        "count", seen, lambda v: v >= 1, "at least 1", "Pass None to sample() for no limit."
+        name, seen, lambda v: v >= 1, "at least 1", "Pass None to sample() for no limit."
     )
     return seen
 

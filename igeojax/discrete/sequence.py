@@ -58,6 +58,8 @@ def token_log_probs(
     counted = labels != ignore_index
     known = (labels >= 0) & (labels < classes)
     index = jnp.where(known, labels, 0)[..., None]
+    # Blank where ignored: a nan there would come back through the derivative.
+    logits = jnp.where(counted[..., None], logits, 0.0)
     scores = log_softmax(logits.astype(jnp.promote_types(dtype, jnp.float32)))
     scores = jnp.take_along_axis(scores, index, axis=-1)[..., 0]
     return jnp.where(counted, jnp.where(known, scores, jnp.nan), 0.0).astype(dtype)

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.discrete import _scores
 from igeojax.discrete.softmax import softmax
-from igeojax.numerics.safe import sqrt_at_zero
+from igeojax.numerics.safe import log_at_zero, sqrt_at_zero
 
 Probabilities = Float[ArrayLike, "*batch classes"]
 """Probability vectors on the last axis."""
@@ -34,7 +34,7 @@ def logits_from_probs(probs: Probabilities) -> Float[Array, "*batch classes"]:
       >>> logits_from_probs([1.0, 0.0]).tolist()
       [0.0, -inf]
     """
-    return jnp.log(_probabilities(probs))
+    return log_at_zero(_probabilities(probs))
 
 
 def probs_from_logits(logits: Float[ArrayLike, "*batch classes"]) -> Float[Array, "*batch classes"]:

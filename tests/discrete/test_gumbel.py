@@ -214,3 +214,20 @@ def test_bad_input(call, error, message):
     with pytest.raises(error) as caught:
         call()
     assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+
+
+def test_rows_without_a_possible_class():
+    logits = jnp.array([[-np.inf, -np.inf], [np.nan, 0.0]])
+    for straight_through in (False, True):
+        draw = jax.jit(
+            lambda z, hard=straight_through: gumbel_softmax(
+                jax.random.key(0), z, straight_through=hard
+            )
+        )(logits)
+        assert draw[0].tolist() == [0.0, 0.0]
+        assert np.isnan(draw[1]).all()
+
+
+def test_relaxed_density_refuses_impossible_classes():
+    with pytest.raises(ValueError, match="logits must be finite"):
+        relaxed_log_density(jnp.log(jnp.array([0.5, 0.5])), jnp.array([0.0, -np.inf]))

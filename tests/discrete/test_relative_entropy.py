@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from igeojax.discrete import distillation_loss, entropy_from_logits, log_sum_exp_bregman
+from igeojax.discrete.relative_entropy import aligned_logits
 
 # Compile time: the default lane stays under ten minutes on two cores.
 pytestmark = pytest.mark.slow
@@ -188,3 +189,24 @@ def test_bad_input(call, error, message):
     with pytest.raises(error) as caught:
         call()
     assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_an_offset_and_an_irrelevant_class_cost_no_digits(dtype):
+    generator, eps = np.random.default_rng(4), np.finfo(dtype).eps
+    divergence = jax.jit(lambda z, w: log_sum_exp_bregman(*aligned_logits(w, z)))
+    z, w = np.array([0.3, 1.2, -0.7], dtype), np.array([0.1, 1.5, -0.2], dtype)
+    pairs = [(z + offset, w - offset) for offset in np.array([0, 1e2, 1e6], dtype)]
+    # The third class is far likelier under w, and next to nothing under both.
+    pairs.append((np.array([20, 5, -40], dtype), np.array([21, 5.5, 4], dtype)))
+    for _ in range(40):
+        z = (25 * generator.normal(size=3)).astype(dtype)
+        pairs.append((z, (z + 15 * generator.normal(size=3)).astype(dtype)))
+    with mpmath.workdps(200):
+        for z, w in pairs:
+            true = exact_kl(z, w)
+            if true < np.finfo(dtype).tiny * 1e4:
+                continue
+            # exp of a step of size s multiplies its rounding by s.
+            bound = 4 * eps * (1 + np.abs(z).max() + np.abs(w).max())
+            assert abs(mpmath.mpf(float(divergence(z, w))) - true) <= bound * true, (z, w)

@@ -142,11 +142,11 @@ def test_greedy_and_impossible_rows():
 KEY = jax.random.key(0)
 BAD = [
     (lambda: sample(KEY, [0.0, 1.0], temperature=0.0), ValueError, "positive.*got 0.0.*argmax"),
-    (lambda: sample(KEY, [0.0, 1.0], top_k=0), ValueError, "count.*at least 1; got 0.*None"),
-    (lambda: sample(KEY, [0.0, 1.0], top_k=1.5), TypeError, "count.*integer.*float"),
-    (lambda: sample(KEY, [0.0, 1.0], top_p=1.5), ValueError, r"mass.*\[0, 1\]; got 1.5"),
-    (lambda: sample(KEY, [0.0, 1.0], min_p=-0.1), ValueError, r"ratio.*\[0, 1\]; got -0.1"),
-    (lambda: sample(KEY, [0.0, 1.0], min_p=[0.1]), ValueError, "ratio must be a scalar.*vmap"),
+    (lambda: sample(KEY, [0.0, 1.0], top_k=0), ValueError, "top_k.*at least 1; got 0.*None"),
+    (lambda: sample(KEY, [0.0, 1.0], top_k=1.5), TypeError, "top_k.*integer.*float"),
+    (lambda: sample(KEY, [0.0, 1.0], top_p=1.5), ValueError, r"top_p.*\[0, 1\]; got 1.5"),
+    (lambda: sample(KEY, [0.0, 1.0], min_p=-0.1), ValueError, r"min_p.*\[0, 1\]; got -0.1"),
+    (lambda: sample(KEY, [0.0, 1.0], min_p=[0.1]), ValueError, "min_p must be a scalar.*vmap"),
     (lambda: sample(KEY, [-INF, -INF]), ValueError, "above -inf.*Unmask"),
     (lambda: sample(KEY, 1.0), ValueError, "at least one axis"),
     (lambda: sample(KEY, [0.0], 2.0), TypeError, "positional"),
@@ -159,3 +159,25 @@ def test_bad_input(call, error, message):
     with pytest.raises(error) as caught:
         call()
     assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+
+
+def test_nucleus_of_a_large_vocabulary_in_float32():
+    logits = np.random.default_rng(0).normal(size=128_000).astype("float32") * 2
+    p = np.sort(np.exp(logits.astype(float)))[::-1]
+    reached = np.cumsum(p) / p.sum()
+    kept = int(jnp.isfinite(TOP_P(logits, np.float32(0.9999))).sum())
+    # The fewest classes, but for the rounding that counts as reaching the mass.
+    assert reached[kept - 1] >= 0.9999 - 8 * 1.2e-7
+    assert reached[kept - 2] < 0.9999
+
+
+def test_no_class_is_refused():
+    with pytest.raises(ValueError, match="at least one class"):
+        sample(KEY, jnp.zeros((3, 0)))
+
+
+def test_a_nan_goes_through_every_filter():
+    row = jnp.array([0.0, np.nan, 1.0])
+    for filtered in (TOP_K(row, 3), TOP_P(row, 0.9), MIN_P(row, 0.1)):
+        assert np.isnan(filtered).any()
+    assert int(DRAW(jax.random.key(0), row, min_p=0.1)) == -1

@@ -118,3 +118,12 @@ def test_bad_input(function, arguments, options, error, message):
     with pytest.raises(error) as caught:
         function(*arguments, **options)
     assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+
+
+def test_a_nan_at_an_ignored_position_has_no_gradient():
+    logits = jnp.array([[0.0, 1.0], [np.nan, 0.0]])
+    total = lambda z: jnp.sum(token_log_probs(z, jnp.array([1, -100])))
+    gradient = jax.grad(total)(logits)
+    assert np.isfinite(total(logits))
+    assert np.isfinite(gradient).all()
+    assert (gradient[1] == 0).all()

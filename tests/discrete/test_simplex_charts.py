@@ -112,3 +112,8 @@ def test_bad_input(call, error, message):
     with pytest.raises(error) as caught:
         call()
     assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+
+
+def test_logits_of_an_impossible_class_have_a_finite_derivative():
+    jacobian = jax.jacrev(discrete.logits_from_probs)(jnp.array([0.25, 0.75, 0.0]))
+    np.testing.assert_allclose(jacobian, np.diag([4, 4 / 3, 0]), rtol=1e-15)

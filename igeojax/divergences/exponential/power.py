@@ -23,7 +23,7 @@ def alpha_divergence(
       p: natural or source parameters.
       q: natural or source parameters.
       order: the statistical order a, a scalar; may be traced. Values are continuous at 0 and 1; the
-        derivative in the order is 0 exactly there, which is not its limit.
+        derivative in the order is not right exactly there: take it a little inside.
 
     Returns:
       Values in `[0, inf]`; inf where `a` outside `[0, 1]` takes the mixture out of the domain.
@@ -158,7 +158,7 @@ def renyi(family: ExponentialFamily, p: Any, q: Any, *, order: ArrayLike) -> Flo
       p: natural or source parameters.
       q: natural or source parameters.
       order: the statistical order a, a scalar; may be traced. Values are continuous at 0 and 1; the
-        derivative in the order is 0 exactly there, which is not its limit.
+        derivative in the order is not right exactly there: take it a little inside.
 
     Returns:
       Values in nats; inf where `a > 1` takes the mixture out of the natural domain.
