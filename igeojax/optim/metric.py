@@ -1,6 +1,7 @@
 """The core transform: updates preconditioned by any metric given as a callable."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import optax
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from igeojax._core import checks
+from igeojax.optim._arguments import require_alike
 from igeojax.optim.solvers import ConjugateGradient, Solver, System
 
 MetricMatvec = Callable[..., Any]
@@ -61,7 +63,8 @@ def scale_by_metric(
         Or a `Metric`, which some solvers need.
       solver: how the system is solved; None is `ConjugateGradient()`.
       damping: Tikhonov damping, a scalar in units of the metric; may be traced, so it works as a
-        hyperparameter of `optax.inject_hyperparams`.
+        hyperparameter of `optax.inject_hyperparams`. Below `eps` of the largest eigenvalue of G it
+        is not resolved.
 
     Returns:
       An optax transform; its `update` needs `params`. State is a `MetricState`. A gradient of nan
@@ -69,8 +72,8 @@ def scale_by_metric(
 
     Raises:
       TypeError: `solver` is not a `Solver` or `damping` is not a real scalar.
-      ValueError: `damping` is negative, not a scalar, or 0 for a solver that divides by it; or
-        `update` is called without `params`.
+      ValueError: `damping` is negative, not finite, not a scalar, or 0 for a solver that divides by
+        it; or `update` is called without `params`, or with updates of other shapes.
 
     References:
       [Amari1998] theorem 1.
@@ -101,7 +104,9 @@ def scale_by_metric(
             f"damping must be a scalar; got shape {shape}. Scale the parameters "
             "instead to damp them differently."
         )
-    checks.require_values("damping", damping, lambda v: v >= 0, "non-negative", "Try 1e-3.")
+    checks.require_values(
+        "damping", damping, lambda v: (v >= 0) & (v < math.inf), "non-negative", "Try 1e-3."
+    )
     if chosen.requires_damping:
         remedy = f"{chosen} divides by it; for zero damping use Dense(pseudo_inverse=True)."
         checks.require_positive("damping", damping, remedy)
@@ -119,12 +124,7 @@ def scale_by_metric(
                 "scale_by_metric needs the current parameters; got params=None. Call "
                 "tx.update(grads, state, params, ...)."
             )
-        if jax.tree.structure(updates) != jax.tree.structure(params):
-            raise ValueError(
-                "updates and params must have one tree structure; got "
-                f"{jax.tree.structure(updates)} and {jax.tree.structure(params)}. "
-                "Pass the gradient with respect to these params."
-            )
+        require_alike(updates, params)
         if not jax.tree.leaves(updates):  # optax.multi_transform with a label that no leaf has
             return updates, state._replace(step=state.step + 1)
         matvec_extra = _named_arguments(metric.matvec, extra)

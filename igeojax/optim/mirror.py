@@ -15,6 +15,7 @@ from jaxtyping import Array
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
+from igeojax.optim._arguments import require_alike
 
 
 class MirrorMap(abc.ABC):
@@ -63,12 +64,16 @@ class NegativeEntropy(MirrorMap):
 
     def _leaf(self, p: Array, step: Array) -> Array:
         if not self.normalized:
+            checks.require_values(
+                "params of NegativeEntropy", p, lambda v: v >= 0, "non-negative", "Check signs."
+            )
             return p * jnp.expm1(step)
         if jnp.ndim(p) == 0:
             raise ValueError(
                 "NegativeEntropy needs probability vectors on the last axis; got a scalar leaf. "
                 "Use NegativeEntropy(normalized=False) for positive numbers."
             )
+        checks.require_probabilities("params of NegativeEntropy", p)
         step = jnp.where(p > 0, step, -jnp.inf)
         shifted = step - jnp.max(step, axis=-1, keepdims=True)
         weight = p * jnp.exp(shifted)
@@ -149,7 +154,8 @@ def scale_by_mirror_descent(
 
     Raises:
       TypeError: `mirror_map` is not a `MirrorMap`.
-      ValueError: `update` is called without `params`.
+      ValueError: `update` is called without `params`, with updates of other shapes, or with
+        concrete params outside the domain of the map.
 
     References:
       [BeckTeboulle2003] equation (3.11).
@@ -176,6 +182,7 @@ def scale_by_mirror_descent(
                 "scale_by_mirror_descent needs the current parameters; got params=None. Call "
                 "tx.update(grads, state, params)."
             )
+        require_alike(updates, params)
         moved = mirror.displacement(params, updates)
         return jax.tree.map(lambda new, old: new.astype(old.dtype), moved, updates), state
 

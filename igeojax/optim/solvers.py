@@ -90,8 +90,11 @@ class Dense(Solver):
     Args:
       pseudo_inverse: always use the eigendecomposition and leave out directions whose damped
         eigenvalue is below `P eps` of the largest: the minimum-norm solution for zero damping.
-        Without it that path is taken only where Cholesky fails, or meets a pivot below `eps` of
-        the largest.
+        Without it that is done only where Cholesky fails or meets a pivot below `eps`, in units in
+        which the diagonal of the damped matrix is 1.
+
+    Raises:
+      TypeError: `pseudo_inverse` is not a bool.
 
     Examples:
       >>> Dense()
@@ -100,34 +103,44 @@ class Dense(Solver):
 
     pseudo_inverse: bool = False
 
+    def __post_init__(self):
+        if not isinstance(self.pseudo_inverse, bool):
+            raise TypeError(
+                f"pseudo_inverse must be True or False; got {self.pseudo_inverse!r}. It decides "
+                "how a singular metric is solved."
+            )
+
     def solve(self, system: System, gradient: Any, damping: Array) -> tuple[Any, SolverInfo]:
         rhs, unravel = _flat(gradient)
         matrix = _dense_matrix(system, gradient)
         matrix = matrix + damping.astype(rhs.dtype) * jnp.eye(rhs.size, dtype=rhs.dtype)
-
-        def by_eigenvectors(_: Array) -> Array:
-            values, vectors = jnp.linalg.eigh(matrix)
-            cutoff = rhs.size * jnp.finfo(rhs.dtype).eps * jnp.max(jnp.abs(values))
-            kept = values > cutoff
-            inverse = jnp.where(kept, 1 / jnp.where(kept, values, 1.0), 0.0)
-            return vectors @ (inverse * (vectors.T @ rhs))
-
         if self.pseudo_inverse:
-            direction = by_eigenvectors(rhs)
+            direction = _pseudo_solution(matrix, rhs)
         else:
-            factor = jnp.linalg.cholesky(matrix)
-            pivots = jnp.diagonal(factor) ** 2
+            # In units in which the diagonal is 1: parameters of other units are as well resolved.
+            diagonal = jnp.diagonal(matrix)
+            unit = jnp.where(diagonal > 0, jax.lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1)), 1)
+            scaled = unit[:, None] * matrix * unit[None]
+            factor = jnp.linalg.cholesky(scaled)
             # A singular matrix may pass with a pivot of rounding noise. Nan compares as False.
-            sound = jnp.min(pivots) > jnp.finfo(rhs.dtype).eps * jnp.max(pivots)
+            sound = jnp.min(jnp.diagonal(factor)) ** 2 > jnp.finfo(rhs.dtype).eps
             failed = ~sound & jnp.isfinite(matrix).all()
             direction = jax.lax.cond(
                 failed,
-                by_eigenvectors,
-                lambda b: jax.scipy.linalg.cho_solve((factor, True), b),
+                lambda b: _pseudo_solution(matrix, b),
+                lambda b: unit * jax.scipy.linalg.cho_solve((factor, True), unit * b),
                 rhs,
             )
         residual = _relative(matrix @ direction - rhs, rhs)
         return unravel(direction), SolverInfo(residual, jnp.ones((), int))
+
+
+def _pseudo_solution(matrix: Array, rhs: Array) -> Array:
+    """Minimum-norm solution, without the directions of eigenvalues below rounding."""
+    values, vectors = jnp.linalg.eigh(matrix)
+    kept = values > rhs.size * jnp.finfo(rhs.dtype).eps * jnp.max(jnp.abs(values))
+    inverse = jnp.where(kept, 1 / jnp.where(kept, values, 1.0), 0.0)
+    return vectors @ (inverse * (vectors.T @ rhs))
 
 
 @jax.tree_util.register_static
@@ -153,6 +166,7 @@ class ConjugateGradient(Solver):
 
     def __post_init__(self):
         checks.require_count("max_iterations", self.max_iterations)
+        checks.require_number("tolerance", self.tolerance, "It is a relative residual.")
         checks.require_positive("tolerance", self.tolerance, "It is a relative residual.")
 
     def solve(self, system: System, gradient: Any, damping: Array) -> tuple[Any, SolverInfo]:
@@ -173,9 +187,10 @@ class SampleSpace(Solver):
     """Woodbury: solves an `n C x n C` system in the space of outputs; for `n C << P`.
 
     With `F = J^T (W J)`: `d = (g - J^T (damping I + W J J^T)^{-1} W J g) / damping`, and one step
-    of refinement, for the difference cancels where g comes from the outputs: a relative error of up
-    to `eps |F| / damping` remains. Needs `damping > 0`; one below `eps` of the largest diagonal
-    entry of `W J J^T` is raised to it.
+    of refinement, for the difference cancels where g comes from the outputs. Where that leaves a
+    residual above 1e-3 (a metric `1/eps` times the damping), the system is solved in an orthonormal
+    basis of the range of `J^T`, at a few times the cost. Needs `damping > 0`; one below `eps` of
+    the largest diagonal entry of `W J J^T` is raised to it.
 
     Examples:
       >>> SampleSpace()
@@ -201,8 +216,22 @@ class SampleSpace(Solver):
         def remainder(d: Array) -> Array:
             return rhs - jacobian.T @ (image @ d) - damping * d
 
+        def in_range(b: Array) -> Array:
+            # An orthonormal basis of the range of J^T, in which nothing large cancels, and the
+            # rest of b: a direction of descent whatever the rounding.
+            basis, upper = jnp.linalg.qr(jacobian.T)
+            inner = upper @ (image @ basis)
+            values, vectors = jnp.linalg.eigh(0.5 * (inner + inner.T))
+            shares = basis.T @ b
+            # Eigenvalues are known to a few eps of the largest: those below count as that.
+            noise = 8 * jnp.finfo(rhs.dtype).eps * jnp.max(values)
+            solved = vectors @ ((vectors.T @ shares) / (jnp.maximum(values, noise) + damping))
+            return basis @ solved + (b - basis @ shares) / damping
+
         direction = woodbury(rhs)
         direction = direction + woodbury(remainder(direction))
+        poor = ~(_relative(remainder(direction), rhs) < 1e-3) & jnp.isfinite(rhs).all()
+        direction = jax.lax.cond(poor, in_range, lambda _: direction, rhs)
         info = SolverInfo(_relative(remainder(direction), rhs), jnp.ones((), int))
         return unravel(direction), info
 

@@ -170,3 +170,27 @@ def test_solvers_that_need_a_jacobian_say_so(solver):
     tx = optim.scale_by_metric(plain, solver=solver)
     with pytest.raises(TypeError, match=r"needs the Jacobian of a model; .* ConjugateGradient"):
         tx.update(GRADS, tx.init(PARAMS), PARAMS)
+
+
+@pytest.mark.parametrize(
+    ("grads", "params", "error", "message"),
+    [
+        ({"a": GRADS}, PARAMS, ValueError, "one tree structure"),
+        (GRADS[:, None], PARAMS, ValueError, r"shapes of params; got \(2, 1\)"),
+        (jnp.array([1, 2]), PARAMS, TypeError, "updates must be floating"),
+        (GRADS, jnp.array([1, 2]), TypeError, "params must be floating"),
+    ],
+)
+def test_updates_must_be_those_of_the_parameters(grads, params, error, message):
+    for tx in (optim.scale_by_metric(plain, damping=0.1), optim.scale_by_mirror_descent()):
+        with pytest.raises(error, match=message):
+            tx.update(grads, tx.init(params), params)
+
+
+def test_static_options_are_checked():
+    with pytest.raises(ValueError, match="non-negative; got inf"):
+        optim.scale_by_metric(plain, damping=float("inf"))
+    with pytest.raises(TypeError, match="tolerance must be a Python number"):
+        optim.ConjugateGradient("a")
+    with pytest.raises(TypeError, match="pseudo_inverse must be True or False"):
+        optim.Dense(pseudo_inverse="yes")

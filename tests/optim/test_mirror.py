@@ -252,3 +252,14 @@ def test_errors():
     tx = optim.mirror_descent(0.1, optim.NegativeEntropy())
     with pytest.raises(ValueError, match=r"vectors on the last axis; got a scalar leaf\. Use"):
         tx.update(jnp.ones(()), tx.init(jnp.ones(())), jnp.ones(()))
+
+
+def test_negative_entropy_refuses_points_off_its_domain():
+    for mirror, params in (
+        (optim.NegativeEntropy(), jnp.array([0.6, 0.9, 1.5])),
+        (optim.NegativeEntropy(), jnp.array([1.5, -0.5])),
+        (optim.NegativeEntropy(normalized=False), jnp.array([1.0, -1.0])),
+    ):
+        tx = optim.mirror_descent(0.1, mirror)
+        with pytest.raises(ValueError, match="params of NegativeEntropy"):
+            tx.update(jnp.ones_like(params), tx.init(params), params)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from igeojax import optim
+from igeojax import families, optim
 from igeojax.numerics.conjugate_gradient import conjugate_gradient
 from tests.optim.problems import (
     FAMILY,
@@ -295,3 +295,40 @@ def test_solvers_are_descriptions_compared_by_value():
 def test_bad_options_of_conjugate_gradients(options, error, message):
     with pytest.raises(error, match=message):
         optim.ConjugateGradient(**options)
+
+
+# Systems in which one direction dwarfs the others, in float32.
+
+
+@pytest.mark.parametrize(
+    ("diagonal", "damping", "gradient"),
+    [((1e5, 0.0), 1e-2, (1.0, 1.0)), ((1e8, 1.0), 0.0, (1e4, 1.0)), ((1.0, 1e-8), 0.0, (1, 1e-6))],
+)
+def test_dense_resolves_parameters_of_other_units(diagonal, damping, gradient):
+    scale = jnp.asarray(diagonal, jnp.float32)
+    tx = optim.scale_by_metric(lambda _, v: scale * v, solver=optim.Dense(), damping=damping)
+    params, grads = jnp.ones(2, jnp.float32), jnp.asarray(gradient, jnp.float32)
+    direction, state = update(tx)(grads, params)
+    expected = np.asarray(gradient) / (np.asarray(diagonal) + damping)
+    np.testing.assert_allclose(direction, expected, rtol=1e-6)
+    assert float(state.residual) < 1e-6
+
+
+def test_sample_space_never_climbs():
+    # Pixels of 0 to 255: the metric is 1e8 times the damping, and Woodbury's formula cancels.
+    family = families.Categorical(10)
+    generator = np.random.default_rng(0)
+    x = jnp.asarray(generator.integers(0, 256, (16, 196)), jnp.float32)
+    labels = jnp.asarray(generator.integers(0, 10, 16))
+    predict = lambda w, x: family.natural_from_params(logits=x @ w)
+    params = jnp.asarray(1e-3 * generator.normal(size=(196, 10)), jnp.float32)
+    loss = lambda w: -jnp.mean(family.log_density(predict(w, x), labels))
+    grads = jax.grad(loss)(params)
+    for damping in (1e-3, 1e-2):
+        make = functools.partial(optim.scale_by_natural_gradient, predict, family, damping=damping)
+        direction, state = update(make(solver=optim.SampleSpace()))(grads, params, inputs=x)
+        assert float(jnp.sum(direction * grads)) > 0
+        assert float(state.residual) > 1e-3  # and it says so
+        wide = jax.tree.map(lambda leaf: leaf.astype(float), (grads, params, x))
+        exact, _ = update(make(solver=optim.Dense()))(wide[0], wide[1], inputs=wide[2])
+        assert float(jnp.linalg.norm(direction - exact)) < 0.1 * float(jnp.linalg.norm(exact))
