@@ -150,8 +150,7 @@ def training(data: Digits, progress: Progress, folder: Path, console: Console) -
         (("softmax regression", 0, 10.0, 0.3, 0.05), ("network 64-32-10", 32, 1.0, 0.1, 0.02)),
         strict=True,
     ):
-        # Each is the best of a grid in factors of three, and inside it: 0.3-30 for SGD, 0.01-1 for
-        # Adam, 0.1-1 for the natural gradient (whose damping of 3e-3 was tried by hand).
+        # Each the best of a grid in factors of three, and inside it: 0.3-30, 0.01-1 and 0.1-1.
         rates = {"SGD": sgd_rate, "Adam": adam_rate, "natural gradient": 0.3}
         network = Network(hidden)
         predict, params = predictor(network), network.init(jax.random.key(1), data.x[:1])
@@ -283,7 +282,7 @@ def mixture(progress: Progress, folder: Path, console: Console) -> None:
         table.add_column(heading, justify="right")
     steps = int(ours.num_iterations)
     if not ours.converged or np.diff(ours.log_likelihoods[: steps + 1]).min() < -1e-9:
-        raise RuntimeError("EM did not converge, or its likelihood fell")
+        raise RuntimeError("EM fell or did not converge")
     theirs = (peer.score(plain), peer.n_iter_, peer.bic(plain))
     results = [(float(ours.log_likelihood) / len(plain), steps, ours.bic), theirs, theirs]
     for name, (mean, count, bic) in zip(seconds, results, strict=True):
@@ -395,9 +394,10 @@ def main() -> None:
         mixture(progress, folder, console)
         pictures(progress, folder)
     kernels(console)
-    drawn = (path for path in folder.glob("*.png") if path.stat().st_mtime >= started)
-    names = ", ".join(sorted(path.name for path in drawn))
-    console.print(f"\n{time.perf_counter() - began:.0f} s. Pictures in {folder.resolve()}: {names}")
+    drawn = sorted(p.name for p in folder.glob("*.png") if p.stat().st_mtime >= started)
+    console.print(
+        f"\n{time.perf_counter() - began:.0f} s. Pictures in {folder.resolve()}: {', '.join(drawn)}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
 """Divergence between probability vectors whose outcomes resemble one another, in nats."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
-from igeojax.numerics.remainders import log1p_remainder
+from igeojax.divergences.simplex._arguments import probabilities
+from igeojax.divergences.simplex._terms import is_near
+from igeojax.numerics.remainders import log1p_remainder, log_ratio
+from igeojax.numerics.safe import quotient
 
 
 def similarity_sensitive_divergence(
@@ -42,8 +46,7 @@ def similarity_sensitive_divergence(
       0.277259
     """
     p, q, kernel = checks.floating_together(p=p, q=q, similarity=similarity)
-    checks.require_probabilities("p", p)
-    checks.require_probabilities("q", q)
+    p, q = probabilities("p", p), probabilities("q", q)
     classes = p.shape[-1]
     if q.shape[-1] != classes or kernel.shape != (classes, classes):
         raise ValueError(
@@ -55,16 +58,45 @@ def similarity_sensitive_divergence(
     # Zero entries: their derivative would be infinite where K = I; 0 by convention, as for KL.
     step, near_p, near_q = q - p, p @ kernel.T, q @ kernel.T
     shift = step @ kernel.T
-    seen = (near_p > 0) & (near_q > 0)
+    seen = (near_p != 0) & (near_q != 0)  # nan goes on
     here, there = jnp.where(seen, near_p, 1.0), jnp.where(seen, near_q, 1.0)
     moved = jnp.where(seen, shift, 0.0)
-    # With x = K(q-p) / Kp: p (x - log(1+x)) + x/(1+x) (q - p - p x), second order in the step.
-    x = moved / here
-    term = p * log1p_remainder(x) + moved / there * (step - p * x)
+    term = _terms(p, q, here, there, step, moved)
     # Kp = 0 needs p = 0 there and leaves q; Kq = 0 needs q = 0, and is lost mass if p is positive.
     lost = (near_q == 0) & (p > 0)
     edge = jnp.where(near_p == 0, q, jnp.where(lost, jnp.inf, 0.0))
     return jnp.sum(jnp.where(seen, term, edge), axis=-1)
+
+
+@jax.custom_jvp
+def _terms(p: Array, q: Array, here: Array, there: Array, step: Array, moved: Array) -> Array:
+    """`p log(Kp / Kq) + q (1 - Kp / Kq)`, with `step = q - p` and `moved = K (q - p)`.
+
+    Neither step has a derivative of its own: they move with the others.
+    """
+    near = is_near(here, moved)
+    # With x = K(q-p) / Kp: p (x - log(1+x)) + x/(1+x) (q - p - p x), second order in the step.
+    base = jnp.where(near, here, 1.0)
+    x = jnp.where(near, moved, 0.0) / base
+    close = p * log1p_remainder(x) + moved * _excess(p, q, here, there, step, moved)
+    # Where x is near -1 or may overflow, logarithms do not cancel; q / Kq is at most 1.
+    far = p * log_ratio(here, there) + q / there * moved
+    return jnp.where(near, close, far)
+
+
+def _excess(p: Array, q: Array, here: Array, there: Array, step: Array, moved: Array) -> Array:
+    """`q / Kq - p / Kp`, 0 for `K = I`, from the steps where the pair is near."""
+    near = is_near(here, moved)
+    close = quotient(step - p * quotient(moved, here), there)
+    return jnp.where(near, close, quotient(q, there) - quotient(p, here))
+
+
+@_terms.defjvp
+def _terms_jvp(primals, tangents):
+    (_, _, here, there, _, moved), (dp, dq, d_here, d_there, _, _) = primals, tangents
+    excess = _excess(*primals)
+    slope = log_ratio(here, there) * dp + quotient(moved, there) * dq
+    return _terms(*primals), slope + excess * (quotient(here, there) * d_there - d_here)
 
 
 def _require_similarity(kernel: Array) -> None:

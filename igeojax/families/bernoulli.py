@@ -11,7 +11,7 @@ from igeojax._core import checks
 from igeojax.discrete.relative_entropy import log_sum_exp_bregman
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.support import Support
-from igeojax.numerics.remainders import log_ratio
+from igeojax.numerics.remainders import log_complement_ratio, log_ratio
 
 
 class BernoulliPoint(NamedTuple):
@@ -103,8 +103,11 @@ class Bernoulli(ExponentialFamily[BernoulliPoint, BernoulliParams]):
 
     def _entropy(self, theta: BernoulliPoint) -> Array:
         p, q = jax.nn.sigmoid(theta.x), jax.nn.sigmoid(-theta.x)
-        failure, success = jax.nn.softplus(theta.x), jax.nn.softplus(-theta.x)
-        return jnp.where(p == 0, 0.0, p * success) + jnp.where(q == 0, 0.0, q * failure)
+        # At a certain outcome 0 with derivative 0, and no inf in what is not taken.
+        certain = jnp.isinf(theta.x)
+        x = jnp.where(certain, 0.0, theta.x)
+        value = p * jax.nn.softplus(-x) + q * jax.nn.softplus(x)
+        return jnp.where(certain, 0.0, value)
 
     def _bregman(self, theta: BernoulliPoint, other: BernoulliPoint, step: BernoulliPoint) -> Array:
         # For a near pair both are written relative to the likelier outcome of `other`, so that the
@@ -121,7 +124,7 @@ class Bernoulli(ExponentialFamily[BernoulliPoint, BernoulliParams]):
 
     def _natural_step(self, params: BernoulliParams, other: BernoulliParams) -> BernoulliPoint:
         p, q = jnp.asarray(params.probs), jnp.asarray(other.probs)
-        return BernoulliPoint(log_ratio(p, q) - log_ratio(1 - p, 1 - q))
+        return BernoulliPoint(log_ratio(p, q) - log_complement_ratio(p, q))
 
     def mean(self, theta: BernoulliPoint) -> Array:
         return jax.nn.sigmoid(theta.x)
@@ -139,8 +142,11 @@ class Bernoulli(ExponentialFamily[BernoulliPoint, BernoulliParams]):
         return (probability > jax.nn.sigmoid(-theta.x)).astype(theta.x.dtype)
 
     def dual_potential(self, eta: BernoulliPoint) -> Array:
+        # p log p + (1-p) log(1-p); its slope at an end is infinite, and counts 0 there.
         failure = 1 - eta.x
-        return jax.scipy.special.xlogy(eta.x, eta.x) + jax.scipy.special.xlog1py(failure, -eta.x)
+        inside = (eta.x != 0) & (failure != 0)
+        p = jnp.where(inside, eta.x, 0.5)
+        return jnp.where(inside, p * jnp.log(p) + (1 - p) * jnp.log1p(-p), 0.0)
 
     def _draw(self, key, theta, shape):
         return jax.random.bernoulli(key, jax.nn.sigmoid(theta.x), shape).astype(int)

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import betainc
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
@@ -14,6 +13,7 @@ from igeojax.families.dirichlet import simplex_entropy, simplex_log_density
 from igeojax.families.support import Support
 from igeojax.numerics.dirichlet import dirichlet_bregman, dirichlet_mean_logs, log_beta
 from igeojax.numerics.dirichlet_metric import dirichlet_mean_logs_inverse
+from igeojax.numerics.incomplete import betainc
 
 
 class BetaPoint(NamedTuple):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import betainc, gammaln
+from jax.scipy.special import gammaln
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
@@ -13,6 +13,7 @@ from igeojax.families.base import ExponentialFamily
 from igeojax.families.bernoulli import Bernoulli, BernoulliParams, BernoulliPoint
 from igeojax.families.support import Support
 from igeojax.numerics.counting import poisson_log_density
+from igeojax.numerics.incomplete import betainc
 from igeojax.numerics.safe import log_at_zero
 
 _COIN = Bernoulli()

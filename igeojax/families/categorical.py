@@ -107,7 +107,7 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
 
     def natural_from_mean(self, eta: CategoricalPoint) -> CategoricalPoint:
         last = 1 - jnp.sum(eta.one_hot, axis=-1, keepdims=True)
-        return CategoricalPoint(jnp.log(eta.one_hot) - jnp.log(last))
+        return CategoricalPoint(log_at_zero(eta.one_hot) - jnp.log(last))
 
     def natural_from_params(
         self, probs: ArrayLike | None = None, *, logits: ArrayLike | None = None
@@ -183,13 +183,19 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
         return jnp.argmax(self.logits(theta), axis=-1)
 
     def _cdf(self, theta: CategoricalPoint, x: Array) -> Array:
-        p = softmax(self.logits(theta))
-        below = jnp.arange(self.num_classes) <= x[..., None]
-        return jnp.sum(jnp.where(below, p, 0.0), axis=-1)
+        # The sums of `_quantile`, so that each is the inverse of the other to the last digit.
+        reached = self._cumulative(theta)
+        index = jnp.clip(jnp.floor(x), 0, self.num_classes - 1)[..., None].astype(int)
+        batch = jnp.broadcast_shapes(reached.shape[:-1], index.shape[:-1])
+        reached = jnp.broadcast_to(reached, (*batch, self.num_classes))
+        value = jnp.take_along_axis(reached, jnp.broadcast_to(index, (*batch, 1)), axis=-1)
+        return jnp.where(x < 0, 0.0, value[..., 0])
+
+    def _cumulative(self, theta: CategoricalPoint) -> Array:
+        return jnp.cumsum(softmax(self.logits(theta)), axis=-1).at[..., -1].set(1.0)
 
     def _quantile(self, theta: CategoricalPoint, probability: Array) -> Array:
-        reached = jnp.cumsum(softmax(self.logits(theta)), axis=-1) >= probability[..., None]
-        label = jnp.argmax(reached.at[..., -1].set(True), axis=-1)
+        label = jnp.argmax(self._cumulative(theta) >= probability[..., None], axis=-1)
         return label.astype(theta.one_hot.dtype)
 
     def _data(self, x: ArrayLike, dtype: Any = None) -> Array:
@@ -210,7 +216,7 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
     def _fit(self, x: Array, weights: Array | None) -> CategoricalPoint:
         # Counts of all classes: one minus the others' sum would cancel for a rare last class.
         share = weighted_mean(jax.nn.one_hot(x, self.num_classes), weights)
-        return CategoricalPoint(jnp.log(share[..., :-1]) - jnp.log(share[..., -1:]))
+        return CategoricalPoint(log_at_zero(share[..., :-1]) - jnp.log(share[..., -1:]))
 
     def _draw(self, key, theta, shape):
         return jax.random.categorical(key, self.logits(theta), shape=shape)

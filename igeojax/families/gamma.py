@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import gammainc
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
@@ -13,6 +12,7 @@ from igeojax.families.base import ExponentialFamily
 from igeojax.families.support import POSITIVES
 from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.gamma import log_gamma, log_minus_digamma_inverse, shape_bregman
+from igeojax.numerics.incomplete import gammainc
 from igeojax.numerics.remainders import log1p_remainder, ratio_remainder
 from igeojax.numerics.stirling import (
     HALF_LOG_TWO_PI,

@@ -96,4 +96,11 @@ class Geometric(Pushforward[GeometricPoint, GeometricParams]):
         return jnp.where(x < 0, 0.0, -jnp.expm1(theta.x * (jnp.floor(jnp.maximum(x, 0.0)) + 1)))
 
     def _quantile(self, theta: GeometricPoint, probability: Array) -> Array:
-        return jnp.maximum(jnp.ceil(jnp.log1p(-probability) / theta.x) - 1, 0.0)
+        some = theta.x > -jnp.inf
+        rate = jnp.where(some, theta.x, -1.0)
+        point = theta._replace(x=rate)
+        count = jnp.maximum(jnp.ceil(jnp.log1p(-probability) / rate) - 1, 0.0)
+        # The quotient rounds: one step towards the least count whose CDF, as computed, suffices.
+        count = jnp.where(self._cdf(point, count - 1) >= probability, count - 1, count)
+        count = jnp.where(self._cdf(point, count) < probability, count + 1, count)
+        return jnp.where(some, jnp.maximum(count, 0.0), 0.0)

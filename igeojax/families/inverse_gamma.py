@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import gammaincc
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
@@ -13,6 +12,7 @@ from igeojax.families.base import ExponentialFamily
 from igeojax.families.gamma import Gamma, GammaPoint
 from igeojax.families.support import POSITIVES
 from igeojax.families.weighting import weighted_mean
+from igeojax.numerics.incomplete import gammaincc
 from igeojax.numerics.remainders import ratio_remainder
 from igeojax.numerics.stirling import (
     HALF_LOG_TWO_PI,

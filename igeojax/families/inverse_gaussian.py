@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import log_ndtr, ndtr
+from jax.scipy.special import ndtr
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
@@ -14,6 +14,7 @@ from igeojax.families.base import ExponentialFamily
 from igeojax.families.support import POSITIVES
 from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.exponential_integral import scaled_exponential_integral
+from igeojax.numerics.incomplete import scaled_erfc
 from igeojax.numerics.remainders import ratio_remainder
 
 
@@ -126,6 +127,16 @@ class InverseGaussian(ExponentialFamily[InverseGaussianPoint, InverseGaussianPar
         shapes = ratio_remainder(theta.inverse, other.inverse, step.inverse)
         return 0.5 * shapes - theta.inverse * gap**2 / root[1]
 
+    def _natural_step(
+        self, params: InverseGaussianParams, other: InverseGaussianParams
+    ) -> InverseGaussianPoint:
+        # 1/m^2 - 1/m'^2 from the difference of the means.
+        mean, base = jnp.asarray(params.mean), jnp.asarray(other.mean)
+        change = (base - mean) / mean / base * (1 / mean + 1 / base)
+        shapes = jnp.asarray(params.shape) - other.shape
+        step = shapes / mean / mean + other.shape * change
+        return InverseGaussianPoint(*jnp.broadcast_arrays(-0.5 * step, -0.5 * shapes))
+
     def _entropy(self, theta: InverseGaussianPoint) -> Array:
         shape = -2 * theta.inverse
         return 0.5 * jnp.log(2 * math.pi * math.e / shape) + 1.5 * self._mean_log(theta)
@@ -140,8 +151,10 @@ class InverseGaussian(ExponentialFamily[InverseGaussianPoint, InverseGaussianPar
         inside = (x > 0) & (x < jnp.inf)
         safe = jnp.where(inside, x, 1.0)
         root = jnp.sqrt(shape / safe)
-        mirrored = jnp.exp(2 * shape / mean + log_ndtr(-root * (safe / mean + 1)))
-        value = ndtr(root * (safe / mean - 1)) + mirrored
+        # exp(2 shape/mean) ndtr(-z), whose exponents cancel on paper: a scaled tail function.
+        below, z = root * ((safe - mean) / mean), root * (safe / mean + 1)
+        mirrored = 0.5 * jnp.exp(-0.5 * below**2) * scaled_erfc(z / math.sqrt(2))
+        value = jnp.minimum(ndtr(below) + mirrored, 1.0)
         return jnp.where(inside, value, jnp.where(x > 0, 1.0, 0.0))
 
     def _fit(self, x: Array, weights: Array | None) -> InverseGaussianPoint:
@@ -157,7 +170,7 @@ class InverseGaussian(ExponentialFamily[InverseGaussianPoint, InverseGaussianPar
         normal, uniform = jax.random.split(key)
         dtype = theta.x.dtype
         half = 0.5 * mean / size * jax.random.normal(normal, shape, dtype) ** 2
-        small = mean / (1 + half + jnp.sqrt(half * (2 + half)))
+        small = mean / (1 + half + jnp.sqrt(half) * jnp.sqrt(2 + half))
         first = jax.random.uniform(uniform, shape, dtype) * (mean + small) <= mean
         return jnp.where(first, small, mean * (mean / small))
 

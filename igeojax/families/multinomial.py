@@ -14,6 +14,7 @@ from igeojax.families.base import ExponentialFamily
 from igeojax.families.categorical import Categorical, CategoricalParams, CategoricalPoint
 from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.counting import poisson_log_density
+from igeojax.numerics.safe import log_at_zero
 
 
 class MultinomialPoint(NamedTuple):
@@ -104,7 +105,7 @@ class Multinomial(ExponentialFamily[MultinomialPoint, MultinomialParams]):
 
     def natural_from_mean(self, eta: MultinomialPoint) -> MultinomialPoint:
         last = self.trials - jnp.sum(eta.counts, axis=-1, keepdims=True)
-        return MultinomialPoint(jnp.log(eta.counts) - jnp.log(last))
+        return MultinomialPoint(log_at_zero(eta.counts) - jnp.log(last))
 
     def natural_from_params(
         self, probs: ArrayLike | None = None, *, logits: ArrayLike | None = None
@@ -182,7 +183,7 @@ class Multinomial(ExponentialFamily[MultinomialPoint, MultinomialParams]):
     def _fit(self, x: Array, weights: Array | None) -> MultinomialPoint:
         # Counts of all classes: one minus the others' sum would cancel for a rare last class.
         share = weighted_mean(x, weights)
-        return MultinomialPoint(jnp.log(share[..., :-1]) - jnp.log(share[..., -1:]))
+        return MultinomialPoint(log_at_zero(share[..., :-1]) - jnp.log(share[..., -1:]))
 
     def _draw(self, key, theta, shape):
         probs = jnp.broadcast_to(self._probs(theta), (*shape, self.num_classes))

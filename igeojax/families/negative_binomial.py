@@ -6,14 +6,19 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import betainc, gammaln
+from jax.scipy.special import gammaln
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.support import COUNTS
 from igeojax.numerics.counting import mean_log_gamma_gap, poisson_log_density
-from igeojax.numerics.remainders import expm1_remainder, ratio_remainder
+from igeojax.numerics.incomplete import betainc
+from igeojax.numerics.remainders import (
+    expm1_remainder,
+    log_complement_ratio,
+    ratio_remainder,
+)
 
 
 class NegativeBinomialPoint(NamedTuple):
@@ -103,7 +108,9 @@ class NegativeBinomial(ExponentialFamily[NegativeBinomialPoint, NegativeBinomial
         checks.require_values(
             "probs", probs, lambda p: (p > 0) & (p <= 1), "in (0, 1]", "It is that of a success."
         )
-        return NegativeBinomialPoint(jnp.log1p(-probs))
+        certain = probs == 1
+        theta = jnp.log1p(-jnp.where(certain, 0.0, probs))
+        return NegativeBinomialPoint(jnp.where(certain, -jnp.inf, theta))
 
     def params_from_natural(self, theta: NegativeBinomialPoint) -> NegativeBinomialParams:
         return NegativeBinomialParams(-jnp.expm1(theta.x))
@@ -116,13 +123,15 @@ class NegativeBinomial(ExponentialFamily[NegativeBinomialPoint, NegativeBinomial
         return (x >= 0) & (x == jnp.floor(x)) & jnp.isfinite(x)
 
     def mean(self, theta: NegativeBinomialPoint) -> Array:
-        return self.successes / jnp.expm1(-theta.x)
+        # At p = 1 nothing fails, and nothing moves with theta.
+        some = theta.x > -jnp.inf
+        return jnp.where(some, self.successes / jnp.expm1(-jnp.where(some, theta.x, -1.0)), 0.0)
 
     def variance(self, theta: NegativeBinomialPoint) -> Array:
-        return self.mean(theta) / -jnp.expm1(theta.x)
+        return self.mean(theta) / _success(theta.x)
 
     def mode(self, theta: NegativeBinomialPoint) -> Array:
-        return jnp.floor(max(self.successes - 1, 0) / jnp.expm1(-theta.x))
+        return jnp.floor(self.mean(theta) * (max(self.successes - 1, 0) / self.successes))
 
     def _bregman(
         self,
@@ -131,25 +140,20 @@ class NegativeBinomial(ExponentialFamily[NegativeBinomialPoint, NegativeBinomial
         step: NegativeBinomialPoint,
     ) -> Array:
         # r (q/p (e^d - 1 - d) + remainder of the ratio of p): neither is negative. At p = 1 of
-        # `other` only the second is left, at p = 1 of `theta` the first is infinite.
+        # `other` the first has the limit q of `theta`, at p = 1 of `theta` it is infinite.
         known = other.x > -jnp.inf
         d = jnp.where(known, step.x, 0.0)
-        odds = 1 / jnp.expm1(-other.x)
+        odds = jnp.where(known, 1 / jnp.expm1(-jnp.where(known, other.x, -1.0)), 0.0)
         change = jnp.where(known, -jnp.exp(jnp.where(known, other.x, 0.0)) * jnp.expm1(d), 0.0)
-        success = -jnp.expm1(theta.x), -jnp.expm1(other.x)
+        success = _success(theta.x), _success(other.x)
         change = jnp.where(known, change, success[0] - success[1])
-        lost = jnp.where(known, odds * expm1_remainder(d), 0.0)
+        lost = jnp.where(known, odds * expm1_remainder(d), jnp.exp(theta.x))
         return self.successes * (lost + ratio_remainder(*success, change))
 
     def _natural_step(
         self, params: NegativeBinomialParams, other: NegativeBinomialParams
     ) -> NegativeBinomialPoint:
-        p, q = jnp.asarray(params.probs), jnp.asarray(other.probs)
-        near = jnp.abs(q - p) < 0.5 * (1 - q)
-        ratio = jnp.where(near, q - p, 0.0) / jnp.where(near, 1 - q, 1.0)
-        return NegativeBinomialPoint(
-            jnp.where(near, jnp.log1p(ratio), jnp.log1p(-p) - jnp.log1p(-q))
-        )
+        return NegativeBinomialPoint(log_complement_ratio(params.probs, other.probs))
 
     def _entropy(self, theta: NegativeBinomialPoint) -> Array:
         mean = self.mean(theta)
@@ -179,9 +183,16 @@ class NegativeBinomial(ExponentialFamily[NegativeBinomialPoint, NegativeBinomial
         return jax.random.poisson(second, rate / jnp.expm1(-theta.x), shape, int)
 
 
+def _success(theta: Array) -> Array:
+    """`1 - exp(theta)`; 1 with derivative 0 at -inf."""
+    some = theta > -jnp.inf
+    return jnp.where(some, -jnp.expm1(jnp.where(some, theta, -1.0)), 1.0)
+
+
 def _log_success(theta: Array) -> Array:
-    """`log(1 - exp(theta))` for negative theta."""
+    """`log(1 - exp(theta))` for negative theta; 0 with derivative 0 at -inf."""
     near = theta > -0.5
+    theta = jnp.maximum(theta, jnp.finfo(theta.dtype).min)
     return jnp.where(
         near,
         jnp.log(-jnp.expm1(jnp.where(near, theta, -1.0))),

@@ -7,13 +7,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammaincc, gammaln
+from jax.scipy.special import gammaln
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.support import COUNTS
 from igeojax.numerics.counting import poisson_log_density
+from igeojax.numerics.incomplete import gammaincc
 from igeojax.numerics.remainders import expm1_remainder, log_ratio, ratio_remainder
 from igeojax.numerics.safe import log_at_zero, quotient
 
@@ -77,7 +78,7 @@ class Poisson(ExponentialFamily[PoissonPoint, PoissonParams]):
         return jnp.exp(theta.x)
 
     def natural_from_mean(self, eta: PoissonPoint) -> PoissonPoint:
-        return PoissonPoint(jnp.log(eta.x))
+        return PoissonPoint(log_at_zero(eta.x))
 
     def natural_from_params(self, rate: ArrayLike) -> PoissonPoint:
         """Natural parameter of a `rate >= 0`.
@@ -171,7 +172,9 @@ class Poisson(ExponentialFamily[PoissonPoint, PoissonParams]):
 
     def _cdf(self, theta: PoissonPoint, x: Array) -> Array:
         count, rate = jnp.broadcast_arrays(jnp.floor(x), jnp.exp(theta.x))
-        return jnp.where(count < 0, 0.0, gammaincc(jnp.maximum(count, 0.0) + 1, rate))
+        inside = (count >= 0) & (count < jnp.inf)
+        value = gammaincc(jnp.where(inside, count, 0.0) + 1, rate)
+        return jnp.where(inside, value, jnp.where(count > 0, 1.0, 0.0))
 
     def _log_density(self, theta: PoissonPoint, x: Array) -> Array:
         return poisson_log_density(x, jnp.exp(theta.x))

@@ -104,7 +104,7 @@ class Pushforward(ExponentialFamily[PointT, ParamsT]):
             self._to_base(theta), self._pull(jnp.where(inside, x, self._inside))
         )
         value = below if self._increasing else 1 - below
-        return jnp.where(inside, value, jnp.where(x > 0, 1.0, 0.0))
+        return jnp.where(inside, value, jnp.where(x == jnp.inf, 1.0, 0.0))
 
     def _quantile(self, theta: PointT, probability: Array) -> Array:
         level = probability if self._increasing else 1 - probability

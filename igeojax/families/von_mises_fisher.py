@@ -178,7 +178,10 @@ class VonMisesFisher(ExponentialFamily[VonMisesFisherPoint, VonMisesFisherParams
         second, tangency = self._checked(*other)
         given = jnp.broadcast_arrays(*checks.floating_together(p=params[0], q=other[0]))
         length, base = (jnp.sqrt(jnp.sum(v * v, axis=-1, keepdims=True)) for v in given)
-        turn = (given[0] - given[1]) / length + second * ((base - length) / length)
+        # |q| - |p| from the difference of the vectors.
+        gap = given[1] - given[0]
+        excess = jnp.sum(gap * (given[0] + given[1]), axis=-1, keepdims=True) / (length + base)
+        turn = -gap / length + second * (excess / length)
         return VonMisesFisherPoint(
             concentration[..., None] * jnp.broadcast_to(turn, first.shape)
             + (concentration - tangency)[..., None] * second

@@ -15,6 +15,13 @@ from igeojax.families.pushforward import Pushforward
 from igeojax.numerics.remainders import log_ratio
 
 
+# Zeta at 2, 3, ...: log-gamma of 1 + u is -euler u + sum zeta(k) (-u)^k / k.
+_ZETA = (
+    *(1.6449340668482264, 1.2020569031595943, 1.0823232337111382, 1.0369277551433699),
+    *(1.0173430619844491, 1.0083492773819228),
+)
+
+
 class WeibullPoint(NamedTuple):
     """One leaf: the statistic `x^shape`."""
 
@@ -102,15 +109,31 @@ class Weibull(Pushforward[WeibullPoint, WeibullParams]):
         return WeibullPoint(base * jnp.expm1(-self.shape * log_ratio(params.scale, other.scale)))
 
     def _moment(self, order: float) -> float:
-        return math.gamma(1 + order / self.shape)
+        return _exp(math.lgamma(1 + order / self.shape))
 
     def mean(self, theta: WeibullPoint) -> Array:
         return self.params_from_natural(theta).scale * self._moment(1)
 
     def variance(self, theta: WeibullPoint) -> Array:
-        spread = self._moment(2) - self._moment(1) ** 2
+        # E[x^2] - E[x]^2 = E[x]^2 (e^d - 1) with d a difference of log-gammas, by its series where
+        # the shape is so large that the subtraction would leave rounding.
+        u = 1 / self.shape
+        if self.shape > 200:
+            terms = (z / k * (2**k - 2) * (-u) ** k for k, z in enumerate(_ZETA, 2))
+            gap = math.fsum(terms)
+        else:
+            gap = math.lgamma(1 + 2 * u) - 2 * math.lgamma(1 + u)
+        spread = self._moment(1) ** 2 * _expm1(gap)
         return self.params_from_natural(theta).scale ** 2 * spread
 
     def mode(self, theta: WeibullPoint) -> Array:
         share = max(1 - 1 / self.shape, 0.0) ** (1 / self.shape)
         return self.params_from_natural(theta).scale * share
+
+
+def _exp(x: float) -> float:
+    return math.exp(x) if x < 709 else math.inf
+
+
+def _expm1(x: float) -> float:
+    return math.expm1(x) if x < 709 else math.inf

@@ -124,13 +124,15 @@ def _coincide(family: ExponentialFamily, p: Any, q: Any) -> Array:
 
 def _sources(family: ExponentialFamily, p: Any, q: Any) -> list[Any]:
     """Source parameters of both, with batch axes of one rank; nan outside the domain."""
-    found, batches = zip(*(_source(family, point) for point in (p, q)), strict=True)
-    checks.require_broadcastable(p=batches[0], q=batches[1])
-    rank = max(map(len, batches))
-    return [
-        jax.tree.map(lambda leaf, pad=(1,) * (rank - len(b)): leaf.reshape(pad + leaf.shape), point)
-        for point, b in zip(found, batches, strict=True)
-    ]
+    pairs = [_source(family, point) for point in (p, q)]
+    checks.require_broadcastable(p=pairs[0][1], q=pairs[1][1])
+    rank = max(len(batch) for _, batch in pairs)
+
+    def padded(point: Any, batch: tuple[int, ...]) -> Any:
+        pad = (1,) * (rank - len(batch))
+        return jax.tree.map(lambda leaf: leaf.reshape(pad + leaf.shape), point)
+
+    return [padded(*pair) for pair in pairs]
 
 
 def _source(family: ExponentialFamily, point: Any) -> tuple[Any, tuple[int, ...]]:
@@ -138,11 +140,11 @@ def _source(family: ExponentialFamily, point: Any) -> tuple[Any, tuple[int, ...]
     if isinstance(point, family.Params):
         # Without natural parameters, whose inverse scale overflows where the distance does not.
         if isinstance(family, Normal | LogNormal | DiagonalNormal):
-            loc, scale = checked_loc_scale(*point)
-            return family.Params(loc, scale), loc.shape[: loc.ndim - len(family.event_shape)]
+            loc, scale = checked_loc_scale(point[0], point[1])
+            return type(point)(loc, scale), loc.shape[: loc.ndim - len(family.event_shape)]
         if isinstance(family, MultivariateNormal):
-            mean, covariance = checked_mean_covariance(*point, family.dim)
-            return family.Params(mean, covariance), mean.shape[:-1]
+            mean, covariance = checked_mean_covariance(point[0], point[1], family.dim)
+            return type(point)(mean, covariance), mean.shape[:-1]
     theta = natural(family, point)
     batch, derived = family.batch_shape(theta), family.params_from_natural(theta)
     params = point if isinstance(point, family.Params) else derived
@@ -208,16 +210,20 @@ def _normal_same_scale(family: ExponentialFamily, p: Any, q: Any) -> Array:
 
 
 def _logarithmic(
-    name: str, size: Callable[[Any, Any], Any], fixed: str | None = None
+    name: str, size: Callable[[Any], Any] = lambda _: 1.0, fixed: str | None = None
 ) -> Callable[..., Array]:
-    """A line in the logarithm of one source parameter, stretched by `size(family, params)`."""
+    """A line in the logarithm of one source parameter, stretched by `size(params)`."""
 
     def distance(family: ExponentialFamily, p: Any, q: Any) -> Array:
         first, second = _sources(family, p, q) if fixed is None else _shared(family, p, q, fixed)
         ratio = log_ratio(getattr(first, name), getattr(second, name))
-        return size(family, first) * jnp.abs(ratio)
+        return size(first) * jnp.abs(ratio)
 
     return distance
+
+
+def _weibull(family: Any, p: Any, q: Any) -> Array:
+    return family.shape * _logarithmic("scale")(family, p, q)
 
 
 def _two_classes(family: Any, p: Any, q: Any) -> Array:
@@ -330,8 +336,9 @@ def _shared(family: ExponentialFamily, p: Any, q: Any, name: str) -> list[Any]:
     return [first, second]
 
 
-_ONE = lambda family, params: 1.0
-_ROOT_OF_SHAPE = lambda family, params: jnp.sqrt(params.shape)
+def _root_of_shape(params: Any) -> Array:
+    return jnp.sqrt(params.shape)
+
 
 _CLOSED_FORMS: dict[tuple[type, str | None], Callable[..., Array]] = {
     (Bernoulli, None): _two_classes,
@@ -341,16 +348,16 @@ _CLOSED_FORMS: dict[tuple[type, str | None], Callable[..., Array]] = {
     (Poisson, None): _poisson,
     (Geometric, None): _negative_binomial,
     (NegativeBinomial, None): _negative_binomial,
-    (Exponential, None): _logarithmic("rate", _ONE),
-    (Laplace, None): _logarithmic("scale", _ONE),
-    (Rayleigh, None): _logarithmic("scale", lambda family, params: 2.0),
-    (Weibull, None): _logarithmic("scale", lambda family, params: family.shape),
-    (Pareto, None): _logarithmic("shape", _ONE),
-    (Gamma, "shape"): _logarithmic("rate", _ROOT_OF_SHAPE, "shape"),
-    (InverseGamma, "shape"): _logarithmic("scale", _ROOT_OF_SHAPE, "shape"),
+    (Exponential, None): _logarithmic("rate"),
+    (Laplace, None): _logarithmic("scale"),
+    (Rayleigh, None): _logarithmic("scale", lambda _: 2.0),
+    (Weibull, None): _weibull,
+    (Pareto, None): _logarithmic("shape"),
+    (Gamma, "shape"): _logarithmic("rate", _root_of_shape, "shape"),
+    (InverseGamma, "shape"): _logarithmic("scale", _root_of_shape, "shape"),
     (Normal, None): _normal,
     (Normal, "scale"): _normal_same_scale,
-    (Normal, "loc"): _logarithmic("scale", lambda family, params: math.sqrt(2), "loc"),
+    (Normal, "loc"): _logarithmic("scale", lambda _: math.sqrt(2), "loc"),
     (LogNormal, None): _normal,
     (NormalKnownScale, None): _known_scale,
     (DiagonalNormal, None): _diagonal_normal,

@@ -33,10 +33,12 @@ from igeojax.numerics.gamma import (
     log_minus_digamma_inverse,
     shape_bregman,
 )
+from igeojax.numerics.incomplete import betainc, gammainc, gammaincc, scaled_erfc
 from igeojax.numerics.remainders import (
     expm1_remainder,
     exprel2,
     log1p_remainder,
+    log_complement_ratio,
     log_det_remainder,
     log_ratio,
     ratio_remainder,
@@ -55,6 +57,7 @@ from igeojax.numerics.student_t import student_t_log_density
 __all__ = [
     "ConjugateGradientInfo",
     "RadialLaw",
+    "betainc",
     "betaln",
     "conjugate_gradient",
     "digamma",
@@ -67,9 +70,12 @@ __all__ = [
     "dirichlet_metric_solve",
     "expm1_remainder",
     "exprel2",
+    "gammainc",
+    "gammaincc",
     "log1p_remainder",
     "log_at_zero",
     "log_beta",
+    "log_complement_ratio",
     "log_det_remainder",
     "log_gamma",
     "log_minus_digamma",
@@ -80,6 +86,7 @@ __all__ = [
     "quotient",
     "radial_law",
     "ratio_remainder",
+    "scaled_erfc",
     "scaled_trigamma_excess",
     "shape_bregman",
     "sqrt_at_zero",

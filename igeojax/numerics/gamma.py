@@ -144,7 +144,10 @@ def log_minus_digamma_inverse(s: Float[Array, "*shape"]) -> Float[Array, "*shape
     """
     positive = s > 0
     safe = jnp.where(positive, s, 1.0)
-    a = (3 - safe + jnp.sqrt((safe - 3) ** 2 + 24 * safe)) / (12 * safe)
+    # Where s is large the numerator would cancel: its conjugate.
+    root = (safe + 9) * jnp.sqrt(1 - 72 / (safe + 9) / (safe + 9))  # of (s - 3)^2 + 24 s
+    direct = (3 - safe + root) / (12 * jnp.minimum(safe, 3.0))
+    a = jnp.where(safe < 3, direct, 2 / (safe - 3 + root))
     for _ in range(5):
         gap, slope = jax.jvp(log_minus_digamma, (a,), (jnp.ones_like(a),))
         a = 1 / (1 / a + (gap - safe) / (a * a * slope))

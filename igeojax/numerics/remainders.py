@@ -184,6 +184,42 @@ def _log_ratio_jvp(primals, tangents):
 
 
 @jax.custom_jvp
+def log_complement_ratio(
+    p: Float[ArrayLike, "*shape"], q: Float[ArrayLike, "*shape"]
+) -> Float[Array, "*shape"]:
+    """`log((1 - p) / (1 - q))`, from the difference of p and q, which `1 - p` would round.
+
+    Args:
+      p: values in `[0, 1]`.
+      q: values in `[0, 1]`.
+
+    Returns:
+      The logarithm, of the common shape; -inf where only `p` is 1, inf where only `q` is, nan where
+      both are. Derivatives at 1 are 0 by convention.
+
+    Examples:
+      >>> round(float(log_complement_ratio(0.5, 0.75)), 6)
+      0.693147
+    """
+    dtype = jnp.result_type(p, q)
+    p, q = jnp.broadcast_arrays(jnp.asarray(p, dtype), jnp.asarray(q, dtype))
+    near = jnp.abs(q - p) < 0.5 * (1 - q)
+    step = jnp.where(near, q - p, 0.0) / jnp.where(near, 1 - q, 1.0)
+    apart = jnp.log1p(jnp.where(near, 0.0, -p)) - jnp.log1p(jnp.where(near, 0.0, -q))
+    return jnp.where(near, jnp.log1p(step), apart)
+
+
+@log_complement_ratio.defjvp
+def _log_complement_ratio_jvp(primals, tangents):
+    rests = [jnp.where(x == 1, 1.0, 1 - x) for x in primals]
+    shares = [
+        jnp.where(x == 1, 0.0, dx / rest)
+        for x, dx, rest in zip(primals, tangents, rests, strict=True)
+    ]
+    return log_complement_ratio(*primals), shares[1] - shares[0]
+
+
+@jax.custom_jvp
 def log_det_remainder(matrix: Float[Array, "*batch n n"]) -> Float[Array, "*batch"]:
     """Remainder `tr(C) - log det(I + C)` of a symmetric `C > -I`, non-negative.
 

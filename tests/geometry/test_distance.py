@@ -167,7 +167,7 @@ def test_bad_input_is_refused():
     p, q = normal.Params(0.0, 1.0), normal.Params(1.0, 2.0)
     with pytest.raises(TypeError, match="needs a Normal"):
         geometry.fisher_rao_distance(normal, p, poisson.Params(1.0))
-    with pytest.raises(ValueError, match="one of.*'scale'"):
+    with pytest.raises(ValueError, match=r"one of.*'scale'"):
         geometry.fisher_rao_distance(normal, p, q, fixed="rate")
     with pytest.raises(ValueError, match="both laws must share it"):
         geometry.fisher_rao_distance(normal, p, q, fixed="scale")

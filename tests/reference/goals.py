@@ -60,7 +60,10 @@ _MEAN_CHART = "E[x^2] rounds away the variance: at m/s = 2e5 the point itself ha
 EXCEPTIONS: dict[tuple[str, str], str] = {
     ("fisher_normal_expectation", "float64"): _MEAN_CHART,
     ("fisher_normal_expectation", "float32"): _MEAN_CHART,
-    ("fr_mvn_fixed_mean", "float64"): "one covariance is singular to rounding (condition 2e17): nan",
+    (
+        "fr_mvn_fixed_mean",
+        "float64",
+    ): "a covariance is singular to rounding (condition 2e17): nan",
 }
 """Quantities beyond their goal, with the cause."""
 

@@ -1,6 +1,8 @@
 """Pairs of probability vectors, and of logits, as every divergence takes them."""
 
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
@@ -10,16 +12,47 @@ Probabilities = Float[ArrayLike, "*batch classes"]
 
 
 def vectors(p: ArrayLike, q: ArrayLike) -> tuple[Array, Array]:
-    """Two checked arrays of probability vectors of one shape.
+    """Two checked arrays of probability vectors of one shape; nan where a traced one is negative.
 
     Raises:
       TypeError: an argument is not real.
       ValueError: unequal lengths, or concrete entries that are negative or do not sum to one.
     """
     p, q = checks.floating_together(p=p, q=q)
-    checks.require_probabilities("p", p)
-    checks.require_probabilities("q", q)
-    return _of_one_shape(p, q)
+    return _of_one_shape(probabilities("p", p), probabilities("q", q))
+
+
+def probabilities(name: str, value: Array) -> Array:
+    """Checked probability vectors; a traced one with a negative entry becomes nan.
+
+    Raises:
+      ValueError: a scalar, or concrete entries that are negative or do not sum to one.
+    """
+    checks.require_probabilities(name, value)
+    # The whole vector: beside zeros of the other law a single entry might be passed over.
+    return jnp.where((value >= 0).all(axis=-1, keepdims=True), value, jnp.nan)
+
+
+def scalar_order(name: str, value: ArrayLike, dtype: DTypeLike, *, or_inf: bool = False) -> Array:
+    """A checked statistical order, or Amari's alpha, in the dtype of the vectors.
+
+    Raises:
+      TypeError: it is not real.
+      ValueError: it is no scalar, or a concrete one is nan or infinite; `or_inf` lets inf pass.
+    """
+    order = checks.floating(name, value)
+    if order.ndim:
+        raise ValueError(
+            f"{name} must be a scalar; got shape {order.shape}. Use jax.vmap for many orders."
+        )
+    checks.require_values(
+        name,
+        order,
+        lambda v: np.isfinite(v) | ((v == np.inf) & or_inf),
+        "finite or inf" if or_inf else "finite",
+        "The divergence has no limit there; orders 0 and 1 are Kullback-Leibler divergences.",
+    )
+    return jnp.asarray(order, dtype)
 
 
 def logit_vectors(p: ArrayLike, q: ArrayLike) -> tuple[Array, Array]:
@@ -75,5 +108,6 @@ def zeros_held(p: Array) -> Array:
 
 def inside(p: Array, q: Array) -> tuple[Array, Array, Array]:
     """Where both are positive, and both with a harmless 1/2 elsewhere."""
-    both = (p > 0) & (q > 0)
+    # Not by `> 0`: nan goes on.
+    both = (p != 0) & (q != 0)
     return both, jnp.where(both, p, 0.5), jnp.where(both, q, 0.5)

@@ -1,33 +1,38 @@
 """Divergences made of `sum p^a q^(1-a)`: alpha, Renyi, Hellinger, Bhattacharyya, chi-square."""
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from igeojax.discrete.softmax import logsumexp
+from igeojax._core import checks
 from igeojax.divergences.simplex._arguments import (
     Probabilities,
     inside,
     logit_vectors,
+    scalar_order,
     vectors,
     zeros_held,
 )
-from igeojax.divergences.simplex._logits import alpha_from_logits, renyi_from_logits, share
-from igeojax.numerics.remainders import exprel2, log1p_remainder
+from igeojax.divergences.simplex._logits import (
+    alpha_from_logits,
+    log_ratio_from_logits,
+    renyi_from_logits,
+    share,
+)
+from igeojax.divergences.simplex._terms import (
+    alpha_terms,
+    chi_square_terms,
+    chord_terms,
+    log_affinity,
+)
+from igeojax.numerics.remainders import log_ratio
 from igeojax.numerics.safe import sqrt_at_zero
 
 
 def _alpha_parts(p: Array, q: Array, order: Array) -> tuple[Array, Array, Array]:
     """`D_order` over entries where both are positive, and the mass where only p, only q is."""
     both, p_in, q_in = inside(p, q)
-    # D_a(p||q) = D_{1-a}(q||p): with a >= 1/2 the bracket below loses at most half of itself.
-    a = jnp.where(order < 0.5, 1 - order, order)
-    first = jnp.where(order < 0.5, q_in, p_in)
-    step = jnp.where(order < 0.5, p_in, q_in) - first
-    ratio = step / first
-    log_ratio = jnp.log1p(ratio)
-    b = 1 - a
-    bracket = log1p_remainder(ratio) - b * log_ratio**2 * exprel2(b * log_ratio)
-    core = jnp.sum(jnp.where(both, first * bracket, 0.0), axis=-1) / a
+    core = jnp.sum(jnp.where(both, alpha_terms(p_in, q_in, order), 0.0), axis=-1)
     # Worth 0, with the derivative in a zero entry where the order makes it finite.
     rim_p = jnp.sum(jnp.where((p == 0) & (q > 0), p, 0.0), axis=-1)
     rim_q = jnp.sum(jnp.where((q == 0) & (p > 0), q, 0.0), axis=-1)
@@ -58,8 +63,8 @@ def alpha_divergence(
       Values in `[0, inf]`; inf where `p > 0 = q` for `a >= 1` and where `q > 0 = p` for `a <= 0`.
 
     Raises:
-      TypeError: as `kl`.
-      ValueError: as `kl`.
+      TypeError: as `kl`, or `order` is not real.
+      ValueError: as `kl`, or `order` is no scalar or not finite.
 
     References:
       [Amari2016] section 3.5.2 (with alpha = 1 - 2a).
@@ -68,10 +73,10 @@ def alpha_divergence(
       >>> round(float(alpha_divergence([0.1, 0.6, 0.3], [0.4, 0.3, 0.3], order=1.0)), 6)
       0.277259
     """
+    p, q = logit_vectors(p, q) if logits else vectors(p, q)
+    order = scalar_order("order", order, p.dtype)
     if logits:
-        return alpha_from_logits(*logit_vectors(p, q), order)
-    p, q = vectors(p, q)
-    order = jnp.asarray(order, p.dtype)
+        return alpha_from_logits(p, q, order)
     core, only_p, only_q = _alpha_parts(p, q, order)
     return core + share(only_p, 1 - order) + share(only_q, order)
 
@@ -95,8 +100,8 @@ def amari_alpha_divergence(
       Values in `[0, inf]`.
 
     Raises:
-      TypeError: as `kl`.
-      ValueError: as `kl`.
+      TypeError: as `kl`, or `alpha` is not real.
+      ValueError: as `kl`, or `alpha` is no scalar or not finite.
 
     References:
       [Amari2016] section 3.5.2.
@@ -105,7 +110,8 @@ def amari_alpha_divergence(
       >>> round(float(amari_alpha_divergence([0.1, 0.6, 0.3], [0.4, 0.3, 0.3], alpha=-1)), 6)
       0.277259
     """
-    return alpha_divergence(p, q, order=0.5 * (1 - jnp.asarray(alpha)), logits=logits)
+    alpha = scalar_order("alpha", alpha, float)
+    return alpha_divergence(p, q, order=0.5 * (1 - alpha), logits=logits)
 
 
 def renyi(
@@ -113,13 +119,14 @@ def renyi(
 ) -> Float[Array, "*batch"]:
     """Renyi divergence `log(sum p^a q^(1-a)) / (a - 1)` of statistical order a.
 
-    Non-decreasing in a; `a = 1` is `KL(p || q)`; `a = 1/2` twice the Bhattacharyya distance.
+    Non-decreasing in a; `a = 1` is `KL(p || q)`; `a = 1/2` twice the Bhattacharyya distance;
+    `a = inf` the largest log-ratio `max log(p/q)`.
 
     Args:
       p: probability vectors.
       q: probability vectors.
-      order: the statistical order `a >= 0`; may be traced. For `a < 0` the value is not positive,
-        and -inf where `q > 0 = p`.
+      order: the statistical order `a >= 0`; a finite one may be traced. For `a < 0` the value is
+        not positive, and -inf where `q > 0 = p`.
       logits: both arguments are logits, `-inf` allowed; no probability is formed where that would
         cost digits.
 
@@ -127,8 +134,8 @@ def renyi(
       Values in nats; inf where `p > 0 = q` for `a >= 1`, and for disjoint supports.
 
     Raises:
-      TypeError: as `kl`.
-      ValueError: as `kl`.
+      TypeError: as `kl`, or `order` is not real.
+      ValueError: as `kl`, or `order` is no scalar, nan or -inf.
 
     References:
       [VanErvenHarremoes2014] equation (1).
@@ -137,26 +144,44 @@ def renyi(
       >>> round(float(renyi([0.1, 0.6, 0.3], [0.4, 0.3, 0.3], order=0.5)), 6)
       0.157515
     """
-    if logits:
-        return renyi_from_logits(*logit_vectors(p, q), order)
-    p, q = vectors(p, q)
-    order = jnp.asarray(order, p.dtype)
-    core, only_p, only_q = _alpha_parts(p, q, order)
+    pair = logit_vectors(p, q) if logits else vectors(p, q)
+    order = scalar_order("order", order, pair[0].dtype, or_inf=True)
+    if checks.concrete(order) == np.inf:
+        return jnp.max(log_ratio_from_logits(*pair) if logits else _log_ratios(*pair), axis=-1)
+    return (renyi_from_logits if logits else _renyi)(*pair, order)
+
+
+def _log_ratios(p: Array, q: Array) -> Array:
+    """`log(p/q)`, 0 where neither law has mass."""
+    neither = (p == 0) & (q == 0)
+    return log_ratio(jnp.where(neither, 1.0, p), jnp.where(neither, 1.0, q))
+
+
+def _log1p_ratio(z: Array) -> Array:
+    """`log(1 + z) / z` for `|z| < 1/2`, without a division by z, also in its derivatives."""
+    w = z / (2 + z)
+    total = jnp.zeros_like(z)
+    # atanh(w) / w, and log(1 + z) = 2 atanh(w).
+    for k in reversed(range(14)):
+        total = total * w * w + 1 / (2 * k + 1)
+    return total * 2 / (2 + z)
+
+
+def _renyi(p: Array, q: Array, order: Array) -> Array:
+    lost = ((p > 0) & (q == 0)).any(axis=-1)
+    gained = ((q > 0) & (p == 0)).any(axis=-1)
+    total = log_affinity(p, q, order)
+    small = (jnp.abs(total) < 0.4) & ~(lost & (order >= 1)) & ~(gained & (order < 0))
+    # Far pairs take the logarithm, and D_a of a pair of equals here: their own may overflow.
+    core, only_p, only_q = _alpha_parts(jnp.where(small[..., None], p, q), q, order)
     # a (a-1) D_a + 1 = sum p^a q^(1-a); a D_a itself stays finite as a goes to 0.
-    scaled = order * core + order * share(only_p, 1 - order) + jnp.where(order < 0, 0.0, only_q)
+    scaled = order * core + order * share(only_p, 1 - order) + only_q
     excess = (order - 1) * scaled
-    small = jnp.abs(excess) < 0.5
-    near = jnp.where(small, excess, 0.0)
-    # log(1 + z) / (a - 1) = a D_a (1 - (z - log1p z) / z), regular at z = 0.
-    nonzero = jnp.where(near == 0, 1.0, near)
-    relative = jnp.where(near == 0, 0.5 * near, log1p_remainder(nonzero) / nonzero)
-    both, p_in, q_in = inside(p, q)
-    exponent = order * jnp.log(p_in) + (1 - order) * jnp.log(q_in)
-    total = logsumexp(jnp.where(both, exponent, -jnp.inf))
     open_ = jnp.where(order == 1, 1.0, order - 1)
-    far = jnp.where((order >= 1) & (only_p > 0), jnp.inf, total / open_)
-    value = jnp.where(small, scaled * (1 - relative), far)
-    return jnp.where((order < 0) & (only_q > 0), -jnp.inf, value)
+    far = jnp.where(lost & (order >= 1), jnp.inf, total / open_)
+    # log(1 + z) / (a - 1) = a D_a log(1 + z) / z.
+    value = jnp.where(small, scaled * _log1p_ratio(excess), far)
+    return jnp.where(gained & (order < 0), -jnp.inf, value)
 
 
 def hellinger(
@@ -188,7 +213,7 @@ def hellinger(
 
 def _squared_hellinger(p: Array, q: Array) -> Array:
     both, p_in, q_in = inside(p, q)
-    chord = ((p_in - q_in) / (jnp.sqrt(p_in) + jnp.sqrt(q_in))) ** 2
+    chord = chord_terms(p_in, q_in)
     return 0.5 * jnp.sum(jnp.where(both, chord, zeros_held(p) + zeros_held(q)), axis=-1)
 
 
@@ -219,9 +244,7 @@ def bhattacharyya(
     p, q = vectors(p, q)
     gap = _squared_hellinger(p, q)
     near = gap < 0.5
-    both, p_in, q_in = inside(p, q)
-    exponent = 0.5 * (jnp.log(p_in) + jnp.log(q_in))
-    far = -logsumexp(jnp.where(both, exponent, -jnp.inf))
+    far = -log_affinity(p, q, jnp.asarray(0.5, p.dtype))
     return jnp.where(near, -jnp.log1p(-jnp.where(near, gap, 0.0)), far)
 
 
@@ -250,9 +273,9 @@ def chi_square(
     if logits:
         return 2 * alpha_from_logits(*logit_vectors(p, q), 2.0)
     p, q = vectors(p, q)
-    present = q > 0
-    term = (p - q) ** 2 / jnp.where(present, q, 1.0)
-    return jnp.sum(jnp.where(present, term, jnp.where(p > 0, jnp.inf, 0.0)), axis=-1)
+    present = q != 0
+    terms = chi_square_terms(jnp.where(present, p, 1.0), jnp.where(present, q, 1.0))
+    return jnp.sum(jnp.where(present, terms, jnp.where(p > 0, jnp.inf, 0.0)), axis=-1)
 
 
 def neyman_chi_square(

@@ -9,25 +9,23 @@ from igeojax.discrete.softmax import log_softmax, softmax
 from igeojax.divergences.simplex._arguments import (
     Probabilities,
     logit_vectors,
+    probabilities,
     require_logits,
     vectors,
     zeros_held,
 )
 from igeojax.divergences.simplex._logits import kl_from_logits, laws_from_logits
-from igeojax.numerics.remainders import log1p_remainder
+from igeojax.divergences.simplex._terms import (
+    cross_entropy_terms,
+    entropy_terms,
+    relative_entropy_terms,
+)
 from igeojax.numerics.safe import sqrt_at_zero
 
 
-def _relative_entropy(p: Array, step: Array) -> Array:
+def _relative_entropy(p: Array, q: Array, step: Array) -> Array:
     """`sum p log(p/q) - p + q` for `q = p + step`, with the step given to full precision."""
-    present = p > 0
-    safe = jnp.where(present, p, 1.0)
-    # For p at the edge of underflow step / p overflows; p log(p/q) is then lost beside q anyway.
-    ratio = jnp.where(present, step, 0.0) / safe
-    huge = ratio > 1 / jnp.finfo(p.dtype).eps ** 2
-    ratio = jnp.where(huge, 0.0, ratio)
-    term = safe * log1p_remainder(ratio)
-    return jnp.sum(jnp.where(present & ~huge, term, step), axis=-1)
+    return jnp.sum(relative_entropy_terms(p, q, step), axis=-1)
 
 
 def entropy(p: Probabilities, *, logits: bool = False) -> Float[Array, "*batch"]:
@@ -53,10 +51,7 @@ def entropy(p: Probabilities, *, logits: bool = False) -> Float[Array, "*batch"]
     if logits:
         require_logits("p", p)
         return entropy_from_logits(p)
-    checks.require_probabilities("p", p)
-    positive = p > 0
-    safe = jnp.where(positive, p, 1.0)
-    return jnp.sum(jnp.where(positive, -safe * jnp.log(safe), 0.0), axis=-1)
+    return jnp.sum(entropy_terms(probabilities("p", p)), axis=-1)
 
 
 def cross_entropy(
@@ -81,12 +76,10 @@ def cross_entropy(
       >>> round(float(cross_entropy([1.0, 0.0], [0.5, 0.5])), 6)
       0.693147
     """
-    if logits:
-        p, q = logit_vectors(p, q)
-        p, scores = softmax(p), log_softmax(q)
-    else:
-        p, q = vectors(p, q)
-        scores = jnp.where(q > 0, jnp.log(jnp.where(q > 0, q, 1.0)), -jnp.inf)
+    if not logits:
+        return jnp.sum(cross_entropy_terms(*vectors(p, q)), axis=-1)
+    p, q = logit_vectors(p, q)
+    p, scores = softmax(p), log_softmax(q)
     # -inf beside a probability 0 has no share in the value, and must have none in the gradient.
     lost = (p > 0) & (scores == -jnp.inf)
     known = jnp.where(scores > -jnp.inf, scores, 0.0)
@@ -95,6 +88,9 @@ def cross_entropy(
 
 def kl(p: Probabilities, q: Probabilities, *, logits: bool = False) -> Float[Array, "*batch"]:
     """Kullback-Leibler divergence `KL(p || q) = sum p log(p/q)`.
+
+    It is the divergence of measures `sum p log(p/q) - p + q`, whose gradients are `log(p/q)` in `p`
+    and `1 - p/q` in `q`.
 
     Args:
       p: probability vectors, the law of the expectation.
@@ -120,8 +116,7 @@ def kl(p: Probabilities, q: Probabilities, *, logits: bool = False) -> Float[Arr
     if logits:
         return kl_from_logits(*logit_vectors(p, q))
     p, q = vectors(p, q)
-    p = zeros_held(p)
-    return _relative_entropy(p, q - p)
+    return _relative_entropy(p, q, q - p)
 
 
 def reverse_kl(
@@ -176,7 +171,7 @@ def jeffreys(p: Probabilities, q: Probabilities, *, logits: bool = False) -> Flo
         pair = logit_vectors(p, q)
         return kl_from_logits(*pair) + kl_from_logits(*pair[::-1])
     p, q = map(zeros_held, vectors(p, q))
-    return _relative_entropy(p, q - p) + _relative_entropy(q, p - q)
+    return _relative_entropy(p, q, q - p) + _relative_entropy(q, p, p - q)
 
 
 def jensen_shannon(
@@ -184,7 +179,7 @@ def jensen_shannon(
 ) -> Float[Array, "*batch"]:
     """Jensen-Shannon divergence `KL(p || m)/2 + KL(q || m)/2`, `m = (p + q)/2`.
 
-    Symmetric and at most `log 2`; its square root is a metric.
+    Symmetric and at most `log 2`; its square root, scipy's `jensenshannon`, is a metric.
 
     Args:
       p: probability vectors.
@@ -212,7 +207,8 @@ def jensen_shannon(
         p, q = map(zeros_held, vectors(p, q))
         gap = q - p
     half = 0.5 * gap
-    return 0.5 * (_relative_entropy(p, half) + _relative_entropy(q, -half))
+    middle = 0.5 * (p + q)
+    return 0.5 * (_relative_entropy(p, middle, half) + _relative_entropy(q, middle, -half))
 
 
 def jensen_shannon_distance(
