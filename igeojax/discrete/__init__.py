@@ -6,6 +6,7 @@ from igeojax.discrete.bounds import (
     logsumexp_hessian_matrix,
     logsumexp_hessian_matvec,
 )
+from igeojax.discrete.cross_entropy import softmax_cross_entropy
 from igeojax.discrete.distillation import distillation_loss
 from igeojax.discrete.gumbel import (
     gumbel,
@@ -71,6 +72,7 @@ __all__ = [
     "sample",
     "sequence_log_prob",
     "softmax",
+    "softmax_cross_entropy",
     "sphere_from_probs",
     "token_log_probs",
 ]
