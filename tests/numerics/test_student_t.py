@@ -16,7 +16,7 @@ def test_against_scipy_and_the_normal_limit(dtype):
     for dof in (0.01, 1.0, 2.5, 30.0, 1e4):
         found = student_t_log_density(x, np.full_like(x, dof))
         true = scipy.stats.t(float(np.asarray(dof, dtype))).logpdf(x.astype(float))
-        np.testing.assert_allclose(found, true, rtol=max(64 * eps, 1e-12))  # scipy's own error
+        np.testing.assert_allclose(found, true, rtol=max(64 * eps, 1e-11))  # scipy's own error
     for dof in (1e6, 1e12, np.inf):
         found = student_t_log_density(np.asarray(1, dtype), np.asarray(dof, dtype))
         assert float(found) == pytest.approx(-1.4189385, rel=1e-6)
