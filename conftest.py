@@ -14,9 +14,10 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Kernels are decorated for the interpreter or for the compiler once, when triton is imported. The
-# device file is looked at because asking torch would import it into tests that need no torch.
+# device files (NVIDIA's, ROCm's) are looked at because asking torch would import it into tests that
+# need no torch.
 os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
-if not Path("/dev/nvidia0").exists():
+if not any(Path(device).exists() for device in ("/dev/nvidia0", "/dev/kfd")):
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # Pictures are drawn in memory: a test machine has no display.

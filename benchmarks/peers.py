@@ -78,7 +78,9 @@ def _torch() -> dict[str, Quantity]:
         "entropy_dirichlet": entropy(d.Dirichlet, {"conc": "concentration"}),
         "entropy_categorical_logits": entropy(d.Categorical, {"logits": "logits"}),
         "studentt_logpdf": lambda _, x, dof: (
-            d.StudentT(torch.as_tensor(np.array(dof))).log_prob(torch.as_tensor(np.array(x))).numpy()
+            d.StudentT(torch.as_tensor(np.array(dof)))
+            .log_prob(torch.as_tensor(np.array(x)))
+            .numpy()
         ),
         "entropy_categorical_probs": entropy(d.Categorical, {"probs": "probs"}),
         "logsumexp": lambda _, x: torch.logsumexp(torch.as_tensor(x), -1).numpy(),

@@ -6,12 +6,17 @@ with derivatives `-z / scale` in `x`, `z / scale` in `loc` and `(z**2 - 1) / sca
 
 The sum is taken in two stages without atomics: each program sums its own tile, then the tiles'
 sums are added. Tiles depend on the shape alone, so equal inputs give equal bits.
+
+The operators have first derivatives in reverse mode: none of second order, no forward mode.
 """
 
 from __future__ import annotations
 
+from numbers import Real
+
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 import kernels_triton._launch as _launch
 from kernels_triton._checks import require_alike, require_floating
@@ -223,11 +228,23 @@ def _broadcast(
     require_floating("x", x)
     tensors = [x]
     for name, value in (("loc", loc), ("scale", scale)):
-        if isinstance(value, (int, float)):
-            value = torch.full((), value, dtype=x.dtype, device=x.device)
+        if isinstance(value, bool):
+            raise TypeError(
+                f"{name} must be a tensor or a number; got bool. Pass {float(value)} if meant."
+            )
+        if isinstance(value, (int, float, Real)):  # Real: the scalars of numpy
+            value = torch.full((), float(value), dtype=x.dtype, device=x.device)
         require_floating(name, value)
         require_alike(name, value, "x", x)
         tensors.append(value)
+    # torch itself would drop the tangent of an input without gradient, and call the derivative 0.
+    if not torch.compiler.is_compiling() and any(
+        forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors
+    ):
+        raise NotImplementedError(
+            "x, loc and scale must be plain tensors; got a tangent of forward mode, which this "
+            "operator lacks. Use reverse mode, or torch.distributions.Normal(loc, scale).log_prob(x)."
+        )
     try:
         return torch.broadcast_tensors(*tensors)
     except RuntimeError:
@@ -243,7 +260,8 @@ def normal_log_density(x: Tensor, loc: Tensor | float, scale: Tensor | float) ->
 
     Three reads and one write an element; the backward pass writes only the gradients that are
     wanted. The arguments are broadcast as in torch without being copied, except where the leading
-    axes of a broadcast argument cannot be viewed as one; its gradient is summed back by torch.
+    axes of a broadcast argument cannot be viewed as one; its gradient is summed back by torch. Not
+    differentiable twice, and without forward mode: use the formula in torch for those.
 
     Args:
       x: observations, any shape, any strides.
@@ -254,7 +272,9 @@ def normal_log_density(x: Tensor, loc: Tensor | float, scale: Tensor | float) ->
       Log-densities, contiguous, of the broadcast shape and the dtype of `x`.
 
     Raises:
-      TypeError: an argument is not a dense floating tensor, or the dtypes differ.
+      NotImplementedError: an argument carries a tangent of forward mode.
+      TypeError: an argument is not a dense floating tensor (or a number, which no bool is), or the
+        dtypes differ.
       ValueError: the shapes do not broadcast, or the devices differ.
 
     Examples:
@@ -269,7 +289,7 @@ def normal_log_likelihood(x: Tensor, loc: Tensor | float, scale: Tensor | float)
     """The sum of `normal_log_density` over all elements, in nats.
 
     Three reads an element and no array of log-densities. Deterministic: a fixed tree of sums, no
-    atomics. The gradient is that of `normal_log_density`.
+    atomics. The gradient is that of `normal_log_density`: first derivatives in reverse mode only.
 
     Args:
       x: observations, any shape, any strides.
@@ -281,7 +301,9 @@ def normal_log_likelihood(x: Tensor, loc: Tensor | float, scale: Tensor | float)
       overflow float16; 0 for an empty tensor.
 
     Raises:
-      TypeError: an argument is not a dense floating tensor, or the dtypes differ.
+      NotImplementedError: an argument carries a tangent of forward mode.
+      TypeError: an argument is not a dense floating tensor (or a number, which no bool is), or the
+        dtypes differ.
       ValueError: the shapes do not broadcast, or the devices differ.
 
     Examples:

@@ -128,7 +128,8 @@ def crosscheck(
       Two rows, value and gradient, for each operation, dtype and shape.
 
     Raises:
-      ValueError: an unknown operation.
+      TypeError: an entry of `dtypes` is not one of the dtypes that the kernels know.
+      ValueError: an unknown operation, or a device that is not here.
 
     Examples:
       >>> [row.passed for row in crosscheck(["softmax"], [torch.float32])]
@@ -139,6 +140,11 @@ def crosscheck(
             f"operations must be out of {', '.join(OPERATIONS)}; got {', '.join(sorted(unknown))}. "
             "Check the spelling."
         )
+    if strange := [dtype for dtype in dtypes if dtype not in TOLERANCES]:
+        raise TypeError(
+            f"dtypes must be out of {', '.join(map(str, TOLERANCES))}; got "
+            f"{', '.join(map(repr, strange))}. Pass the dtype itself, not its name."
+        )
     device = _prepare(device)
     table = _operations()
     for name in operations:
@@ -148,8 +154,23 @@ def crosscheck(
 
 
 def _prepare(device: str | None) -> str:
-    """Choose the device, and the interpreter where there is none, before triton is imported."""
+    """Choose the device, and the interpreter where there is none, before triton is imported.
+
+    Raises:
+      ValueError: the device is no CPU or GPU of this machine.
+    """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        place = None
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    here = {"cpu": 1, "cuda": count}.get(place.type, 0) if place else 0
+    if place is None or (place.index or 0) >= here:
+        raise ValueError(
+            f"device must be cpu or one of the {count} GPUs that torch finds here, such as cuda:0; "
+            f"got {device}. Leave it out to take what there is."
+        )
     if device == "cpu" and "triton" not in sys.modules:
         os.environ.setdefault("TRITON_INTERPRET", "1")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leave torch its share
@@ -243,7 +264,7 @@ def _mode(device: str) -> str:
 
 
 def _main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; the exit status is 1 when a comparison fails."""
+    """Print the table; the exit status is 1 when a comparison fails, 2 for wrong arguments."""
     parser = argparse.ArgumentParser(prog="python -m kernels_triton.crosscheck")
     parser.add_argument("--op", action="append", choices=OPERATIONS)
     names = [str(dtype).removeprefix("torch.") for dtype in TOLERANCES]
@@ -252,7 +273,10 @@ def _main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     dtypes = [getattr(torch, name) for name in options.dtype or names]
 
-    device = _prepare(options.device)
+    try:
+        device = _prepare(options.device)
+    except ValueError as error_of_device:
+        parser.error(str(error_of_device))  # exits with status 2
     print(f"{_mode(device)}; torch {torch.__version__}, jax {jax.__version__}")
     print("errors against float64, and of Triton against JAX")
     layout = "{:21} {:8} {:17} {:8} {:>8} {:>8} {:>8} {:>10} {:>9} {}"

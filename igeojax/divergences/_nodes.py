@@ -66,6 +66,38 @@ def nodes_between(support: Support, points: Array, scale: Array) -> Nodes:
     return Nodes(*(jnp.concatenate(parts) for parts in zip(*pieces, strict=True)))
 
 
+def integers_around(means: Array, deviations: Array, size: int) -> Array:
+    """Counts in two windows around two means, or in one where they would overlap.
+
+    Args:
+      means: shape `(2, *batch)`, not negative.
+      deviations: of the same shape; windows are as wide as they are in proportion.
+      size: how many counts in all.
+
+    Returns:
+      Integers in increasing order, shape `(size, *batch)`.
+    """
+    # Means that are not finite, and beyond the integers, belong to laws without enough mass here.
+    top = jnp.iinfo(jnp.arange(0).dtype).max // 2
+    means = jnp.clip(jnp.nan_to_num(means, nan=0.0, posinf=0.0), 0.0, float(top // 2))
+    deviations = jnp.nan_to_num(deviations, nan=0.0, posinf=0.0)
+    order = jnp.argsort(means, axis=0)
+    first, second = (jnp.take_along_axis(means, order[i : i + 1], axis=0) for i in (0, 1))
+    narrow, wide = (jnp.take_along_axis(deviations, order[i : i + 1], axis=0) for i in (0, 1))
+    share = jnp.clip(narrow / jnp.maximum(narrow + wide, 1.0), 1 / 16, 15 / 16)
+    count = (size * share).astype(int)
+    start = jnp.maximum(jnp.floor(first).astype(int) - count // 2, 0)
+    other = jnp.floor(second).astype(int) - (size - count) // 2
+    # One window in the middle of where both laws have their mass.
+    reach = jnp.minimum(first - 8 * narrow, second - 8 * wide)
+    reach = 0.5 * (jnp.maximum(reach, 0.0) + jnp.maximum(first + 8 * narrow, second + 8 * wide))
+    together = jnp.maximum(jnp.minimum(reach, float(top)).astype(int) - size // 2, 0)
+    apart = other >= start + count
+    index = jnp.arange(size).reshape((-1,) + (1,) * (first.ndim - 1))
+    right = other + index - count
+    return jnp.where(apart, jnp.where(index < count, start + index, right), together + index)
+
+
 def _piece(edges: list[Any], scale: Array, depths: list[float], step: float) -> Nodes:
     start, stop = (_BEND * math.asinh(depth / _BEND) for depth in depths)
     # np.arange with a step would round the step by an eps of the start.

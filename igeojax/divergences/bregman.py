@@ -215,9 +215,11 @@ def _newton(
     objective = lambda v: value(v) - v @ goal
 
     def unfinished(state):
-        _, decrement, previous, steps = state
-        # Near the solution Newton's decrement falls quadratically, until rounding stops it.
-        stalled = (decrement < 0.1) & (decrement > 0.5 * previous)
+        point, decrement, previous, steps = state
+        # Rounding stops the decrement where the objective no longer sees its square. It may fall
+        # slowly long before, by exp(-1/2) a step along an exponential tail.
+        unseen = decrement**2 <= 1000 * eps * (1 + jnp.abs(objective(point)))
+        stalled = unseen & (decrement > 0.9 * previous)
         return (steps < max_steps) & (decrement > eps) & ~stalled
 
     def advance(state):

@@ -1,9 +1,10 @@
 """Divergences of any two laws from their log-densities and samples, in nats.
 
-For pairs without a closed form: mixtures, laws of different families, laws off the line. Every
-estimator averages terms that are not negative and vanish where the densities agree, so that near
-laws have small errors as well; symmetric divergences are averaged over samples of both laws, under
-which their terms are bounded. Each comes with its standard error, one standard deviation.
+For pairs without a closed form: mixtures, laws of different families, laws off the line. The
+estimators average terms that are not negative and vanish where the densities agree, so that near
+laws have small errors as well (`kl` where that is safe); symmetric divergences are averaged over
+samples of both laws, under which their terms are bounded. Each comes with its standard error, one
+standard deviation.
 
 Derivatives are those of the terms at fixed samples. They are unbiased for `kl` in what `log_q`
 closes over; in parameters of a law that is sampled they also need samples that move with them
@@ -26,6 +27,9 @@ from igeojax.divergences._generators import (
 )
 from igeojax.numerics.remainders import expm1_remainder
 
+_LARGEST_SHARE = 0.05
+"""Of one term in the sum of all: with more the normal approximation of their mean fails."""
+
 LogDensity = Callable[[Any], Array]
 """Log-densities `(N, *batch)` of samples with a leading axis N."""
 
@@ -40,9 +44,11 @@ class Estimate(NamedTuple):
 def kl(log_p: LogDensity, log_q: LogDensity, samples: Any) -> Estimate:
     """Kullback-Leibler divergence `KL(p || q)` from samples of p.
 
-    Averages `(r - 1) - log r` with `r = q/p`: the control variate `r - 1` has mean zero, and makes
-    every term non-negative. Its variance is finite if Neyman's `int q^2 / p` is: q may not have
-    heavier tails than p by far.
+    Averages `-log r` with `r = q/p`, or for near laws `(r - 1) - log r`, whose terms are not
+    negative and of second order. Its control variate `r - 1` has mean zero, but a heavy tail where
+    q has heavier tails than p: it is taken where no `r` is above 2, their mean is not below 1/2 and
+    no term has a twentieth of the sum. Intervals of 95% then cover 91% to 95% for 200 and more
+    samples of normal laws; fewer samples of near laws leave errors of first order.
 
     Args:
       log_p: log-density of p.
@@ -50,7 +56,8 @@ def kl(log_p: LogDensity, log_q: LogDensity, samples: Any) -> Estimate:
       samples: independent samples of p along axis 0, an array or a tree of them.
 
     Returns:
-      The `Estimate`, unbiased, value in `[0, inf]`; inf where a sample is impossible under q.
+      The `Estimate`: unbiased up to the choice of the average, so that a value may fall below 0 by
+      its error; both are inf where a sample is impossible under q.
 
     Raises:
       TypeError: a log-density is not callable.
@@ -68,7 +75,13 @@ def kl(log_p: LogDensity, log_q: LogDensity, samples: Any) -> Estimate:
       >>> bool(found.standard_error < 2e-4)
       True
     """
-    return _average(expm1_remainder(-_log_ratio(log_p, log_q, samples)))
+    log_ratio = _log_ratio(log_p, log_q, samples)
+    terms = expm1_remainder(-log_ratio)
+    # Samples cannot show the variance of a heavy tail, only whether they have met one.
+    tame = jnp.min(log_ratio, axis=0) >= -jnp.log(2.0)
+    tame = tame & (jnp.mean(jnp.exp(-log_ratio), axis=0) >= 0.5)
+    tame = tame & (jnp.max(terms, axis=0) <= _LARGEST_SHARE * jnp.sum(terms, axis=0))
+    return _average(jnp.where(tame, terms, log_ratio))
 
 
 def jensen_shannon(
@@ -201,8 +214,10 @@ def _over_both(
 
 
 def _average(terms: Array) -> Estimate:
-    error = jnp.std(terms, axis=0, ddof=1) / terms.shape[0] ** 0.5
-    return Estimate(jnp.mean(terms, axis=0), error)
+    value = jnp.mean(terms, axis=0)
+    known = jnp.where(jnp.isinf(value), 0.0, terms)
+    error = jnp.std(known, axis=0, ddof=1) / terms.shape[0] ** 0.5
+    return Estimate(value, jnp.where(jnp.isinf(value), jnp.inf, error))
 
 
 def _log_ratio(log_p: LogDensity, log_q: LogDensity, samples: Any) -> Array:

@@ -250,6 +250,7 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
           >>> round(float(poisson.fisher_matvec(theta, poisson.Point(2.0)).x), 6)
           6.0
         """
+        theta = self._point(theta)
         tangent = jax.tree.map(lambda v, leaf: jnp.asarray(v, leaf.dtype), tangent, theta)
         return jax.jvp(self.mean_from_natural, (theta,), (tangent,))[1]
 
@@ -645,3 +646,24 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         pad = (1,) * (rank - len(batch))
         theta = jax.tree.map(lambda leaf: leaf.reshape(pad + leaf.shape), theta)
         return theta, x.reshape((1,) * (rank - axes) + x.shape)
+
+
+def require_family(family: Any) -> None:
+    """Check that an argument is a family: an instance, not its class or its name.
+
+    Args:
+      family: what came.
+
+    Raises:
+      TypeError: it is anything else.
+
+    Examples:
+      >>> from igeojax import families
+      >>> require_family(families.Normal())
+    """
+    if not isinstance(family, ExponentialFamily):
+        found = f"class {family.__name__}" if isinstance(family, type) else type(family).__name__
+        raise TypeError(
+            f"family must be an instance of a family, such as families.Normal(); got {found}. Call "
+            "the class, and check the order of the arguments."
+        )

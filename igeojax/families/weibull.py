@@ -14,7 +14,6 @@ from igeojax.families.exponential import Exponential
 from igeojax.families.pushforward import Pushforward
 from igeojax.numerics.remainders import log_ratio
 
-
 # Zeta at 2, 3, ...: log-gamma of 1 + u is -euler u + sum zeta(k) (-u)^k / k.
 _ZETA = (
     *(1.6449340668482264, 1.2020569031595943, 1.0823232337111382, 1.0369277551433699),

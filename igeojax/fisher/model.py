@@ -18,7 +18,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
-from igeojax.families.base import ExponentialFamily
+from igeojax.families.base import ExponentialFamily, require_family
+from igeojax.fisher._arguments import require_examples, require_weights, tangent_of
 
 Predict = Callable[[Any, Any], Any]
 """A model: `predict(params, inputs)` returns a point of the output family."""
@@ -39,28 +40,13 @@ def _output_batch(family: ExponentialFamily, theta: Any) -> tuple[int, ...]:
     return batch
 
 
-def _require_examples(inputs: Any) -> None:
-    """Check that all inputs are arrays with the same number of examples on axis 0.
-
-    Raises:
-      ValueError: they are not.
-    """
-    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(inputs)]
-    if len({shape[:1] for shape in shapes}) != 1 or not shapes[0]:
-        raise ValueError(
-            "inputs must be arrays that share the examples on axis 0; got shapes "
-            f"{', '.join(map(str, shapes[:4]))}. A list is a tree of its entries: pass "
-            "jnp.asarray(...); close over what is not an example."
-        )
-
-
 def _weights(
     family: ExponentialFamily, theta: Any, weights: ArrayLike | None
 ) -> Float[Array, "*batch"]:
     """Weight of each output: `1/N`, or the given ones broadcast over the further output axes.
 
     Raises:
-      ValueError: no axis of examples, or `weights` of a wrong shape.
+      ValueError: no axis of examples, or `weights` of a wrong shape or negative.
     """
     batch = _output_batch(family, theta)
     dtype = jax.tree.leaves(theta)[0].dtype
@@ -72,6 +58,7 @@ def _weights(
             f"weights must have shape {batch[:1]} (examples) or {batch} (outputs); got "
             f"{weights.shape}. They replace the factor 1/N of the mean."
         )
+    require_weights(weights)
     return jnp.broadcast_to(
         weights.reshape(weights.shape + (1,) * (len(batch) - weights.ndim)), batch
     )
@@ -107,8 +94,9 @@ def fisher_matvec(
       The product, a pytree like `params`.
 
     Raises:
-      TypeError: `predict` does not return a point of `family`.
-      ValueError: no axis of examples, or `weights` of a wrong shape.
+      TypeError: `family` is not a family, or `predict` does not return a point of it.
+      ValueError: no axis of examples, `weights` of a wrong shape or negative, or a `tangent` that
+        is not like `params`.
 
     References:
       [Martens2020] section 9 (the Fisher as a generalized Gauss-Newton matrix).
@@ -122,6 +110,8 @@ def fisher_matvec(
       >>> fisher_matvec(predict, family, jnp.zeros(2), jnp.ones(2), x).tolist()
       [0.5, 4.5]
     """
+    require_family(family)
+    tangent = tangent_of(params, tangent)
     theta, push = jax.linearize(lambda p: predict(p, inputs), params)
     scale = _weights(family, theta, weights)
     image = family.fisher_matvec(theta, push(tangent))
@@ -153,8 +143,8 @@ def output_jacobian(
       order of `jax.flatten_util.ravel_pytree`.
 
     Raises:
-      TypeError: `predict` does not return a point of `family`.
-      ValueError: no axis of examples, no examples, or `weights` of a wrong shape.
+      TypeError: `family` is not a family, or `predict` does not return a point of it.
+      ValueError: no axis of examples, no examples, or `weights` of a wrong shape or negative.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -166,7 +156,8 @@ def output_jacobian(
       >>> jacobian.tolist(), image.tolist()
       ([[2.0], [3.0]], [[1.0], [1.5]])
     """
-    _require_examples(inputs)
+    require_family(family)
+    require_examples("inputs", inputs)
     vector, unravel = jax.flatten_util.ravel_pytree(params)
 
     def outputs(coordinates: Array, example: Any) -> Any:
@@ -215,8 +206,8 @@ def fisher_matrix(
       The symmetric matrix in the order of `jax.flatten_util.ravel_pytree(params)`.
 
     Raises:
-      TypeError: `predict` does not return a point of `family`.
-      ValueError: no axis of examples, or `weights` of a wrong shape.
+      TypeError: `family` is not a family, or `predict` does not return a point of it.
+      ValueError: no axis of examples, or `weights` of a wrong shape or negative.
 
     References:
       [Martens2020] section 9.
@@ -257,8 +248,8 @@ def fisher_diagonal(
       Non-negative entries, a pytree like `params`.
 
     Raises:
-      TypeError: `predict` does not return a point of `family`.
-      ValueError: no axis of examples, no examples, or `weights` of a wrong shape.
+      TypeError: `family` is not a family, or `predict` does not return a point of it.
+      ValueError: no axis of examples, no examples, or `weights` of a wrong shape or negative.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -284,7 +275,8 @@ def empirical_fisher_matrix(
     """Empirical Fisher `mean_n g_n g_n^T`, with `g_n` the gradient for the label in the data.
 
     Not the Fisher matrix and not an estimate of it away from a well-specified optimum: the labels
-    of `fisher_matrix` are those of the model. Offered for comparison.
+    of `fisher_matrix` are those of the model. Offered for comparison. `N P` memory and `N P^2`
+    operations for N examples and P parameters.
 
     Args:
       predict: `predict(params, inputs)`, examples independent.
@@ -298,8 +290,10 @@ def empirical_fisher_matrix(
       The symmetric matrix in the order of `jax.flatten_util.ravel_pytree(params)`.
 
     Raises:
-      TypeError: `predict` does not return a point of `family`, or `targets` are not numeric.
-      ValueError: `inputs` and `targets` disagree on axis 0, or `weights` of a wrong shape.
+      TypeError: `family` is not a family, or `predict` does not return a point of it,
+        or `targets` are not numeric.
+      ValueError: `inputs` and `targets` disagree on axis 0, or `weights` of a wrong shape or
+        negative.
 
     References:
       [Kunstner2019] equation (3).
@@ -313,7 +307,8 @@ def empirical_fisher_matrix(
       >>> empirical_fisher_matrix(predict, family, jnp.zeros(1), x, y).tolist()
       [[2.0]]
     """
-    _require_examples((inputs, targets))
+    require_family(family)
+    require_examples("inputs and targets", (inputs, targets))
     family.require_support(targets)
     vector, unravel = jax.flatten_util.ravel_pytree(params)
 
@@ -338,4 +333,5 @@ def empirical_fisher_matrix(
             f"weights must have shape {gradients.shape[:1]}, one for each example; got "
             f"{weights.shape}. They replace the factor 1/N of the mean."
         )
+    require_weights(weights)
     return (gradients * weights[:, None]).T @ gradients

@@ -9,11 +9,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from igeojax._core import checks
-from igeojax.families.base import ExponentialFamily
+from igeojax.families.base import ExponentialFamily, require_family
 
 
 def mean_from_natural(family: ExponentialFamily, theta: Any) -> Any:
     """Mean coordinates `eta = grad psi(theta) = E[T(x)]`.
+
+    A closed form of the family, else one gradient of `psi`.
 
     Args:
       family: the family.
@@ -23,7 +25,7 @@ def mean_from_natural(family: ExponentialFamily, theta: Any) -> Any:
       The mean parameter, same batch shape.
 
     Raises:
-      TypeError: `theta` is not a point of the family.
+      TypeError: `family` is not a family, or `theta` not a point of it.
       ValueError: its shapes do not fit the family.
 
     References:
@@ -35,11 +37,14 @@ def mean_from_natural(family: ExponentialFamily, theta: Any) -> Any:
       >>> float(mean_from_natural(poisson, poisson.Point(0.0)).x)
       1.0
     """
+    require_family(family)
     return family.mean_from_natural(theta)
 
 
 def natural_from_mean(family: ExponentialFamily, eta: Any) -> Any:
     """Natural coordinates `theta = grad phi(eta)`, the inverse of `mean_from_natural`.
+
+    A closed form where the family has one, else a fixed number of Newton steps.
 
     Args:
       family: the family.
@@ -49,7 +54,7 @@ def natural_from_mean(family: ExponentialFamily, eta: Any) -> Any:
       The natural parameter, same batch shape; not finite where `eta` is on the boundary.
 
     Raises:
-      TypeError: `eta` is not a point of the family.
+      TypeError: `family` is not a family, or `eta` not a point of it.
       ValueError: its shapes do not fit the family.
 
     References:
@@ -61,6 +66,7 @@ def natural_from_mean(family: ExponentialFamily, eta: Any) -> Any:
       >>> float(natural_from_mean(poisson, poisson.Point(1.0)).x)
       0.0
     """
+    require_family(family)
     family.batch_shape(eta)
     return family.natural_from_mean(eta)
 
@@ -69,7 +75,7 @@ def ravel(family: ExponentialFamily, point: Any) -> Float[Array, "*batch dimensi
     """Minimal vector chart of a point: as many entries as the manifold has dimensions.
 
     A symmetric matrix gives its diagonal and upper triangle, off-diagonals times `sqrt 2`, so that
-    the pairing of points is the dot product of vectors.
+    the pairing of points is the dot product of vectors. One copy of the entries.
 
     Args:
       family: the family.
@@ -79,7 +85,7 @@ def ravel(family: ExponentialFamily, point: Any) -> Float[Array, "*batch dimensi
       Vectors of length `family.dimension` on the last axis.
 
     Raises:
-      TypeError: `point` is not a point of the family.
+      TypeError: `family` is not a family, or `point` not a point of it.
       ValueError: its shapes do not fit the family.
 
     Examples:
@@ -90,6 +96,7 @@ def ravel(family: ExponentialFamily, point: Any) -> Float[Array, "*batch dimensi
       >>> [round(v, 3) for v in ravel(family, point).tolist()]
       [0.0, 0.0, 1.0, 1.414, 1.0]
     """
+    require_family(family)
     batch = family.batch_shape(point)
     parts = []
     for leaf, shape in zip(jax.tree.leaves(point), family.point_shape, strict=True):
@@ -106,7 +113,7 @@ def ravel(family: ExponentialFamily, point: Any) -> Float[Array, "*batch dimensi
 
 
 def unravel(family: ExponentialFamily, vector: Float[Array, "*batch dimension"]) -> Any:
-    """Point of a minimal vector, the inverse of `ravel`.
+    """Point of a minimal vector, the inverse of `ravel`: one copy of the entries.
 
     Args:
       family: the family.
@@ -116,7 +123,7 @@ def unravel(family: ExponentialFamily, vector: Float[Array, "*batch dimension"])
       The point; matrices are symmetric.
 
     Raises:
-      TypeError: `vector` is not real.
+      TypeError: `family` is not a family, or `vector` is not real.
       ValueError: its last axis has another length.
 
     Examples:
@@ -125,6 +132,7 @@ def unravel(family: ExponentialFamily, vector: Float[Array, "*batch dimension"])
       >>> unravel(families.Poisson(), jnp.array([2.0])).x.item()
       2.0
     """
+    require_family(family)
     vector = checks.floating("vector", vector)
     checks.require_trailing_shape("vector", vector, (family.dimension,))
     batch, leaves, start = vector.shape[:-1], [], 0

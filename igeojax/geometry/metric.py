@@ -9,8 +9,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from igeojax.divergences.exponential.relative_entropy import kl
-from igeojax.families.base import ExponentialFamily
+from igeojax.families.base import ExponentialFamily, require_family
 from igeojax.geometry.coordinates import ravel, unravel
+
+
+def _point(family: ExponentialFamily, theta: Any) -> Any:
+    """A point of the family, checked, its leaves as arrays."""
+    require_family(family)
+    family.batch_shape(theta)
+    return jax.tree.map(jnp.asarray, theta)
 
 
 def _require_tangent(family: ExponentialFamily, theta: Any, tangent: Any) -> None:
@@ -42,7 +49,7 @@ def fisher_matvec(family: ExponentialFamily, theta: Any, tangent: Any) -> Any:
       The cotangent, a point.
 
     Raises:
-      TypeError: an argument is not a point of the family.
+      TypeError: `family` is not a family, or an argument not a point of it.
       ValueError: shapes do not fit the family.
 
     References:
@@ -55,6 +62,7 @@ def fisher_matvec(family: ExponentialFamily, theta: Any, tangent: Any) -> Any:
       >>> float(fisher_matvec(normal, theta, normal.Point(1.0, 0.0)).x)
       4.0
     """
+    theta = _point(family, theta)
     _require_tangent(family, theta, tangent)
     return family.fisher_matvec(theta, tangent)
 
@@ -71,10 +79,11 @@ def fisher_matrix(
       theta: natural parameter.
 
     Returns:
-      Symmetric positive semi-definite matrices.
+      Symmetric positive semi-definite matrices; nan outside the natural domain, where the Hessian
+      of the formula for `psi` is no metric.
 
     Raises:
-      TypeError: `theta` is not a point of the family.
+      TypeError: `family` is not a family, or `theta` not a point of it.
       ValueError: its shapes do not fit the family.
 
     References:
@@ -87,6 +96,7 @@ def fisher_matrix(
       >>> fisher_matrix(normal, theta).tolist()
       [[1.0, 0.0], [0.0, 2.0]]
     """
+    theta = _point(family, theta)
     vector = ravel(family, theta)
     basis = jnp.eye(family.dimension, dtype=vector.dtype)
 
@@ -95,7 +105,8 @@ def fisher_matrix(
         return ravel(family, family.fisher_matvec(theta, tangent))
 
     matrix = jax.vmap(column, out_axes=-1)(basis)
-    return 0.5 * (matrix + jnp.swapaxes(matrix, -1, -2))
+    symmetric = 0.5 * (matrix + jnp.swapaxes(matrix, -1, -2))
+    return jnp.where(family.in_natural_domain(theta)[..., None, None], symmetric, jnp.nan)
 
 
 def source_fisher_matrix(
@@ -105,6 +116,7 @@ def source_fisher_matrix(
 
     `pullback` through natural coordinates loses what those round away (`m/s^2` of a normal law far
     from 0); this form needs only the divergence of two source parameters, which loses nothing.
+    One forward derivative of the gradient for each of the parameters.
 
     Args:
       family: the family.
@@ -115,7 +127,7 @@ def source_fisher_matrix(
       where they are redundant.
 
     Raises:
-      TypeError: `params` are not `Params` of the family.
+      TypeError: `family` is not a family, or `params` not `Params` of it.
       ValueError: they have batch axes, or values that the family refuses.
 
     References:
@@ -127,6 +139,7 @@ def source_fisher_matrix(
       >>> source_fisher_matrix(normal, normal.Params(loc=1e6, scale=0.5)).tolist()
       [[4.0, 0.0], [0.0, 8.0]]
     """
+    require_family(family)
     if not isinstance(params, family.Params):
         raise TypeError(
             f"{family} needs its Params, such as {family.Params.__name__}(...); got "
@@ -157,6 +170,8 @@ def inner(
 ) -> Float[Array, "*batch"]:
     """Fisher inner product `<u, v>_theta = u^T Hess psi(theta) v` of two tangents.
 
+    One matrix-vector product.
+
     Args:
       family: the family.
       theta: natural parameter, the foot point.
@@ -167,7 +182,7 @@ def inner(
       The inner product at each point.
 
     Raises:
-      TypeError: an argument is not a point of the family.
+      TypeError: `family` is not a family, or an argument not a point of it.
       ValueError: shapes do not fit the family.
 
     Examples:
@@ -178,9 +193,10 @@ def inner(
       >>> float(inner(normal, theta, tangent, tangent))
       4.0
     """
+    theta = _point(family, theta)
     _require_tangent(family, theta, tangent)
     _require_tangent(family, theta, other)
-    return family.pairing(tangent, family.fisher_matvec(theta, other))
+    return family.pairing(_point(family, tangent), family.fisher_matvec(theta, other))
 
 
 def pullback(
@@ -189,6 +205,8 @@ def pullback(
     """Fisher matrix in another chart `xi`, `J^T g J` with `J = d theta / d xi`.
 
     The chart may have fewer dimensions than the family: then it is the metric of a curved family.
+    The cost is that of `fisher_matrix`, one forward derivative of the chart for each of the `n`
+    coordinates, and two products of matrices.
 
     Args:
       family: the family.
@@ -196,10 +214,11 @@ def pullback(
       xi: coordinates, any pytree of floating arrays; one point.
 
     Returns:
-      The matrix over the entries of `xi` in the order of `jax.tree.leaves`.
+      The matrix over the entries of `xi` in the order of `jax.tree.leaves`; nan where the chart
+      leaves the natural domain.
 
     Raises:
-      TypeError: the chart does not return a point of the family.
+      TypeError: `family` is not a family, or the chart does not return a point of the family.
       ValueError: its shapes do not fit the family, or it returns a batch.
 
     References:
@@ -213,6 +232,7 @@ def pullback(
       >>> pullback(normal, chart, jnp.array([0.0, 1.0])).round(6).tolist()
       [[1.0, 0.0], [0.0, 0.5]]
     """
+    require_family(family)
     vector, unravel_chart = jax.flatten_util.ravel_pytree(xi)
 
     def natural_vector(coordinates: Array) -> Array:

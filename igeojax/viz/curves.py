@@ -20,6 +20,8 @@ def loss_curves(
 ) -> None:
     """Draw named curves on a logarithmic axis, each labeled at the legend.
 
+    One line a curve, of all its points.
+
     Args:
       ax: the Axes to draw on.
       curves: name to `(x, y)`.
@@ -28,7 +30,7 @@ def loss_curves(
       target: a level to mark with a dashed line.
 
     Raises:
-      ValueError: a curve whose `x` and `y` differ in length.
+      ValueError: no curves, or one whose `x` and `y` differ in length.
 
     Examples:
       >>> from matplotlib.figure import Figure
@@ -37,6 +39,8 @@ def loss_curves(
       >>> ax.get_yscale()
       'log'
     """
+    if not curves:
+        raise ValueError("curves must name at least one curve; got none. Pass {name: (x, y)}.")
     for name, (x, y) in curves.items():
         if np.shape(x) != np.shape(y):
             raise ValueError(
@@ -61,7 +65,7 @@ def kl_asymmetry(
     """Draw a density and its two closest members of a family, one for each direction of KL.
 
     The m-projection `argmin KL(target || q)` covers all the mass; `argmin KL(q || target)` seeks
-    one mode.
+    one mode. Three lines and a filled area, of all the points.
 
     Args:
       ax: the Axes to draw on.
@@ -70,6 +74,9 @@ def kl_asymmetry(
       forward: minimizer of `KL(target || q)`.
       reverse: minimizer of `KL(q || target)`.
 
+    Raises:
+      ValueError: the densities are not vectors of the length of `grid`.
+
     Examples:
       >>> from matplotlib.figure import Figure
       >>> ax = Figure().add_subplot()
@@ -77,6 +84,12 @@ def kl_asymmetry(
       >>> len(ax.lines)
       3
     """
+    for name, density in (("target", target), ("forward", forward), ("reverse", reverse)):
+        if np.ndim(grid) != 1 or np.shape(density) != np.shape(grid):
+            raise ValueError(
+                f"grid and {name} must be vectors of one length; got shapes {np.shape(grid)} and "
+                f"{np.shape(density)}. Evaluate the density on the grid."
+            )
     ax.fill_between(np.asarray(grid), np.asarray(target), color="0.85")
     ax.plot(grid, target, color="0.4", label="target p")
     ax.plot(grid, forward, linewidth=2, label="argmin KL(p || q): covers the mass")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.geometry.metric import pullback
 
@@ -28,6 +29,8 @@ def simplex(
 ) -> None:
     """Draw the triangle of probability vectors of three classes.
 
+    One call of `function`, on about `resolution^2 / 2` vectors.
+
     Args:
       ax: the Axes to draw on.
       function: drawn as filled contours; maps probability vectors on the last axis to values.
@@ -37,7 +40,8 @@ def simplex(
       resolution: grid points along an edge.
 
     Raises:
-      ValueError: `points` are not vectors of length 3, or not three `labels`.
+      TypeError: `points` are not real.
+      ValueError: `points` are not probability vectors of length 3, or not three `labels`.
 
     Examples:
       >>> from matplotlib.figure import Figure
@@ -53,6 +57,8 @@ def simplex(
             f"points must have shape (n, 3); got {np.shape(points)}. Only three classes fit in the "
             "plane."
         )
+    if points is not None:
+        checks.require_probabilities("points", checks.floating("points", points))
     if function is not None:
         steps = np.arange(1, resolution)
         first, second = (axis.ravel() for axis in np.meshgrid(steps, steps))
@@ -85,17 +91,19 @@ def fisher_ellipses(
     """Draw, at points of a two-dimensional chart, the ellipse of Fisher length `radius`.
 
     All are circles of one size to the metric: where an ellipse is small, a small change of the
-    coordinates makes a large change of the distribution.
+    coordinates makes a large change of the distribution. One `pullback` and one call of the chart
+    a point.
 
     Args:
       ax: the Axes to draw on.
       family: the family.
       natural_from_chart: map from two coordinates to a natural parameter.
       points: where to draw, shape `(n, 2)`.
-      radius: Fisher-Rao length of the semi-axes.
+      radius: Fisher-Rao length of the semi-axes, positive.
 
     Raises:
-      ValueError: `points` are not of shape `(n, 2)`.
+      ValueError: `points` are not of shape `(n, 2)`, the chart refuses one, its metric there is
+        not finite and positive definite, or `radius` is not positive and finite.
 
     Examples:
       >>> from igeojax import families
@@ -113,8 +121,19 @@ def fisher_ellipses(
         raise ValueError(
             f"points must have shape (n, 2); got {centers.shape}. The chart has two coordinates."
         )
-    metrics = jax.vmap(lambda xi: pullback(family, natural_from_chart, xi))(centers)
-    values, vectors = np.linalg.eigh(np.asarray(metrics))
+    checks.require_positive("radius", radius, "It is a length.")
+    for xi in centers:
+        natural_from_chart(xi)  # concrete, as the chart's own checks of values need it
+    metrics = np.asarray(jax.vmap(lambda xi: pullback(family, natural_from_chart, xi))(centers))
+    finite = np.isfinite(metrics).all(axis=(-2, -1), keepdims=True)
+    values, vectors = np.linalg.eigh(np.where(finite, metrics, 0.0))
+    checks.require_values(
+        "the metric at each of points",
+        values[:, 0] > 0,
+        lambda good: good,
+        "finite and positive definite",
+        "Move the point inside the chart, or drop a redundant coordinate.",
+    )
     for center, value, vector in zip(np.asarray(centers), values, vectors, strict=True):
         # The longer axis lies along the eigenvector of the smaller eigenvalue, the second here.
         width, height = 2 * radius / np.sqrt(value[::-1])

@@ -124,6 +124,30 @@ def test_legendre_conjugate(case, dtype):
     np.testing.assert_allclose(slope, result.maximizer, rtol=1e-5 if dtype == "float32" else 1e-12)
 
 
+# Along an exponential tail Newton's steps are of length one: a slow start is no standstill.
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_conjugate_far_along_a_tail(dtype):
+    eps = np.finfo(dtype).eps
+    eta = np.array([0.9, 0.999, 0.999999], dtype).astype(float)
+    softplus = lambda v: jnp.logaddexp(0.0, v)
+    one = lambda e: legendre_conjugate(softplus, e, jnp.zeros((), dtype))
+    result = jax.jit(jax.vmap(one))(jnp.asarray(eta, dtype))
+    assert result.converged.all()
+    # A slope that is rounded by an eps moves the maximizer by that over the curvature.
+    atol = 8 * eps / (eta * (1 - eta))
+    assert (np.abs(result.maximizer - scipy.special.logit(eta)) < atol).all()
+    entropy = scipy.special.xlogy(eta, eta) + scipy.special.xlogy(1 - eta, 1 - eta)
+    np.testing.assert_allclose(result.value, entropy, atol=16 * eps)
+    pair = np.array([0.7, 0.2999], dtype)
+    rest = 1 - pair.astype(float).sum()
+    potential = lambda v: log_sum_exp(jnp.append(v, jnp.zeros((), dtype)))
+    result = legendre_conjugate(potential, pair, jnp.zeros(2, dtype))
+    assert result.converged
+    np.testing.assert_allclose(
+        result.maximizer, np.log(pair.astype(float) / rest), atol=8 * eps / rest
+    )
+
+
 def test_conjugate_derivatives_of_higher_order_and_trees():
     potential = lambda tree: jnp.exp(tree["a"]) + jnp.sum(jnp.cosh(tree["b"]))
     start = {"a": jnp.array(0.0), "b": jnp.zeros(2)}

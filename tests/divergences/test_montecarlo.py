@@ -79,6 +79,37 @@ def test_control_variate_reduces_the_variance():
     assert both.standard_error < 0.5 * plain.std() / np.sqrt(SIZE)
 
 
+# The ratio q/p of heavy laws has no variance, that of far ones is 0 in all samples.
+@pytest.mark.parametrize(("dtype", "size"), [("float64", 200), ("float32", 1000)])
+def test_intervals_cover(dtype, size):
+    locs, scales = np.array([0, 0, 12, 0.2, 0.4, 0, 1]), np.array([2, 1.6, 1, 1, 0.9, 1.2, 2])
+    q = NORMAL.natural_from_params(locs.astype(dtype), scales.astype(dtype))
+    p = NORMAL.natural_from_params(*np.array([0.0, 1.0], dtype))
+
+    @jax.jit
+    @jax.vmap
+    def repeats(key):
+        x = NORMAL.sample(key, p, (size,))
+        return montecarlo.kl(
+            lambda x: NORMAL.log_density(p, x[:, None]),
+            lambda x: NORMAL.log_density(q, x[:, None]),
+            x,
+        )
+
+    value, error = map(np.asarray, repeats(jax.random.split(jax.random.key(3), 500)))
+    exact = np.log(scales) + (1 + locs**2) / (2 * scales**2) - 0.5
+    covered = np.mean(np.abs(value - exact) < 1.96 * error, axis=0)
+    assert ((covered > 0.9) & (covered < 0.98)).all(), covered
+
+
+def test_impossible_samples_have_infinite_errors():
+    nowhere = lambda x: jnp.where(x > 0, 0.0, -jnp.inf)
+    both = montecarlo.kl(jnp.zeros_like, nowhere, jnp.arange(4.0))
+    assert both == (np.inf, np.inf)
+    both = montecarlo.f_divergence(jnp.zeros_like, nowhere, generator, jnp.zeros(4), jnp.ones(4))
+    assert both == (np.inf, np.inf)
+
+
 def test_near_laws_have_small_errors():
     # log p - log q has a standard deviation d, the estimate one of order d^2.
     p, q = NORMAL.natural_from_params(0.0, 1.0), NORMAL.natural_from_params(1e-4, 1.0)

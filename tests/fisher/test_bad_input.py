@@ -66,3 +66,42 @@ def test_weights_must_fit(form, weights):
 def test_targets_must_fit():
     with pytest.raises(ValueError, match="share the examples on axis 0"):
         fisher.empirical_fisher_matrix(predict, FAMILY, PARAMS, INPUTS, jnp.zeros(3))
+
+
+@pytest.mark.parametrize("form", ["matvec", "matrix", "diagonal", "jacobian", "empirical"])
+@pytest.mark.parametrize("weight", [-1.0, jnp.nan, jnp.inf])
+def test_weights_are_not_negative(form, weight):
+    weights = jnp.array([1.0, 0.0, weight, 1.0])
+    with pytest.raises(ValueError, match=r"weights must be non-negative and finite; got .*\(2,\)"):
+        forms(predict, INPUTS, weights=weights)[form]()
+
+
+def test_exchanged_arguments():
+    with pytest.raises(TypeError, match=r"instance of a family.*; got function\. .* order of the"):
+        fisher.fisher_matrix(FAMILY, predict, PARAMS, INPUTS)
+    with pytest.raises(TypeError, match=r"instance of a family.*; got class NormalKnownScale"):
+        fisher.fisher_matvec(predict, families.NormalKnownScale, PARAMS, PARAMS, INPUTS)
+    with pytest.raises(TypeError, match=r"instance of a family.*; got str"):
+        fisher.empirical_fisher_matrix(predict, "Normal", PARAMS, INPUTS, jnp.zeros(4))
+
+
+@pytest.mark.parametrize(
+    ("tangent", "message"),
+    [
+        (
+            (PARAMS,),
+            r"tree structure of params, PyTreeDef\(\*\); got PyTreeDef\(\(\*,\)\)\. Pass",
+        ),
+        (jnp.ones(3), r"shapes of params, \(2,\); got \(3,\)\. Pass a pytree like params"),
+        (1.0, r"shapes of params, \(2,\); got \(\)\. Pass"),
+    ],
+)
+def test_a_tangent_is_like_the_parameters(tangent, message):
+    with pytest.raises(ValueError, match=message):
+        fisher.fisher_matvec(predict, FAMILY, PARAMS, tangent, INPUTS)
+
+
+def test_a_tangent_takes_the_dtype_of_the_parameters():
+    found = fisher.fisher_matvec(predict, FAMILY, PARAMS, jnp.ones(2, jnp.float32), INPUTS)
+    assert found.dtype == PARAMS.dtype
+    assert found.tolist() == [2.0, 2.0]

@@ -123,3 +123,35 @@ def test_bad_shapes_are_refused():
         fisher.cramer_rao_bound(jnp.eye(2), jacobian=jnp.ones((1, 3)))
     with pytest.raises(TypeError, match="information must hold real numbers"):
         fisher.cramer_rao_bound(jnp.eye(2, dtype=complex))
+
+
+@pytest.mark.parametrize("form", [fisher.fisher_matrix_from_samples, fisher.observed_information])
+def test_bad_observations_parameters_and_densities(form):
+    log_density = lambda m, x: -0.5 * (x - m) ** 2
+    samples, mean = jnp.ones(4), jnp.asarray(0.0)
+    with pytest.raises(ValueError, match=r"share the examples on axis 0; got shapes \(\)\."):
+        form(log_density, mean, 1.0)
+    with pytest.raises(ValueError, match=r"the examples on axis 0; got shapes \(2,\), \(3,\)"):
+        form(lambda m, x: x["a"] - m, mean, {"a": jnp.ones(2), "b": jnp.ones(3)})
+    with pytest.raises(TypeError, match=r"params must be floating.*; got int64 at \['m'\]\. Cast"):
+        form(lambda p, x: log_density(p["m"], x), {"m": 0}, samples)
+    with pytest.raises(ValueError, match=r"must return a scalar for one .*; got shape \(2,"):
+        form(log_density, mean, jnp.ones((4, 2)))
+
+
+def test_no_samples_have_no_mean():
+    log_density = lambda m, x: -0.5 * (x - m) ** 2
+    with pytest.raises(ValueError, match="at least one observation on axis 0; got none"):
+        fisher.fisher_matrix_from_samples(log_density, jnp.asarray(0.0), jnp.zeros(0))
+    none = fisher.observed_information(log_density, jnp.asarray(0.0), jnp.zeros(0))
+    assert none.tolist() == [[0.0]]  # a sum: no data, no information
+
+
+def test_information_must_be_symmetric():
+    with pytest.raises(ValueError, match=r"be symmetric; got entries that differ by 0\.9 from"):
+        fisher.cramer_rao_bound([[1.0, 0.9], [0.0, 1.0]])
+    # To rounding errors, in the units of each parameter.
+    almost = np.array([[1e12, 0.5 * (1 + 1e-12)], [0.5, 1e-12]])
+    assert np.isfinite(fisher.cramer_rao_bound(almost)).all()
+    with pytest.raises(ValueError, match="must be symmetric"):
+        fisher.cramer_rao_bound([[1e12, 0.5], [0.0, 1e-12]])

@@ -169,3 +169,17 @@ def test_gradients_of_points_and_of_vectors_are_the_same_cotangent(chart, key):
 
         by_point, by_vector = gradients(point)
         np.testing.assert_allclose(by_point, by_vector, rtol=1e-12, atol=1e-14)
+
+
+def test_a_family_is_an_instance():
+    point = families.Poisson().Point(jnp.array(1.0))
+    for function in (
+        geometry.mean_from_natural,
+        geometry.natural_from_mean,
+        geometry.ravel,
+        geometry.unravel,
+    ):
+        with pytest.raises(TypeError, match=r"instance of a family.*; got class Poisson\. Call"):
+            function(families.Poisson, point)
+        with pytest.raises(TypeError, match=r"got PoissonPoint\. .* order of the arguments"):
+            function(point, families.Poisson())

@@ -240,3 +240,41 @@ def test_metric_of_source_parameters_wants_one_law():
         geometry.source_fisher_matrix(normal, normal.natural_from_params(0.0, 1.0))
     with pytest.raises(ValueError, match=r"one law; got a batch of shape \(2,\).*vmap"):
         geometry.source_fisher_matrix(normal, normal.Params(jnp.zeros(2), jnp.ones(2)))
+
+
+def test_leaves_may_be_python_numbers():
+    normal = families.Normal()
+    theta, tangent = normal.Point(0.0, -0.5), normal.Point(1.0, 2.0)
+    matrix = np.diag([1.0, 2.0])  # of the standard normal law
+    np.testing.assert_allclose(geometry.fisher_matrix(normal, theta), matrix, rtol=1e-15)
+    image = geometry.ravel(normal, geometry.fisher_matvec(normal, theta, tangent))
+    np.testing.assert_allclose(image, [1.0, 4.0], rtol=1e-15)
+    assert float(geometry.inner(normal, theta, tangent, tangent)) == pytest.approx(9.0)
+    assert float(normal.fisher_matvec(theta, tangent).xx) == pytest.approx(4.0)
+
+
+def test_there_is_no_metric_outside_the_domain():
+    normal = families.Normal()
+    theta = normal.Point(jnp.zeros(2), jnp.array([1.0, -0.5]))
+    matrix = geometry.fisher_matrix(normal, theta)
+    assert np.isnan(matrix[0]).all()
+    np.testing.assert_allclose(matrix[1], np.diag([1.0, 2.0]), rtol=1e-15)
+    outside = geometry.pullback(normal, lambda xi: normal.Point(0 * xi, xi), jnp.array(1.0))
+    assert np.isnan(outside).all()
+
+
+@pytest.mark.parametrize(
+    ("family", "found"), [("Normal", "str"), (families.Normal, "class Normal"), (None, "NoneType")]
+)
+def test_a_family_is_an_instance(family, found):
+    normal = families.Normal()
+    theta = normal.natural_from_params(0.0, 1.0)
+    for call in (
+        lambda: geometry.fisher_matvec(family, theta, theta),
+        lambda: geometry.fisher_matrix(family, theta),
+        lambda: geometry.source_fisher_matrix(family, normal.Params(0.0, 1.0)),
+        lambda: geometry.inner(family, theta, theta, theta),
+        lambda: geometry.pullback(family, lambda xi: theta, jnp.zeros(2)),
+    ):
+        with pytest.raises(TypeError, match=f"instance of a family.*; got {found}. Call the class"):
+            call()

@@ -13,7 +13,9 @@ if importlib.util.find_spec("torch") is None:
 else:
     import torch
 
-    # Triton reads the variable once, when it is first imported.
+    # The root conftest.py looks at device files only: a GPU that this torch cannot use (a build for
+    # the CPU, a driver too old) is found here. Triton reads the variable once, when it is first
+    # imported.
     if not torch.cuda.is_available() and "TRITON_INTERPRET" not in os.environ:
         if "triton" in sys.modules:
             raise pytest.UsageError(

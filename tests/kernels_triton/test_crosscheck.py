@@ -53,3 +53,21 @@ def test_a_wrong_gradient_and_a_nan_fail(monkeypatch):
 def test_unknown_operation():
     with pytest.raises(ValueError, match=r"operations must be out of softmax, .*; got sofmax"):
         list(crosscheck.crosscheck(["sofmax"]))
+
+
+def test_unknown_dtype():
+    for dtype in ("float32", torch.int32):
+        with pytest.raises(TypeError, match=rf"dtypes must be out of .*; got {dtype!r}\. Pass the"):
+            list(crosscheck.crosscheck(["softmax"], [dtype]))
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "nonsense", "meta"])
+def test_a_device_that_is_not_here(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        crosscheck._main(["--device", name])
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert "error: device must be cpu or one of the" in message
+    assert f"got {name}. Leave it out" in message
+    with pytest.raises(ValueError, match="device must be cpu or one of the"):
+        list(crosscheck.crosscheck(device=name))

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -124,6 +125,12 @@ def test_opcheck(reduce, device):
     [
         ((1.0, 0.0, 1.0), TypeError, "x must be a torch.Tensor; got float"),
         ((torch.ones(3), "0", 1.0), TypeError, "loc must be a torch.Tensor; got str"),
+        (
+            (torch.ones(3), True, 1.0),
+            TypeError,
+            "loc must be a tensor or a number; got bool",
+        ),
+        ((torch.ones(3), 0.0, True), TypeError, "scale must be a tensor or a number; got bool"),
         ((torch.ones(3), 0.0, torch.ones(3).double()), TypeError, "scale must have the dtype of x"),
         (
             (torch.ones(3), torch.ones(4), 1.0),
@@ -137,6 +144,24 @@ def test_bad_input(arguments, exception, message):
     for name in OPERATIONS:
         with pytest.raises(exception, match=message):
             getattr(normal, name)(*arguments)
+
+
+def test_numbers_of_numpy_are_numbers(device):
+    x = torch.ones(3, device=device)
+    found = normal.normal_log_density(x, np.float32(0.5), np.int64(2))
+    assert torch.equal(found, normal.normal_log_density(x, 0.5, 2.0))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's forward mode scripts functions
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_only_first_derivatives_in_reverse_mode(name, device):
+    x = torch.ones(3, device=device, requires_grad=True)
+    operation = getattr(normal, name)
+    (gradient,) = torch.autograd.grad(operation(x, 0.0, 1.0).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"normal_log_density_backward.* no autograd formula"):
+        torch.autograd.grad(gradient.sum(), x)
+    with pytest.raises(NotImplementedError, match="must be plain tensors; got a tangent"):
+        torch.func.jvp(lambda x: operation(x, 0.0, 1.0), (x.detach(),), (x.detach(),))
 
 
 @pytest.mark.gpu

@@ -79,3 +79,44 @@ def test_errors_say_what_came(ax):
         viz.simplex(ax, labels="ab")
     with pytest.raises(ValueError, match=r"points must have shape \(n, 2\); got \(3, 3\)"):
         viz.fisher_ellipses(ax, families.Normal(), jax.numpy.asarray, np.eye(3))
+
+
+def test_curves_and_densities_must_be_there_and_fit(ax):
+    with pytest.raises(ValueError, match=r"at least one curve; got none\. Pass \{name"):
+        viz.loss_curves(ax, {})
+    good = np.ones(3)
+    for index, name in enumerate(("target", "forward", "reverse")):
+        densities = [good] * 3
+        densities[index] = np.ones(2)
+        with pytest.raises(ValueError, match=rf"grid and {name} must .* \(3,\) and \(2,\)\. Eval"):
+            viz.kl_asymmetry(ax, good, *densities)
+    assert not ax.lines
+
+
+@pytest.mark.parametrize("point", [[1, 1, 1], [1.2, -0.2, 0.0], [np.nan, 0.5, 0.5]])
+def test_simplex_marks_only_probability_vectors(ax, point):
+    with pytest.raises(ValueError, match=r"points must (sum to one|be non-negative)"):
+        viz.simplex(ax, points=[point])
+
+
+@pytest.mark.parametrize("scale", [-1.0, 0.0, np.nan])
+def test_ellipses_need_a_metric(ax, scale):
+    normal = families.Normal()
+    checked = lambda xi: normal.natural_from_params(loc=xi[0], scale=xi[1])
+    with pytest.raises(ValueError, match=r"scale must be positive and finite; got"):
+        viz.fisher_ellipses(ax, normal, checked, [[0.0, 1.0], [0.0, scale]])
+    unchecked = lambda xi: normal.Point(xi[0], -0.5 * xi[1])
+    with pytest.raises(ValueError, match=r"and positive definite; got .* index \(1,\)\. Move"):
+        viz.fisher_ellipses(ax, normal, unchecked, [[0.0, 1.0], [0.0, scale]])
+    redundant = lambda xi: normal.natural_from_params(loc=xi[0] + xi[1], scale=1.0)
+    with pytest.raises(ValueError, match=r"positive definite.*drop a redundant coordinate"):
+        viz.fisher_ellipses(ax, normal, redundant, [[0.0, 1.0]])
+    assert not ax.patches
+
+
+@pytest.mark.parametrize("radius", [-1.0, 0.0, np.nan])
+def test_ellipses_need_a_positive_radius(ax, radius):
+    with pytest.raises(ValueError, match="radius must be positive and finite; got"):
+        viz.fisher_ellipses(
+            ax, families.Normal(), families.Normal().Point, [[0.0, 1.0]], radius=radius
+        )

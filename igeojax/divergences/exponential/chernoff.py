@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from igeojax.divergences.exponential._pairs import as_order, mixture_parts, natural
+from igeojax.divergences.exponential._pairs import as_order, mixture_parts, natural, source_parts
 from igeojax.families.base import ExponentialFamily
 
 _STEPS = {8: 60, 4: 30}
@@ -20,7 +20,8 @@ def chernoff_information(family: ExponentialFamily, p: Any, q: Any) -> Float[Arr
     The exponential rate at which the Bayes error of telling `p` from `q` falls with the number of
     observations. The exponent is concave in a; its derivative is halved to zero in a fixed number
     of steps, each the cost of two Bregman divergences and their derivative. Derivatives of any
-    order are those of the maximum, by the implicit function.
+    order are those of the maximum, by the implicit function; nan where a second derivative of the
+    exponent leaves the range of the dtype (float32: scales of 1e-10 and 1).
 
     Args:
       family: the family of both laws.
@@ -44,25 +45,45 @@ def chernoff_information(family: ExponentialFamily, p: Any, q: Any) -> Float[Arr
       >>> round(float(chernoff_information(normal, p, q)), 6)
       0.5
     """
-    first, batch = _rows(family, p, q)
-    second, _ = _rows(family, q, p)
+    first, second, batch = _rows(family, p, q)
     return jax.vmap(lambda one, other: _largest(family, one, other))(first, second).reshape(batch)
 
 
-def _rows(family: ExponentialFamily, point: Any, other: Any) -> tuple[Any, tuple[int, ...]]:
-    """The point broadcast against another one, batch axes raveled, and their shape."""
-    batches = [family.batch_shape(natural(family, value)) for value in (point, other)]
+def _rows(family: ExponentialFamily, p: Any, q: Any) -> tuple[Any, Any, tuple[int, ...]]:
+    """Both points broadcast, batch axes raveled, and the shape of those."""
+    # Source parameters may be of laws whose natural ones leave the range of the dtype.
+    if source_parts(family, p, q, 0.5) is None:
+        p, q = (_checked(family, point) for point in (p, q))
+    events = [_events(family, point) for point in (p, q)]
+    batches = [
+        jnp.shape(leaf)[: jnp.ndim(leaf) - len(event)]
+        for point, shapes in zip((p, q), events, strict=True)
+        for leaf, event in zip(jax.tree.leaves(point), shapes, strict=True)
+    ]
     batch = jnp.broadcast_shapes(*batches)
+
+    def ravel(point: Any, shapes: list[tuple[int, ...]]) -> Any:
+        rows = [
+            jnp.broadcast_to(jnp.asarray(leaf), batch + event).reshape((-1, *event))
+            for leaf, event in zip(jax.tree.leaves(point), shapes, strict=True)
+        ]
+        return jax.tree.unflatten(jax.tree.structure(point), rows)
+
+    return ravel(p, events[0]), ravel(q, events[1]), batch
+
+
+def _checked(family: ExponentialFamily, point: Any) -> Any:
+    natural(family, point)
+    return point
+
+
+def _events(family: ExponentialFamily, point: Any) -> list[tuple[int, ...]]:
+    """Trailing shapes of the leaves of natural or source parameters."""
     leaves = [jax.ShapeDtypeStruct(shape, float) for shape in family.point_shape]
     single: Any = family.from_leaves(leaves)  # type: ignore[arg-type]
     if isinstance(point, family.Params):
         single = jax.eval_shape(family.params_from_natural, single)
-
-    def ravel(leaf: Any, event: Any) -> Array:
-        full = jnp.broadcast_to(jnp.asarray(leaf), batch + event.shape)
-        return full.reshape((-1, *event.shape))
-
-    return jax.tree.map(ravel, point, single), batch
+    return [leaf.shape for leaf in jax.tree.leaves(single)]
 
 
 def _largest(family: ExponentialFamily, p: Any, q: Any) -> Array:

@@ -134,7 +134,8 @@ def geometric_jensen_shannon(
       family: the family of both laws.
       p: natural or source parameters.
       q: natural or source parameters.
-      weight: the weight w of `q` in `[0, 1]`, a scalar; may be traced. Symmetric at 1/2.
+      weight: the weight w of `q` in `[0, 1]`, a scalar; may be traced. Symmetric at 1/2. The
+        derivative in the weight is not right exactly at 0 and 1: take it a little inside.
 
     Returns:
       Values in `[0, inf]`, in nats; 0 for equal laws and at the weights 0 and 1.
