@@ -4,15 +4,17 @@ import math
 from numbers import Real
 
 import torch
+from torch.autograd import forward_ad
 
 FLOATING_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def require_floating(name: str, value: torch.Tensor) -> None:
-    """Check that `value` is a dense tensor of a dtype the kernels know.
+    """Check that `value` is a dense tensor of a dtype the kernels know, without a forward tangent.
 
     Raises:
-      TypeError: it is not.
+      NotImplementedError: it carries a tangent of forward mode.
+      TypeError: it is no such tensor.
     """
     if not isinstance(value, torch.Tensor):
         raise TypeError(
@@ -27,6 +29,12 @@ def require_floating(name: str, value: torch.Tensor) -> None:
     if value.layout != torch.strided:
         raise TypeError(
             f"{name} must be a dense tensor; got layout {value.layout}. Call .to_dense() first."
+        )
+    # torch itself would drop the tangent of an input without gradient, and call the derivative 0.
+    if not torch.compiler.is_compiling() and forward_ad.unpack_dual(value).tangent is not None:
+        raise NotImplementedError(
+            f"{name} must be a plain tensor; got one with a tangent of forward mode, which this "
+            "operator lacks. Use reverse mode, or torch's own function."
         )
 
 

@@ -16,7 +16,6 @@ from numbers import Real
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 import kernels_triton._launch as _launch
 from kernels_triton._checks import require_alike, require_floating
@@ -237,14 +236,6 @@ def _broadcast(
         require_floating(name, value)
         require_alike(name, value, "x", x)
         tensors.append(value)
-    # torch itself would drop the tangent of an input without gradient, and call the derivative 0.
-    if not torch.compiler.is_compiling() and any(
-        forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors
-    ):
-        raise NotImplementedError(
-            "x, loc and scale must be plain tensors; got a tangent of forward mode, which this "
-            "operator lacks. Use reverse mode, or torch.distributions.Normal(loc, scale).log_prob(x)."
-        )
     try:
         return torch.broadcast_tensors(*tensors)
     except RuntimeError:

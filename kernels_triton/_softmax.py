@@ -320,6 +320,7 @@ def softmax(x: Tensor, temperature: float = 1.0) -> Tensor:
       Probabilities, contiguous, of the shape and dtype of `x`; a row of all `-inf` gives 0.
 
     Raises:
+      NotImplementedError: `x` has a tangent of forward mode; only reverse mode, once.
       TypeError: `x` is not a dense floating tensor, or `temperature` not a Python number.
       ValueError: `x` is a scalar, or `temperature` is not positive and finite.
 
@@ -346,6 +347,7 @@ def log_softmax(x: Tensor, temperature: float = 1.0) -> Tensor:
       Non-positive values, contiguous, of the shape and dtype of `x`; a row of all `-inf` stays so.
 
     Raises:
+      NotImplementedError: `x` has a tangent of forward mode; only reverse mode, once.
       TypeError: `x` is not a dense floating tensor, or `temperature` not a Python number.
       ValueError: `x` is a scalar, or `temperature` is not positive and finite.
 
@@ -370,6 +372,7 @@ def logsumexp(x: Tensor, temperature: float = 1.0) -> Tensor:
       empty or all `-inf`.
 
     Raises:
+      NotImplementedError: `x` has a tangent of forward mode; only reverse mode, once.
       TypeError: `x` is not a dense floating tensor, or `temperature` not a Python number.
       ValueError: `x` is a scalar, or `temperature` is not positive and finite.
 

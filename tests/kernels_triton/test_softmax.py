@@ -293,3 +293,11 @@ def test_tiles_cover_the_matrix():
         assert (tiles.rows * tiles.block).bit_count() == 1
         assert tiles.block <= 4096
         assert tiles.rows * tiles.block <= 4096
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's forward mode scripts functions
+def test_forward_mode_is_refused_and_not_zero(device):
+    x = torch.ones(2, 3, device=device)
+    for operation in (_softmax.softmax, _softmax.log_softmax, _softmax.logsumexp):
+        with pytest.raises(NotImplementedError, match="one with a tangent of forward mode"):
+            torch.func.jvp(operation, (x,), (x,))
