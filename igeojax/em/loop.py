@@ -40,6 +40,7 @@ def iterate(
     tolerance: ArrayLike,
     max_iterations: int,
     progress: bool = False,
+    label: ArrayLike = 0,
 ) -> LoopResult:
     """Alternate E- and M-steps until a step gains less than `tolerance`.
 
@@ -53,6 +54,7 @@ def iterate(
       tolerance: least gain in the objective to go on.
       max_iterations: most steps.
       progress: write each step to stderr.
+      label: number of the run, written with its progress; 0 is not written.
 
     Returns:
       A `LoopResult`.
@@ -75,7 +77,8 @@ def iterate(
         params = m_step(carry.expectations, carry.params)
         expectations, objective = e_step(params)
         if progress:
-            jax.debug.callback(_report, carry.step + 1, objective)
+            # Under vmap the body also runs for those that have ended.
+            jax.debug.callback(_report, carry.step + 1, objective, carry.running, label)
         taken = jnp.isfinite(objective)
         params, expectations, objective = jax.tree.map(
             lambda new, old: jnp.where(taken, new, old),
@@ -100,5 +103,7 @@ def iterate(
     return LoopResult(end.params, end.objective, end.history, end.step, end.converged)
 
 
-def _report(step: Any, objective: Any) -> None:
-    sys.stderr.write(f"EM step {int(step):4d}: mean log-likelihood {float(objective):.8g}\n")
+def _report(step: Any, objective: Any, running: Any, label: Any) -> None:
+    if running:
+        start = f"start {int(label)}, " if label else ""
+        sys.stderr.write(f"EM {start}step {int(step):4d}: mean log-likelihood {objective:.8g}\n")

@@ -6,6 +6,7 @@ the data as marginal (the responsibilities), the M-step the m-projection back on
 """
 
 import dataclasses
+import inspect
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from igeojax.discrete.softmax import log_softmax, logsumexp
 from igeojax.em.initialization import OPTIONS, starting_points
 from igeojax.em.loop import iterate
 from igeojax.families.base import ExponentialFamily
+from igeojax.families.product import Product
 
 
 class MixturePoint(NamedTuple):
@@ -56,7 +58,8 @@ class Mixture:
       num_components: their number.
 
     Raises:
-      TypeError: `family` is not an `ExponentialFamily`, or `num_components` not an integer.
+      TypeError: `family` is not an `ExponentialFamily`, or one whose observations are tuples, or
+        `num_components` is not an integer.
       ValueError: `num_components < 1`.
 
     References:
@@ -81,6 +84,11 @@ class Mixture:
             raise TypeError(
                 f"family must be an ExponentialFamily; got {self.family!r}. Pass an instance such "
                 "as families.MultivariateNormal(2)."
+            )
+        if isinstance(self.family, Product):
+            raise TypeError(
+                f"family must have observations that are one array; got {self.family}, whose are "
+                "tuples. Fit a mixture of each factor."
             )
         checks.require_count("num_components", self.num_components)
 
@@ -332,6 +340,8 @@ class Mixture:
         """
         data = jnp.asarray(data)
         weights = self._require_data(data, weights, fit_options)
+        if jnp.issubdtype(data.dtype, jnp.floating):
+            data = data.astype(jnp.promote_types(data.dtype, jnp.float32))
         checks.require_count("max_iterations", max_iterations)
         checks.require_count("num_restarts", num_restarts)
         checks.require_values("tolerance", tolerance, lambda v: v >= 0, "non-negative", "Try 1e-6.")
@@ -343,7 +353,15 @@ class Mixture:
                     f"num_restarts must be 1 from a given starting point; got {num_restarts}. Use "
                     'initialization="k-means++" or "random" for restarts.'
                 )
-            starts = jax.tree.map(lambda leaf: leaf[None], initialization)
+            checks.require_values(
+                "components of the starting point",
+                self.family.in_natural_domain(initialization.components),
+                lambda inside: inside,
+                "inside the natural domain",
+                "Make them with natural_from_params.",
+            )
+            # In the dtype of the data: the loop carries one dtype.
+            starts = jax.tree.map(lambda leaf: leaf[None].astype(weights.dtype), initialization)
         else:
             if not isinstance(initialization, str):
                 raise TypeError(
@@ -382,11 +400,24 @@ class Mixture:
     def _require_data(
         self, data: Array, weights: ArrayLike | None, fit_options: dict[str, Any]
     ) -> Array:
-        """Weights of the data as an array, after checking both.
+        """Weights of the data as an array, after checking both and the options.
 
         Raises:
-          ValueError: data or weights that no component could be fitted to.
+          TypeError: an option that the family's fit does not know.
+          ValueError: data or weights that no component could be fitted to, or an option in words.
         """
+        allowed = list(inspect.signature(self.family.fit).parameters)[2:]
+        for name, value in fit_options.items():
+            if name not in allowed:
+                raise TypeError(
+                    f"Mixture.fit has no option {name!r}, nor has the fit of {self.family}; that "
+                    f"takes {allowed or 'none'}. The options of EM are named in Mixture.fit."
+                )
+            if isinstance(value, str):
+                raise ValueError(
+                    f"{name} must be a number in a mixture, whose M-step is a weighted fit; got "
+                    f"{value!r}. Pass a number, or covariance_regularization."
+                )
         self.family.require_support(data)
         shape = jnp.shape(data)
         if len(shape) != 1 + len(self.family.event_shape) or shape[0] < self.num_components:
@@ -397,7 +428,8 @@ class Mixture:
         # One dry fit reports what no component could be fitted to: N <= d, bad weights, a constant
         # column, an unknown option.
         theta = self.family.fit(data, weights, **fit_options)
-        dtype = jax.tree.leaves(theta)[0].dtype
+        # Half precision could not hold the sum of many weights.
+        dtype = jnp.promote_types(jax.tree.leaves(theta)[0].dtype, jnp.float32)
         return jnp.ones(shape[0], dtype) if weights is None else jnp.asarray(weights, dtype)
 
 
@@ -425,16 +457,19 @@ def _run(
     def m_step(responsibilities: Array, params: MixturePoint) -> MixturePoint:
         return mixture.m_step(responsibilities, data, weights, previous=params, **fit_options)
 
+    count = starts.log_weights.shape[0]
+    labels = jnp.arange(1, count + 1) if count > 1 else jnp.zeros(1, int)
     ends = jax.vmap(
-        lambda start: iterate(
+        lambda start, label: iterate(
             e_step,
             m_step,
             start,
             tolerance=tolerance,
             max_iterations=max_iterations,
             progress=progress,
+            label=label,
         )
-    )(starts)
+    )(starts, labels)
     # A restart that ended at a step to nan was collapsing: its likelihood only looks good.
     sound = ends.converged | (ends.num_iterations == max_iterations)
     known = ~jnp.isnan(ends.objective) & (sound | ~sound.any())

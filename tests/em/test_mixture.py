@@ -333,3 +333,52 @@ def test_restarts_from_one_point_are_refused():
     start = NORMAL.point([0.5, 0.5], TWO)
     with pytest.raises(ValueError, match=r"num_restarts must be 1 .* got 3"):
         NORMAL.fit(LINE, initialization=start, num_restarts=3)
+
+
+CLUSTERS = jnp.concatenate([jnp.linspace(-6.0, -4.0, 20), jnp.linspace(4.0, 6.0, 20)])
+
+
+def test_options_are_named_and_in_numbers():
+    key, full = jax.random.key(0), em.Mixture(families.MultivariateNormal(3), 1)
+    with pytest.raises(TypeError, match=r"Mixture.fit has no option 'tol'"):
+        NORMAL.fit(CLUSTERS, key=key, tol=1e-3)
+    with pytest.raises(ValueError, match="shrinkage must be a number in a mixture"):
+        full.fit(jnp.eye(3), key=key, shrinkage="ledoit-wolf")
+    with pytest.raises(TypeError, match="observations that are one array"):
+        em.Mixture(families.Product((families.Normal(), families.Poisson())), 2)
+
+
+def test_progress_of_restarts_names_each_and_ends_with_it(capfd):
+    result = NORMAL.fit(CLUSTERS, key=jax.random.key(0), num_restarts=3, progress=True)
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("EM ")]
+    for start in (1, 2, 3):
+        steps = [line for line in lines if line.startswith(f"EM start {start}, ")]
+        assert len(steps) == len({line.split(":")[0] for line in steps})
+        assert steps
+    assert bool(result.converged)
+
+
+@pytest.mark.parametrize(("start", "data"), [("float32", "float64"), ("float64", "float32")])
+def test_a_start_takes_the_dtype_of_the_data(start, data):
+    components = families.Normal().natural_from_params(
+        jnp.asarray([-5.0, 5.0], start), jnp.asarray(1.0, start)
+    )
+    point = NORMAL.point(jnp.asarray([0.5, 0.5], start), components)
+    result = NORMAL.fit(CLUSTERS.astype(data), initialization=point)
+    assert bool(result.converged)
+    assert {leaf.dtype for leaf in jax.tree.leaves(result.params)} == {jnp.dtype(data)}
+
+
+def test_a_start_outside_the_domain_is_refused():
+    outside = families.Normal.Point(jnp.zeros(2), jnp.ones(2))
+    with pytest.raises(ValueError, match="starting point must be inside the natural domain"):
+        NORMAL.fit(
+            CLUSTERS, initialization=em.MixturePoint(jnp.log(jnp.array([0.5, 0.5])), outside)
+        )
+
+
+def test_many_half_precision_observations():
+    x = jnp.tile(CLUSTERS, 2500).astype(jnp.float16)
+    result = NORMAL.fit(x, key=jax.random.key(0), max_iterations=20)
+    assert np.isfinite(result.log_likelihood)
+    assert np.isfinite(result.bic)
