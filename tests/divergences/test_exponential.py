@@ -194,6 +194,7 @@ def laws_of_overlap(name):
     return map(np.asarray, program(first, second, np.linspace(0.0, 1.0, 1001)[1:-1]))
 
 
+@pytest.mark.slow  # compile time
 @each_family
 def test_laws_of_chernoff_information_and_geometric_jensen_shannon(name):
     chernoff, geometric, exponents, mean = laws_of_overlap(name)

@@ -56,7 +56,7 @@ def test_float32_stays_and_is_near_float64(name):
     family = FAMILIES[name].family
     compiled = jax.jit(lambda *points: few(family, *points))
     theta, other, x = first(arguments(name, "float32"))
-    if len(family.event_shape) == 2:
+    if len(family.event_shape) == 2 and not isinstance(x, tuple):
         # A nearly singular matrix has lost its determinant to float32 before anything is computed.
         x = x[np.linalg.cond(x) < 30]
     # The same numbers in float64, so that only arithmetic differs.

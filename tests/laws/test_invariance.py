@@ -57,8 +57,6 @@ def test_a_sufficient_statistic_loses_nothing(name):
     pairs = {
         "kl": lambda f, a, b: exponential.kl(f, a, b),
         "renyi": lambda f, a, b: exponential.renyi(f, a, b, order=0.3),
-        "bhattacharyya": exponential.bhattacharyya,
-        "chernoff": exponential.chernoff_information,
     }
     for key, divergence in pairs.items():
         found, expected = divergence(family, p, q), copies * divergence(other, u, v)
