@@ -147,8 +147,8 @@ class Poisson(ExponentialFamily[PoissonPoint, PoissonParams]):
         # Beyond the ends the two parts cancel. There, with d the distance from the end,
         # a p + (1-a) q - p^a q^(1-a) = -p (e^x - 1 - x) - d KL(p || q) at x = d log(p/q).
         above, below = order > 1, order < 0
-        total_p = _beyond(first, second, step, jnp.where(above, order - 1, 0.0))
-        total_q = _beyond(second, first, -step, jnp.where(below, -order, 0.0))
+        total_p = _beyond(first, second, step, jnp.where(above, order - 1, 0.0), mixed)
+        total_q = _beyond(second, first, -step, jnp.where(below, -order, 0.0), mixed)
         to_p = jnp.where(above, total_p / jnp.where(above, order, 1.0), to_p)
         to_q = jnp.where(below, total_q / jnp.where(below, 1 - order, 1.0), to_q)
         to_p, to_q = jnp.where(below, 0.0, to_p), jnp.where(above, 0.0, to_q)
@@ -183,10 +183,17 @@ class Poisson(ExponentialFamily[PoissonPoint, PoissonParams]):
         return jax.random.poisson(key, jnp.exp(theta.x), shape)
 
 
-def _beyond(near: Array, other: Array, step: Array, distance: Array) -> Array:
-    """The exponent at `distance` beyond the end of the rate `near`: two terms of one sign."""
+def _beyond(near: Array, other: Array, step: Array, distance: Array, mixed: Array) -> Array:
+    """The exponent at `distance` beyond the end of the rate `near`.
+
+    Two terms of one sign, or far from the end the plain sum, which does not multiply the rounding
+    of the step.
+    """
+    size = distance * step
+    far = jnp.abs(size) > 1
     divergence = near * ratio_remainder(other, near, other - near)
-    return -near * expm1_remainder(distance * step) - distance * divergence
+    close = -near * expm1_remainder(jnp.where(far, 0.0, size)) - distance * divergence
+    return jnp.where(far, near + distance * (near - other) - mixed, close)
 
 
 def _require_rate(name: str, rate: Array) -> None:
