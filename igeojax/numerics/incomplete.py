@@ -28,7 +28,7 @@ def gammainc(a: Float[Array, "*shape"], x: Float[Array, "*shape"]) -> Float[Arra
       x: non-negative values of the same shape.
 
     Returns:
-      Probabilities; absolute error below 1e-10 (1e-5 in float32) for every a.
+      Probabilities; absolute error below 1e-10 (2e-5 in float32) for every a.
 
     References:
       [Temme1979] (uniform expansion).
@@ -48,7 +48,7 @@ def gammaincc(a: Float[Array, "*shape"], x: Float[Array, "*shape"]) -> Float[Arr
       x: non-negative values of the same shape.
 
     Returns:
-      Probabilities; absolute error below 1e-10 (1e-5 in float32) for every a.
+      Probabilities; absolute error below 1e-10 (2e-5 in float32) for every a.
 
     References:
       [Temme1979] (uniform expansion).
@@ -95,7 +95,7 @@ def betainc(
 
     Returns:
       Probabilities; absolute error below 1e-8 (5e-4 in float32) where both parameters are large, or
-      neither is.
+      neither is. Where only one is large JAX's own value stays: 1.3e-8, in float32 up to 6e-2.
 
     References:
       [Temme1996] chapter 11 (uniform expansions).
