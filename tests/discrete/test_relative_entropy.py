@@ -4,6 +4,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 
@@ -13,7 +14,6 @@ from igeojax.discrete.relative_entropy import aligned_logits
 # Compile time: the default lane stays under ten minutes on two cores.
 pytestmark = pytest.mark.slow
 
-mpmath = pytest.importorskip("mpmath")
 INF = np.inf
 RNG = np.random.default_rng(0)
 PAIRS = [

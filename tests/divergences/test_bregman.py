@@ -4,6 +4,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 import scipy.special
@@ -16,7 +17,6 @@ from igeojax.families.gamma import Gamma
 # Compile time: the default lane stays under ten minutes on two cores.
 pytestmark = pytest.mark.slow
 
-mpmath = pytest.importorskip("mpmath")
 INF = np.inf
 
 

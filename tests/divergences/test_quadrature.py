@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 import scipy.special
@@ -289,8 +290,6 @@ def test_total_variation_by_distribution_functions(dtype, bound):
 
 
 def test_beta_against_mpmath():
-    mpmath = pytest.importorskip("mpmath")
-
     def integrand(t):
         # x = sin^2 t: of the arc-sine law t is uniform.
         p, q = 2 / mpmath.pi, mpmath.sin(2 * t)

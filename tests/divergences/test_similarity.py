@@ -4,6 +4,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 
@@ -11,7 +12,6 @@ from igeojax.divergences import simplex
 from igeojax.divergences.similarity import similarity_sensitive_divergence as divergence
 from tests.divergences.programs import vectors
 
-mpmath = pytest.importorskip("mpmath")
 INF = np.inf
 POINTS = np.array([0.0, 0.3, 1.0, 2.5])
 KERNEL = np.exp(-np.abs(POINTS[:, None] - POINTS[None, :]))

@@ -5,13 +5,13 @@ import warnings
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 
 from igeojax.divergences import simplex
 from igeojax.divergences.similarity import similarity_sensitive_divergence
 
-mpmath = pytest.importorskip("mpmath")
 DTYPES = ["float64", "float32"]
 SMALL = (1e-3, 1e-6, 1e-8, 1e-12, 1e-16, 1e-20, 1e-30)
 ORDERS = (-0.5, 0.0, 0.3, 0.5, 1.0, 1.2)

@@ -5,6 +5,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 
@@ -14,7 +15,6 @@ from tests.reference.compare import errors
 # Compile time: the default lane stays under ten minutes on two cores.
 pytestmark = pytest.mark.slow
 
-mpmath = pytest.importorskip("mpmath")
 INF = np.inf
 PLAIN = (
     *("kl", "reverse_kl", "jeffreys", "jensen_shannon", "jensen_shannon_distance", "hellinger"),

@@ -2,13 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 
 from igeojax import families
 from igeojax.divergences import exponential
 
-mpmath = pytest.importorskip("mpmath")
 DTYPES = ("float64", "float32")
 F = families
 

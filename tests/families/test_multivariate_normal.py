@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from sklearn.covariance import LedoitWolf, ShrunkCovariance
 
 from igeojax import families
 from igeojax.divergences import exponential
@@ -313,15 +314,14 @@ def test_mahalanobis():
 
 @pytest.mark.parametrize("count", [4, 40])
 def test_ledoit_wolf_is_that_of_scikit_learn(count):
-    sklearn = pytest.importorskip("sklearn.covariance")
     family = MultivariateNormal(6)
     x = np.random.default_rng(5).normal(size=(count, 6)) * [1, 2, 3, 1, 1, 5] + 7
-    expected = sklearn.LedoitWolf().fit(x)
+    expected = LedoitWolf().fit(x)
     found = family.params_from_natural(family.fit(x, shrinkage="ledoit-wolf"))
     np.testing.assert_allclose(found.mean, expected.location_, rtol=1e-12)
     np.testing.assert_allclose(found.covariance, expected.covariance_, rtol=1e-9, atol=1e-9)
     fixed = family.params_from_natural(family.fit(x, shrinkage=0.25))
-    expected = sklearn.ShrunkCovariance(shrinkage=0.25).fit(x)
+    expected = ShrunkCovariance(shrinkage=0.25).fit(x)
     np.testing.assert_allclose(fixed.covariance, expected.covariance_, rtol=1e-9, atol=1e-9)
 
 

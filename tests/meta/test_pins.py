@@ -1,6 +1,7 @@
 """The exact pins cover what the extras ask for, and their JAX is the floor that is promised."""
 
 import re
+import sys
 import tomllib
 from importlib.metadata import version
 
@@ -9,9 +10,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from tests.meta.sources import ROOT
+from tests.meta.sources import PACKAGES, ROOT, imports_of, python_files, tree_of
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+DISTRIBUTION_OF = {"sklearn": "scikit-learn"}  # where the import has another name
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([A-Za-z0-9.]+)$")
 
 
@@ -90,3 +92,28 @@ def test_the_extras_of_the_newest_lane_need_no_torch(extra):
     assert not names & {"torch", "triton"}
     inherited = [item for name, item in requirements() if name == extra and item.extras]
     assert all(not item.extras & {"triton", "examples"} for item in inherited)
+
+
+def asked_for_by(extra: str) -> set[str]:
+    """What the extra installs by name: its own, those of the extras in it, the dependencies."""
+    asked = [item for name, item in requirements() if name in (extra, "dependencies")]
+    inner = {name for item in asked if item.name == "igeojax" for name in item.extras}
+    return {item.name for item in asked}.union(*(asked_for_by(name) for name in inner))
+
+
+@pytest.mark.parametrize(
+    ("extra", "folder", "apart"),
+    [("test", "tests", ("kernels_triton", "parity", "examples")), ("examples", "examples", ())],
+)
+def test_an_extra_names_all_that_its_files_import(extra, folder, apart):
+    """A package that only comes along with another one is missing where that one is."""
+    ours = {*PACKAGES, *sys.stdlib_module_names, "tests", "benchmarks", "conftest"}
+    imported = {
+        found.root
+        for path in python_files(folder)
+        if not set(path.parts) & set(apart)
+        for found in imports_of(tree_of(path))
+        if not found.level
+    }
+    missing = {DISTRIBUTION_OF.get(name, name) for name in imported - ours} - asked_for_by(extra)
+    assert not missing, f"[{extra}] of pyproject.toml does not name {sorted(missing)}"
