@@ -12,7 +12,7 @@ from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.bernoulli import Bernoulli, BernoulliParams, BernoulliPoint
 from igeojax.families.support import Support
-from igeojax.numerics.counting import poisson_log_density
+from igeojax.numerics.counting import count_entropy, poisson_log_density
 from igeojax.numerics.incomplete import betainc
 from igeojax.numerics.safe import log_at_zero
 
@@ -36,8 +36,7 @@ class BinomialParams(NamedTuple):
 class Binomial(ExponentialFamily[BinomialPoint, BinomialParams]):
     """Successes among n trials: `theta = logit p`, `psi = n log(1 + exp theta)`.
 
-    `h = n! / (x! (n-x)!)`; `theta = -inf` and `inf` stand for `p = 0` and `1`. The entropy sums
-    over all counts: cost and memory are `n + 1` terms a point.
+    `h = n! / (x! (n-x)!)`; `theta = -inf` and `inf` stand for `p = 0` and `1`.
 
     Args:
       trials: the known number of trials, a Python integer; part of the static description.
@@ -133,19 +132,24 @@ class Binomial(ExponentialFamily[BinomialPoint, BinomialParams]):
         )
 
     def _log_density(self, theta: BinomialPoint, x: Array) -> Array:
-        # Two Poisson counts given their sum: their large terms cancel on paper.
-        total = jnp.asarray(self.trials, x.dtype)
-        success = poisson_log_density(x, total * jax.nn.sigmoid(theta.x))
-        failure = poisson_log_density(total - x, total * jax.nn.sigmoid(-theta.x))
-        return success + failure - poisson_log_density(total, total)
+        return self._count_log_density(theta.x, x, x - self.mean(theta))
+
+    def _count_log_density(self, logit: Array, x: Array, excess: Array) -> Array:
+        """Two Poisson counts given their sum: their large terms cancel on paper."""
+        total, most = jnp.full_like(x, self.trials), 2 * x > self.trials
+        # The greater count may cancel exactly and leave what little the other adds.
+        together = poisson_log_density(total, total)
+        less = jnp.where(most, together, 0.0)
+        success = poisson_log_density(x, total * jax.nn.sigmoid(logit), excess, less)
+        failure = total * jax.nn.sigmoid(-logit)
+        return success + poisson_log_density(total - x, failure, -excess, together - less)
 
     def _entropy(self, theta: BinomialPoint) -> Array:
-        count = jnp.arange(self.trials + 1, dtype=theta.x.dtype)
-        count = count.reshape((1,) * theta.x.ndim + (-1,))
-        log_p = self._log_density(BinomialPoint(theta.x[..., None]), count)
-        possible = log_p > -jnp.inf
-        log_p = jnp.where(possible, log_p, 0.0)
-        return -jnp.sum(jnp.where(possible, jnp.exp(log_p) * log_p, 0.0), axis=-1)
+        # Of successes or failures, whichever are fewer.
+        rare = BinomialPoint(jnp.where(theta.x > 0, -theta.x, theta.x))
+        log_density = lambda x, excess: self._count_log_density(rare.x[..., None], x, excess)
+        deviation, log_zero = jnp.sqrt(self.variance(rare)), -self.log_partition(rare)
+        return count_entropy(log_density, self.mean(rare), deviation, log_zero, self.trials)
 
     def _cdf(self, theta: BinomialPoint, x: Array) -> Array:
         count, failure = jnp.broadcast_arrays(jnp.floor(x), jax.nn.sigmoid(-theta.x))

@@ -162,23 +162,33 @@ class Multinomial(ExponentialFamily[MultinomialPoint, MultinomialParams]):
 
     def _log_density(self, theta: MultinomialPoint, x: Array) -> Array:
         # Poisson counts given their sum: their large terms cancel on paper.
-        total = jnp.asarray(self.trials, theta.counts.dtype)
-        counts = poisson_log_density(x.astype(total.dtype), self.mean(theta))
-        return counts.sum(axis=-1) - poisson_log_density(total, total)
+        mean = self.mean(theta)
+        x, total = x.astype(mean.dtype), jnp.full_like(mean, self.trials)
+        # The greatest count may cancel exactly and leave what little the others add.
+        greatest = jax.nn.one_hot(jnp.argmax(x, axis=-1), self.num_classes, dtype=bool)
+        less = jnp.where(greatest, poisson_log_density(total, total), 0.0)
+        return poisson_log_density(x, mean, less=less).sum(axis=-1)
 
     def _entropy(self, theta: MultinomialPoint) -> Array:
-        # -E log p = log Poisson(n; n) - sum_i E log Poisson(x_i; n p_i), x_i binomial.
-        mean = self.mean(theta)[..., None]
-        total = jnp.asarray(self.trials, mean.dtype)
-        count = jnp.arange(self.trials + 1, dtype=mean.dtype).reshape(
-            (1,) * (mean.ndim - 1) + (-1,)
-        )
-        own = poisson_log_density(count, mean)
-        rest = poisson_log_density(total - count, total - mean)
-        log_p = own + rest - poisson_log_density(total, total)
-        possible = log_p > -jnp.inf
-        terms = jnp.where(possible, jnp.exp(jnp.where(possible, log_p, 0.0)) * own, 0.0)
-        return poisson_log_density(total, total) - jnp.sum(terms, axis=(-2, -1))
+        # E [log Poisson(n; n) - log Poisson(x_i; n p_i)] of the likeliest class i, whose terms
+        # cancel at x_i = n, less the E log Poisson(x_j; n p_j) of the others; each binomial.
+        probs = self._probs(theta)
+        likeliest = jax.nn.one_hot(jnp.argmax(probs, axis=-1), self.num_classes, dtype=bool)
+        others = jnp.sum(jnp.where(likeliest, 0.0, probs), axis=-1, keepdims=True)
+        missing = jnp.where(likeliest, others, 1 - probs)[..., None]
+        probs, likeliest = probs[..., None], likeliest[..., None]
+        count = jnp.arange(self.trials + 1, dtype=probs.dtype)
+        count = count.reshape((1,) * (probs.ndim - 1) + (-1,))
+        rest = self.trials - count
+        excess = jnp.where(likeliest, self.trials * missing - rest, count - self.trials * probs)
+        total = jnp.full_like(excess, self.trials)
+        together = poisson_log_density(total, total)
+        less = jnp.where(likeliest, together, 0.0)
+        own = poisson_log_density(count, self.trials * probs, excess, less)
+        other = poisson_log_density(rest, self.trials * missing, -excess, together - less)
+        possible = (own > -jnp.inf) & (other > -jnp.inf)
+        own, other = (jnp.where(possible, part, 0.0) for part in (own, other))
+        return -jnp.sum(jnp.where(possible, jnp.exp(own + other) * own, 0.0), axis=(-2, -1))
 
     def _fit(self, x: Array, weights: Array | None) -> MultinomialPoint:
         # Counts of all classes: one minus the others' sum would cancel for a rare last class.

@@ -12,13 +12,15 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.support import COUNTS
-from igeojax.numerics.counting import mean_log_gamma_gap, poisson_log_density
+from igeojax.numerics.counting import count_entropy, mean_log_multiplicity, poisson_log_density
 from igeojax.numerics.incomplete import betainc
 from igeojax.numerics.remainders import (
     expm1_remainder,
     log_complement_ratio,
     ratio_remainder,
 )
+
+_MANY = 40  # of so many successes the law is a bell, and the terms of its entropy would cancel
 
 
 class NegativeBinomialPoint(NamedTuple):
@@ -81,8 +83,12 @@ class NegativeBinomial(ExponentialFamily[NegativeBinomialPoint, NegativeBinomial
 
     def mean_log_base_measure(self, theta: NegativeBinomialPoint) -> Array:
         mean = self.mean(theta)
-        gap = mean_log_gamma_gap(jnp.where(mean > 0, mean, 1.0), float(self.successes))
-        return jnp.where(mean > 0, gap - math.lgamma(self.successes), 0.0)
+        some = mean > 0
+        if self.successes > _MANY:
+            failures = jnp.where(some, mean * jnp.where(some, theta.x, 0.0), 0.0)
+            return self.log_partition(theta) - failures - self._entropy(theta)
+        value = mean_log_multiplicity(jnp.where(some, mean, 1.0), self.successes)
+        return jnp.where(some, value, 0.0)
 
     def log_partition(self, theta: NegativeBinomialPoint) -> Array:
         return -self.successes * _log_success(theta.x)
@@ -157,17 +163,25 @@ class NegativeBinomial(ExponentialFamily[NegativeBinomialPoint, NegativeBinomial
 
     def _entropy(self, theta: NegativeBinomialPoint) -> Array:
         mean = self.mean(theta)
+        if self.successes > _MANY:
+            log_density = lambda x, excess: self._count_log_density(theta.x[..., None], x, excess)
+            log_zero = -self.log_partition(theta)
+            return count_entropy(log_density, mean, jnp.sqrt(self.variance(theta)), log_zero)
         failures = jnp.where(mean > 0, mean * jnp.where(mean > 0, theta.x, 0.0), 0.0)
         return self.log_partition(theta) - failures - self.mean_log_base_measure(theta)
 
     def _log_density(self, theta: NegativeBinomialPoint, x: Array) -> Array:
-        # A Poisson count of r successes and one of x failures given their sum, times r / (r + x).
-        r = jnp.asarray(self.successes, x.dtype)
+        return self._count_log_density(theta.x, x, x - self.mean(theta))
+
+    def _count_log_density(self, theta: Array, x: Array, excess: Array) -> Array:
+        """A Poisson count of r successes and one of x failures given their sum, times r/(r+x)."""
+        r = jnp.full_like(x, self.successes)
         total = r + x
-        failure = poisson_log_density(x, total * jnp.exp(theta.x))
-        success = poisson_log_density(r, total * -jnp.expm1(theta.x))
+        over = excess * _success(theta)
+        failure = poisson_log_density(x, total * jnp.exp(theta), over)
         together = poisson_log_density(total, total)
-        return failure + success - together + jnp.log(r / total)
+        success = poisson_log_density(r, total * _success(theta), -over, together)
+        return failure + success + jnp.log(r / total)
 
     def _cdf(self, theta: NegativeBinomialPoint, x: Array) -> Array:
         count, success = jnp.broadcast_arrays(jnp.floor(x), -jnp.expm1(theta.x))

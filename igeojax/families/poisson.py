@@ -6,24 +6,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.scipy.special import gammaln
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.support import COUNTS
-from igeojax.numerics.counting import poisson_log_density
+from igeojax.numerics.counting import count_entropy, poisson_log_density
 from igeojax.numerics.incomplete import gammaincc
 from igeojax.numerics.remainders import expm1_remainder, log_ratio, ratio_remainder
 from igeojax.numerics.safe import log_at_zero, quotient
-
-_SUM_LIMIT = 150.0
-_SUM_TERMS = 400
-# JAX's float32 gammaln is off by 4e-7 at 1 and 2, where the entropy of a small rate has its terms.
-_LOG_FACTORIALS = np.array([math.lgamma(count + 1) for count in range(_SUM_TERMS)])
-# H = 1/2 log(2 pi e l) - 1/(12 l) - 1/(24 l^2) - 19/(360 l^3) - ...
-_ENTROPY_SERIES = (1 / 12, 1 / 24, 19 / 360, 9 / 80, 863 / 2520, 1375 / 1008)
 
 
 class PoissonPoint(NamedTuple):
@@ -102,27 +94,9 @@ class Poisson(ExponentialFamily[PoissonPoint, PoissonParams]):
         return (x >= 0) & (x == jnp.floor(x)) & jnp.isfinite(x)
 
     def _entropy(self, theta: PoissonPoint) -> Array:
-        # -sum p log p over a fixed number of terms holds the mass to 1e-30 up to rate 150; the
-        # asymptotic series reaches rounding above.
         rate = jnp.exp(theta.x)
-        few = rate < _SUM_LIMIT
-        low = jnp.where(few, theta.x, 0.0)[..., None]
-        terms = (1,) * rate.ndim + (_SUM_TERMS,)
-        count = jnp.arange(_SUM_TERMS, dtype=rate.dtype).reshape(terms)
-        log_factorial = jnp.asarray(_LOG_FACTORIALS, rate.dtype).reshape(terms)
-        empty = low == -jnp.inf
-        log_p = jnp.where(
-            empty,
-            jnp.where(count == 0, 0.0, -jnp.inf),
-            count * jnp.where(empty, 0.0, low) - jnp.exp(low) - log_factorial,
-        )
-        p = jnp.exp(log_p)
-        exact = -jnp.sum(p * jnp.where(p == 0, 0.0, log_p), axis=-1)
-        high = jnp.where(few, _SUM_LIMIT, rate)
-        tail = jnp.zeros_like(high)
-        for coefficient in reversed(_ENTROPY_SERIES):
-            tail = (tail + coefficient) / high
-        return jnp.where(few, exact, 0.5 * jnp.log(2 * math.pi * math.e * high) - tail)
+        log_density = lambda x, excess: poisson_log_density(x, rate[..., None], excess)
+        return count_entropy(log_density, rate, jnp.sqrt(rate), -rate)
 
     def _bregman(self, theta: PoissonPoint, other: PoissonPoint, step: PoissonPoint) -> Array:
         # exp(other) (e^d - 1 - d); at rate 0 of either the limits are exp(theta) and inf.
