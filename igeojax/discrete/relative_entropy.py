@@ -170,7 +170,8 @@ def _bregman_jvp(primals, tangents):
     gap = jnp.where(near, q * jnp.expm1(jnp.where(near, exponent, 0.0)), p - q)
     both = (other > -jnp.inf) & (logits > -jnp.inf)
     flow = covariance_matvec(q, centered, -1)
-    edge = both & (q < 1e8 * jnp.finfo(q.dtype).tiny)
+    info = jnp.finfo(q.dtype)
+    edge = both & (q < info.tiny / info.eps)
     away = jnp.where(edge, step - mean, 0.0)
     flow = jnp.where(edge, _weighted(jnp.where(edge, scores, 0.0), q, away), flow)
     leading = q > 0.5

@@ -594,6 +594,18 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         self.require_support(x)
         return x, normalized_weights(weights, batch[0])
 
+    def _within_range(self, theta: PointT) -> PointT:
+        """The natural parameter of valid source parameters, checked against over- and underflow."""
+        dtype = jax.tree.leaves(theta)[0].dtype
+        checks.require_values(
+            f"natural parameters of {self}",
+            self.in_natural_domain(theta),
+            lambda inside: inside,
+            f"within the range of {dtype}",
+            "They over- or underflow: change the unit of the data, or use float64.",
+        )
+        return theta
+
     def _checked_estimate(self, theta: PointT) -> PointT:
         checks.require_values(
             f"the estimate of {self}",

@@ -5,6 +5,7 @@ from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
@@ -75,12 +76,16 @@ class Bernoulli(ExponentialFamily[BernoulliPoint, BernoulliParams]):
 
         Raises:
           TypeError: not exactly one of the two is given, or it is not real.
-          ValueError: a concrete probability lies outside [0, 1].
+          ValueError: a concrete probability lies outside [0, 1], or a logit is nan.
         """
         if (probs is None) == (logits is None):
             raise TypeError("Bernoulli needs exactly one of probs and logits; pass one of them.")
         if probs is None:
-            return BernoulliPoint(checks.floating("logits", cast(ArrayLike, logits)))
+            scores = checks.floating("logits", cast(ArrayLike, logits))
+            checks.require_values(
+                "logits", scores, lambda v: ~np.isnan(v), "numbers", "Look for a nan upstream."
+            )
+            return BernoulliPoint(scores)
         probs = checks.floating("probs", probs)
         checks.require_values(
             "probs", probs, lambda p: (p >= 0) & (p <= 1), "in [0, 1]", "Pass logits= for scores."

@@ -151,6 +151,9 @@ class Binomial(ExponentialFamily[BinomialPoint, BinomialParams]):
         deviation, log_zero = jnp.sqrt(self.variance(rare)), -self.log_partition(rare)
         return count_entropy(log_density, self.mean(rare), deviation, log_zero, self.trials)
 
+    def dual_potential(self, eta: BinomialPoint) -> Array:
+        return self.trials * _COIN.dual_potential(BernoulliPoint(eta.x / self.trials))
+
     def _cdf(self, theta: BinomialPoint, x: Array) -> Array:
         count, failure = jnp.broadcast_arrays(jnp.floor(x), jax.nn.sigmoid(-theta.x))
         inside = (count >= 0) & (count < self.trials)

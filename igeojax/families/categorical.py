@@ -121,13 +121,20 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
         Raises:
           TypeError: not exactly one of the two is given, or it is not real.
           ValueError: a wrong number of classes; concrete `probs` that are negative, do not sum to
-            one, or are 0 for the last class; a concrete last logit of -inf.
+            one, or are 0 for the last class; a concrete logit of nan or inf, or a last one of -inf.
         """
         if (probs is None) == (logits is None):
             raise TypeError("Categorical needs exactly one of probs and logits; pass one of them.")
         if probs is None:
             scores = checks.floating("logits", cast(ArrayLike, logits))
             checks.require_trailing_shape("logits", scores, (self.num_classes,))
+            checks.require_values(
+                "logits",
+                scores,
+                lambda score: score < np.inf,
+                "finite, or -inf for a class that never occurs",
+                "Look for an overflow or a nan upstream.",
+            )
             checks.require_values(
                 "the logit of the last class",
                 scores[..., -1],
@@ -197,6 +204,12 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
     def _quantile(self, theta: CategoricalPoint, probability: Array) -> Array:
         label = jnp.argmax(self._cumulative(theta) >= probability[..., None], axis=-1)
         return label.astype(theta.one_hot.dtype)
+
+    def dual_potential(self, eta: CategoricalPoint) -> Array:
+        # sum p log p: no natural parameter is needed, which has none where the last class has no p.
+        last = 1 - jnp.sum(eta.one_hot, axis=-1, keepdims=True)
+        probs = jnp.concatenate([eta.one_hot, last], axis=-1)
+        return jnp.sum(probs * jnp.where(probs == 0, 0.0, log_at_zero(probs)), axis=-1)
 
     def _data(self, x: ArrayLike, dtype: Any = None) -> Array:
         labels = jnp.asarray(x)

@@ -83,12 +83,14 @@ class InverseGaussian(ExponentialFamily[InverseGaussianPoint, InverseGaussianPar
 
         Raises:
           TypeError: an argument is not real.
-          ValueError: a concrete value is not positive and finite.
+          ValueError: a concrete value is not positive and finite, or `shape / mean^2` is out of the
+            range of the dtype.
         """
         mean, shape = jnp.broadcast_arrays(*checks.floating_together(mean=mean, shape=shape))
         checks.require_positive("mean", mean)
         checks.require_positive("shape", shape)
-        return InverseGaussianPoint(-0.5 * shape / mean / mean, -0.5 * shape)
+        theta = InverseGaussianPoint(-0.5 * shape / mean / mean, -0.5 * shape)
+        return self._within_range(theta)
 
     def params_from_natural(self, theta: InverseGaussianPoint) -> InverseGaussianParams:
         return InverseGaussianParams(self.mean(theta), -2 * theta.inverse)

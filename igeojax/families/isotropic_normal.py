@@ -85,10 +85,10 @@ class IsotropicNormal(ExponentialFamily[IsotropicNormalPoint, IsotropicNormalPar
         Raises:
           TypeError: an argument is not real.
           ValueError: a wrong number of coordinates, a concrete `loc` that is not finite or a
-            `scale` that is not positive and finite.
+            `scale` that is not positive and finite, or natural parameters out of range.
         """
         loc, scale = self._checked(loc, scale)
-        return _natural(loc, scale**2)
+        return self._within_range(_natural(loc, scale**2))
 
     def _checked(self, loc: ArrayLike, scale: ArrayLike) -> tuple[Array, Array]:
         loc, scale = checks.floating_together(loc=loc, scale=scale)

@@ -84,11 +84,11 @@ class Laplace(Pushforward[LaplacePoint, LaplaceParams]):
 
         Raises:
           TypeError: `scale` is not real.
-          ValueError: a concrete scale is not positive and finite.
+          ValueError: a concrete scale is not positive and finite, or `1 / scale` out of range.
         """
         scale = checks.floating("scale", scale)
         checks.require_positive("scale", scale)
-        return LaplacePoint(-1 / scale)
+        return self._within_range(LaplacePoint(-1 / scale))
 
     def params_from_natural(self, theta: LaplacePoint) -> LaplaceParams:
         return LaplaceParams(-1 / theta.distance)

@@ -190,6 +190,10 @@ class Multinomial(ExponentialFamily[MultinomialPoint, MultinomialParams]):
         own, other = (jnp.where(possible, part, 0.0) for part in (own, other))
         return -jnp.sum(jnp.where(possible, jnp.exp(own + other) * own, 0.0), axis=(-2, -1))
 
+    def dual_potential(self, eta: MultinomialPoint) -> Array:
+        share = CategoricalPoint(eta.counts / self.trials)
+        return self.trials * self._one.dual_potential(share)
+
     def _fit(self, x: Array, weights: Array | None) -> MultinomialPoint:
         # Counts of all classes: one minus the others' sum would cancel for a rare last class.
         share = weighted_mean(x, weights)

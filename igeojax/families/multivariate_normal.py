@@ -125,8 +125,8 @@ class MultivariateNormal(
 
         Raises:
           TypeError: not exactly one of the three matrices is given, or a value is not real.
-          ValueError: wrong shapes, or concrete values that are not finite, not symmetric, or not
-            positive definite.
+          ValueError: wrong shapes, or concrete values that are not finite, not symmetric, not
+            positive definite, or not lower triangular.
         """
         given = {"covariance": covariance, "precision": precision, "scale_tril": scale_tril}
         given = {name: matrix for name, matrix in given.items() if matrix is not None}
@@ -145,6 +145,14 @@ class MultivariateNormal(
         matrix = jnp.broadcast_to(matrix, (*batch, self.dim, self.dim))
         if name == "scale_tril":
             checks.require_positive("the diagonal of scale_tril", jnp.diagonal(matrix, 0, -2, -1))
+            checks.require_finite("scale_tril", matrix)
+            checks.require_values(
+                "the entries of scale_tril above the diagonal",
+                jnp.triu(matrix, 1),
+                lambda above: above == 0,
+                "zero",
+                "Transpose an upper factor; pass the matrix itself as covariance=.",
+            )
             return _natural(mean, jnp.tril(matrix))
         checks.require_positive_definite(name, matrix)
         if name == "covariance":

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, ArrayLike, Float
 
-from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.covariance import checked_loc_scale, loc_scale_parts, scale_entropy
 from igeojax.families.support import REALS
@@ -83,15 +82,7 @@ class Normal(ExponentialFamily[NormalPoint, NormalParams]):
             natural parameters leave the range of the dtype.
         """
         loc, scale = checked_loc_scale(loc, scale)
-        theta = _natural(loc, jnp.where(scale > 0, scale, jnp.nan) ** 2)
-        checks.require_values(
-            "natural parameters",
-            self.in_natural_domain(theta),
-            lambda inside: inside,
-            f"within the range of {scale.dtype}",
-            "loc / scale^2 or 1 / scale^2 over- or underflows: change the units, or use float64.",
-        )
-        return theta
+        return self._within_range(_natural(loc, jnp.where(scale > 0, scale, jnp.nan) ** 2))
 
     def params_from_natural(self, theta: NormalPoint) -> NormalParams:
         return NormalParams(-theta.x / (2 * theta.xx), jax.lax.rsqrt(-2 * theta.xx))

@@ -325,6 +325,8 @@ ALL |= {"cross_entropy": simplex.cross_entropy, "similarity": divergence("simila
 ALL |= {
     "alpha": lambda p, q: simplex.alpha_divergence(p, q, order=1.0),
     "renyi": lambda p, q: simplex.renyi(p, q, order=1.5),
+    "chernoff": simplex.chernoff_information,
+    "chernoff_order": simplex.chernoff_order,
     "f_divergence": lambda p, q: simplex.f_divergence(p, q, square),
 }
 
@@ -354,5 +356,5 @@ def test_half_precision_passes_without_a_warning():
         assert float(simplex.kl(p, q)) == pytest.approx(float(wide["kl"]), rel=0.02)
     for name, value in found.items():
         assert value.dtype == p.dtype, name
-        if name != "renyi":
+        if name not in ("renyi", "chernoff", "chernoff_order"):
             np.testing.assert_allclose(value, wide[name], rtol=8 * float(jnp.finfo(dtype).eps))

@@ -14,6 +14,9 @@ from igeojax.families import (
     DiagonalNormal,
     Exponential,
     Gamma,
+    InverseGaussian,
+    IsotropicNormal,
+    Laplace,
     MultivariateNormal,
     Normal,
     NormalKnownScale,
@@ -40,6 +43,46 @@ PARAMETERS = [
     (lambda: Bernoulli().natural_from_params(NAN), ValueError, r"in \[0, 1\]; got nan.*logits="),
     (lambda: Bernoulli().natural_from_params("x"), TypeError, "number.*got str.*asarray"),
     (lambda: Bernoulli().natural_from_params(True), TypeError, "number.*got bool.*asarray"),
+    (lambda: Bernoulli().natural_from_params(logits=NAN), ValueError, "numbers; got nan.*upstream"),
+    (
+        lambda: Categorical(3).natural_from_params(logits=[0.0, NAN, 1.0]),
+        ValueError,
+        r"logits must be finite, or -inf.*got nan at index \(1,\).*upstream",
+    ),
+    (
+        lambda: Categorical(3).natural_from_params(logits=[0.0, np.inf, 1.0]),
+        ValueError,
+        r"logits must be finite, or -inf.*got inf at index \(1,\).*upstream",
+    ),
+    (
+        lambda: Laplace(0.0).natural_from_params(np.float32(2e-39)),
+        ValueError,
+        "within the range of float32; got.*unit",
+    ),
+    (
+        lambda: InverseGaussian().natural_from_params(np.float32(1e30), np.float32(1.0)),
+        ValueError,
+        "within the range of float32; got.*unit",
+    ),
+    (
+        lambda: IsotropicNormal(2).natural_from_params(np.zeros(2, "f"), np.float32(1e-30)),
+        ValueError,
+        "within the range of float32; got.*unit",
+    ),
+    (
+        lambda: MultivariateNormal(2).natural_from_params(
+            np.zeros(2), scale_tril=np.array([[1.0, 0.0], [NAN, 1.0]])
+        ),
+        ValueError,
+        r"scale_tril must be finite; got nan at index \(1, 0\)",
+    ),
+    (
+        lambda: MultivariateNormal(2).natural_from_params(
+            np.zeros(2), scale_tril=np.array([[1.0, 0.5], [0.0, 1.0]])
+        ),
+        ValueError,
+        r"above the diagonal must be zero; got 0\.5 at index \(0, 1\).*Transpose",
+    ),
     (lambda: Categorical(3).natural_from_params(), TypeError, "exactly one of.*pass one"),
     (
         lambda: Categorical(3).natural_from_params([0.5, 0.5]),

@@ -143,3 +143,24 @@ def test_equal_extreme_points_are_at_zero(index):
     floats = jax.tree.map(jnp.asarray, p)
     product = jax.jvp(slope, (floats,), (floats,))[1]
     assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(product))
+
+
+@pytest.mark.parametrize(
+    ("family", "ends"),
+    [
+        (families.Bernoulli(), [0.0, 1.0]),
+        (families.Binomial(3), [0.0, 3.0]),
+        (families.Categorical(3), [[0.0, 0.0], [1.0, 0.0]]),
+        (families.Multinomial(3, 3), [[0.0, 0.0], [0.0, 3.0]]),
+    ],
+    ids=str,
+)
+def test_dual_potential_at_certain_outcomes(family, ends):
+    # sum p log p is 0 there, also where no natural parameter exists.
+    potential = lambda eta: family.dual_potential(family.Point(eta))
+    for end in ends:
+        assert float(potential(jnp.asarray(end))) == 0
+        assert np.isfinite(jax.grad(potential)(jnp.asarray(end))).all()
+    middle = jnp.asarray(ends[1]) * 0.3 + 0.1
+    slope, expected = jax.grad(potential)(middle), family.natural_from_mean(family.Point(middle))
+    np.testing.assert_allclose(slope, expected[0], rtol=1e-14)

@@ -64,7 +64,7 @@ def laws_from_logits(p: Array, q: Array) -> tuple[Array, Array, Array]:
 
 def overlap(p: Array, q: Array, step: Array | None = None) -> Overlap:
     """Both laws on their common support; harmless equal laws and infinite losses where none is."""
-    common = (p > -jnp.inf) & (q > -jnp.inf)
+    common = (p != -jnp.inf) & (q != -jnp.inf)  # nan goes on
     none = ~common.any(axis=-1, keepdims=True)
     if step is None:
         p, q, step = aligned_logits(p, q)

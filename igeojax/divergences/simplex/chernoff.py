@@ -10,6 +10,7 @@ from igeojax.discrete.relative_entropy import log_sum_exp_bregman
 from igeojax.divergences.simplex._arguments import Probabilities, logit_vectors, vectors
 from igeojax.divergences.simplex._logits import Overlap, affinity_rate, overlap
 from igeojax.numerics.remainders import log_ratio
+from igeojax.numerics.safe import log_at_zero
 
 _STEPS = 160
 
@@ -85,7 +86,7 @@ def _laws(p: Probabilities, q: Probabilities, logits: bool) -> tuple[Overlap, tu
         step = None
     else:
         p, q = vectors(p, q)
-        first, second, step = _log(p), _log(q), _log_ratio(p, q)
+        first, second, step = log_at_zero(p), log_at_zero(q), _log_ratio(p, q)
     batch, classes = first.shape[:-1], first.shape[-1]
     laws = overlap(first, second, step)
     shapes = ((classes,), (classes,), (classes,), (), ())
@@ -94,13 +95,8 @@ def _laws(p: Probabilities, q: Probabilities, logits: bool) -> tuple[Overlap, tu
     ), batch
 
 
-def _log(p: Array) -> Array:
-    positive = p > 0
-    return jnp.where(positive, jnp.log(jnp.where(positive, p, 1.0)), -jnp.inf)
-
-
 def _log_ratio(p: Array, q: Array) -> Array:
-    both = (p > 0) & (q > 0)
+    both = (p != 0) & (q != 0)
     return log_ratio(jnp.where(both, p, 1.0), jnp.where(both, q, 1.0))
 
 
@@ -173,5 +169,6 @@ def _falling_root(function: Callable[[Array], Array], middle: Array) -> Array:
     start = (zero, one, at_zero, at_one, jnp.zeros((), int), ~((at_zero > 0) & (at_one < 0)))
     inner = exact(jax.lax.while_loop(unfinished, advance, start))
     flat = (at_zero == 0) & (at_one == 0)
-    ends = jnp.where(flat, middle, jnp.where(at_zero <= 0, zero, one))
+    ends = jnp.where(at_zero <= 0, zero, jnp.where(at_one >= 0, one, jnp.nan))
+    ends = jnp.where(flat, middle, ends)
     return jnp.where((at_zero > 0) & (at_one < 0), inner, ends)
