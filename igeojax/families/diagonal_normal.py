@@ -70,6 +70,10 @@ class DiagonalNormal(ExponentialFamily[DiagonalNormalPoint, DiagonalNormalParams
     def log_partition(self, theta: DiagonalNormalPoint) -> Array:
         return _NORMAL.log_partition(NormalPoint(*theta)).sum(axis=-1)
 
+    def mean_from_natural(self, theta: DiagonalNormalPoint) -> DiagonalNormalPoint:
+        self.batch_shape(theta)
+        return DiagonalNormalPoint(*_NORMAL.mean_from_natural(NormalPoint(*theta)))
+
     def natural_from_mean(self, eta: DiagonalNormalPoint) -> DiagonalNormalPoint:
         return DiagonalNormalPoint(*_NORMAL.natural_from_mean(NormalPoint(*eta)))
 

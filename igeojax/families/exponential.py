@@ -11,6 +11,7 @@ from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.support import POSITIVES
 from igeojax.numerics.remainders import ratio_remainder
+from igeojax.numerics.safe import quotient
 
 
 class ExponentialPoint(NamedTuple):
@@ -56,7 +57,7 @@ class Exponential(ExponentialFamily[ExponentialPoint, ExponentialParams]):
         return -jnp.log(-theta.x)
 
     def natural_from_mean(self, eta: ExponentialPoint) -> ExponentialPoint:
-        return ExponentialPoint(-1 / eta.x)
+        return ExponentialPoint(quotient(-1.0, eta.x))
 
     def natural_from_params(self, rate: ArrayLike) -> ExponentialPoint:
         """Natural parameter of a `rate > 0`.
@@ -83,7 +84,7 @@ class Exponential(ExponentialFamily[ExponentialPoint, ExponentialParams]):
         return 1 - jnp.log(-theta.x)
 
     def mean(self, theta: ExponentialPoint) -> Array:
-        return -1 / theta.x
+        return quotient(-1.0, theta.x)
 
     def variance(self, theta: ExponentialPoint) -> Array:
         return 1 / theta.x**2

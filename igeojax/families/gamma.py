@@ -14,6 +14,7 @@ from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.gamma import log_gamma, log_minus_digamma_inverse, shape_bregman
 from igeojax.numerics.incomplete import gammainc
 from igeojax.numerics.remainders import log1p_remainder, ratio_remainder
+from igeojax.numerics.safe import quotient
 from igeojax.numerics.stirling import (
     HALF_LOG_TWO_PI,
     digamma,
@@ -77,7 +78,7 @@ class Gamma(ExponentialFamily[GammaPoint, GammaParams]):
 
     def mean_from_natural(self, theta: GammaPoint) -> GammaPoint:
         self.batch_shape(theta)
-        return GammaPoint(digamma(theta.log_x) - jnp.log(-theta.x), theta.log_x / -theta.x)
+        return GammaPoint(digamma(theta.log_x) - jnp.log(-theta.x), self.mean(theta))
 
     def natural_from_mean(self, eta: GammaPoint) -> GammaPoint:
         """Inverse mean map: the shape solves `log a - digamma(a) = log E[x] - E[log x]`."""
@@ -109,14 +110,14 @@ class Gamma(ExponentialFamily[GammaPoint, GammaParams]):
     def _entropy(self, theta: GammaPoint) -> Array:
         # With Stirling's remainder the terms of size a log a cancel on paper.
         a = theta.log_x
-        scale = jnp.log(jnp.sqrt(a) / -theta.x) + (HALF_LOG_TWO_PI + 0.5)
+        scale = jnp.log(quotient(jnp.sqrt(a), -theta.x)) + (HALF_LOG_TWO_PI + 0.5)
         rest = stirling_remainder(a) + (1 - a) * stirling_remainder_slope(a) - 0.5 / a
         return scale + rest
 
     def _log_density(self, theta: GammaPoint, x: Array) -> Array:
         # In units of the mean, with a log a - a - log(a)/2 taken out of log-gamma.
         a = theta.log_x
-        deviance = a * ratio_remainder(x, a / -theta.x)
+        deviance = a * ratio_remainder(x, self.mean(theta))
         return jnp.log(jnp.sqrt(a) / x) - deviance - HALF_LOG_TWO_PI - stirling_remainder(a)
 
     def _bregman(self, theta: GammaPoint, other: GammaPoint, step: GammaPoint) -> Array:
@@ -124,15 +125,15 @@ class Gamma(ExponentialFamily[GammaPoint, GammaParams]):
         # that theta would need for the mean of other: it splits into a part of the means and one of
         # the shapes, neither negative. c/a - 1 is made of the differences of the parameters.
         a, shape = theta.log_x, other.log_x
-        scale = step.x / other.x
-        relative = shape / a * scale - step.log_x / a
+        scale, share = quotient(step.x, other.x), quotient(shape, a)
+        relative = share * scale - quotient(step.log_x, a)
         near = jnp.abs(relative) < 0.5
         close = log1p_remainder(jnp.where(near, relative, 0.0))
-        far = ratio_remainder(shape / a * (theta.x / other.x), jnp.ones_like(a))
+        far = ratio_remainder(share * quotient(theta.x, other.x), jnp.ones_like(a))
         return a * jnp.where(near, close, far) + shape_bregman(a, shape, step.log_x)
 
     def mean(self, theta: GammaPoint) -> Array:
-        return theta.log_x / -theta.x
+        return quotient(theta.log_x, -theta.x)
 
     def variance(self, theta: GammaPoint) -> Array:
         return theta.log_x / theta.x**2
@@ -154,7 +155,7 @@ class Gamma(ExponentialFamily[GammaPoint, GammaParams]):
 
     def _natural_from_gap(self, mean: Array, gap: Array) -> GammaPoint:
         shape = log_minus_digamma_inverse(gap)
-        return GammaPoint(shape, -shape / mean)
+        return GammaPoint(shape, quotient(-shape, mean))
 
     def _draw(self, key, theta, shape):
         # loggamma cannot underflow where a small shape draws below the smallest float.

@@ -13,6 +13,7 @@ from igeojax.families.base import ExponentialFamily
 from igeojax.families.covariance import checked_loc_scale, loc_scale_parts, scale_entropy
 from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.remainders import ratio_remainder
+from igeojax.numerics.safe import quotient
 
 
 class IsotropicNormalPoint(NamedTuple):
@@ -75,6 +76,12 @@ class IsotropicNormal(ExponentialFamily[IsotropicNormalPoint, IsotropicNormalPar
         squared = jnp.sum(theta.x**2, axis=-1)
         return -squared / (4 * theta.square) + 0.5 * self.dim * jnp.log(math.pi / -theta.square)
 
+    def mean_from_natural(self, theta: IsotropicNormalPoint) -> IsotropicNormalPoint:
+        # As Normal: derivatives of psi divide by powers of theta that leave the range.
+        self.batch_shape(theta)
+        mean, variance = self.mean(theta), quotient(-0.5, theta.square)
+        return IsotropicNormalPoint(mean, jnp.sum(mean**2, axis=-1) + self.dim * variance)
+
     def natural_from_mean(self, eta: IsotropicNormalPoint) -> IsotropicNormalPoint:
         spread = eta.square - jnp.sum(eta.x**2, axis=-1)
         return _natural(eta.x, spread / self.dim)
@@ -110,10 +117,10 @@ class IsotropicNormal(ExponentialFamily[IsotropicNormalPoint, IsotropicNormalPar
         return jnp.isfinite(jnp.asarray(x)).all(axis=-1)
 
     def mean(self, theta: IsotropicNormalPoint) -> Array:
-        return theta.x / (-2 * theta.square[..., None])
+        return quotient(-0.5 * theta.x, theta.square[..., None])
 
     def variance(self, theta: IsotropicNormalPoint) -> Array:
-        return jnp.broadcast_to((-0.5 / theta.square)[..., None], theta.x.shape)
+        return jnp.broadcast_to(quotient(-0.5, theta.square)[..., None], theta.x.shape)
 
     def mode(self, theta: IsotropicNormalPoint) -> Array:
         return self.mean(theta)
@@ -160,4 +167,4 @@ class IsotropicNormal(ExponentialFamily[IsotropicNormalPoint, IsotropicNormalPar
 
 
 def _natural(mean: Array, variance: Array) -> IsotropicNormalPoint:
-    return IsotropicNormalPoint(mean / variance[..., None], -0.5 / variance)
+    return IsotropicNormalPoint(quotient(mean, variance[..., None]), quotient(-0.5, variance))

@@ -13,6 +13,7 @@ from igeojax.families.exponential import Exponential
 from igeojax.families.pushforward import Pushforward
 from igeojax.families.support import REALS
 from igeojax.numerics.remainders import log_ratio
+from igeojax.numerics.safe import quotient
 
 
 class LaplacePoint(NamedTuple):
@@ -88,10 +89,10 @@ class Laplace(Pushforward[LaplacePoint, LaplaceParams]):
         """
         scale = checks.floating("scale", scale)
         checks.require_positive("scale", scale)
-        return self._within_range(LaplacePoint(-1 / scale))
+        return self._within_range(LaplacePoint(quotient(-1.0, scale)))
 
     def params_from_natural(self, theta: LaplacePoint) -> LaplaceParams:
-        return LaplaceParams(-1 / theta.distance)
+        return LaplaceParams(quotient(-1.0, theta.distance))
 
     def _natural_step(self, params: LaplaceParams, other: LaplaceParams) -> LaplacePoint:
         base = self.natural_from_params(*other).distance

@@ -14,6 +14,7 @@ from igeojax.families.covariance import checked_loc_scale, loc_scale_parts, scal
 from igeojax.families.support import REALS
 from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.remainders import ratio_remainder
+from igeojax.numerics.safe import quotient
 
 
 class NormalPoint(NamedTuple):
@@ -85,7 +86,7 @@ class Normal(ExponentialFamily[NormalPoint, NormalParams]):
         return self._within_range(_natural(loc, jnp.where(scale > 0, scale, jnp.nan) ** 2))
 
     def params_from_natural(self, theta: NormalPoint) -> NormalParams:
-        return NormalParams(-theta.x / (2 * theta.xx), jax.lax.rsqrt(-2 * theta.xx))
+        return NormalParams(self.mean(theta), jax.lax.rsqrt(-2 * theta.xx))
 
     def in_natural_domain(self, theta: NormalPoint) -> Array:
         return jnp.isfinite(theta.x) & (theta.xx < 0) & (theta.xx > -jnp.inf)
@@ -120,10 +121,10 @@ class Normal(ExponentialFamily[NormalPoint, NormalParams]):
         return scale_entropy(checked_loc_scale(*params)[1])
 
     def mean(self, theta: NormalPoint) -> Array:
-        return -theta.x / (2 * theta.xx)
+        return quotient(-0.5 * theta.x, theta.xx)
 
     def variance(self, theta: NormalPoint) -> Array:
-        return -0.5 / theta.xx
+        return quotient(-0.5, theta.xx)
 
     def mode(self, theta: NormalPoint) -> Array:
         return self.mean(theta)
@@ -137,8 +138,7 @@ class Normal(ExponentialFamily[NormalPoint, NormalParams]):
         return loc + scale * ndtri(probability)
 
     def _log_density(self, theta: NormalPoint, x: Array) -> Array:
-        mean = -theta.x / (2 * theta.xx)
-        return theta.xx * (x - mean) ** 2 + 0.5 * jnp.log(-theta.xx / math.pi)
+        return theta.xx * (x - self.mean(theta)) ** 2 + 0.5 * jnp.log(-theta.xx / math.pi)
 
     def _fit(self, x: Array, weights: Array | None) -> NormalPoint:
         mean = weighted_mean(x, weights)
@@ -153,4 +153,4 @@ class Normal(ExponentialFamily[NormalPoint, NormalParams]):
 
 
 def _natural(mean: Array, variance: Array) -> NormalPoint:
-    return NormalPoint(mean / variance, -0.5 / variance)
+    return NormalPoint(quotient(mean, variance), quotient(-0.5, variance))

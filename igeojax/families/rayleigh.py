@@ -13,6 +13,7 @@ from igeojax._core import checks
 from igeojax.families.exponential import Exponential
 from igeojax.families.pushforward import Pushforward
 from igeojax.numerics.remainders import log_ratio
+from igeojax.numerics.safe import quotient
 
 
 class RayleighPoint(NamedTuple):
@@ -76,7 +77,7 @@ class Rayleigh(Pushforward[RayleighPoint, RayleighParams]):
         scale = checks.floating("scale", scale)
         checks.require_positive("scale", scale)
         checks.require_positive("scale^2", scale**2, "Change the unit of the data.")
-        return RayleighPoint(-0.5 / scale**2)
+        return RayleighPoint(quotient(quotient(-0.5, scale), scale))
 
     def params_from_natural(self, theta: RayleighPoint) -> RayleighParams:
         return RayleighParams(jax.lax.rsqrt(-2 * theta.xx))

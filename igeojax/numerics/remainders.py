@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from igeojax.numerics.safe import quotient
+
 _LOG1P_COEFFICIENTS = tuple(1.0 / (2 * k + 3) for k in range(22))
 _EXPREL2_COEFFICIENTS = tuple(1.0 / math.factorial(k + 2) for k in range(18))
 
@@ -143,8 +145,9 @@ def _ratio_remainder(a: Array, b: Array, step: Array) -> Array:
 def _ratio_remainder_jvp(primals, tangents):
     # The step moves with a and b; its own tangent would count the same motion twice.
     (a, b, step), (da, db, _) = primals, tangents
-    relative = step / b
-    return _ratio_remainder(a, b, step), relative / a * da - relative / b * db
+    relative = quotient(step, b)
+    slopes = quotient(relative, a), quotient(relative, b)
+    return _ratio_remainder(a, b, step), slopes[0] * da - slopes[1] * db
 
 
 @jax.custom_jvp
@@ -177,7 +180,7 @@ def log_ratio(
 def _log_ratio_jvp(primals, tangents):
     # Not by the quotient, whose derivative squares b; at a zero 0 by convention.
     shares = [
-        jnp.where(x == 0, 0.0, dx / jnp.where(x == 0, 1.0, x))
+        jnp.where(x == 0, 0.0, quotient(dx, jnp.where(x == 0, 1.0, x)))
         for x, dx in zip(primals, tangents, strict=True)
     ]
     return log_ratio(*primals), shares[0] - shares[1]
