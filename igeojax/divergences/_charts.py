@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from igeojax.divergences.exponential._pairs import Pair, pair_of
+from igeojax.families._pairs import Pair, pair_of
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.beta import Beta, BetaPoint
 from igeojax.families.gamma import Gamma, GammaPoint

@@ -33,7 +33,7 @@ from igeojax.divergences._generators import (
     require_function,
 )
 from igeojax.divergences._nodes import Nodes, integers_around, nodes_between
-from igeojax.divergences.exponential._pairs import Pair
+from igeojax.families._pairs import Pair
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.support import Support
 

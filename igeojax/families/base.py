@@ -322,6 +322,12 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         """
         return None
 
+    def _mixture_parts(
+        self, p: ParamsT, q: ParamsT, order: Array, from_above: bool
+    ) -> tuple[Array, Array, Array] | None:
+        """`_source_parts`; a product passes on to its factors from which side order 0 is meant."""
+        return self._source_parts(p, q, order)
+
     def log_density(self, theta: PointT, x: ArrayLike) -> Float[Array, "*batch"]:
         """Log-density `<theta, T(x)> - psi(theta) + log h(x)`, in nats; -inf off the support.
 

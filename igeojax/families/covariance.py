@@ -8,8 +8,12 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, ArrayLike
 
 from igeojax._core import checks
-from igeojax.families.positive_definite import log_det, symmetrized
-from igeojax.numerics.remainders import log_det_remainder, ratio_remainder
+from igeojax.families.positive_definite import (
+    log_det_change_remainder,
+    log_det_ratio,
+    symmetrized,
+)
+from igeojax.numerics.remainders import ratio_remainder
 
 Parts = tuple[Array, Array, Array]
 """`u`, `v` with `-log int p^a q^(1-a) = a u + (1-a) v`, and whether the integral is finite."""
@@ -154,7 +158,7 @@ def mean_covariance_parts(p: tuple[Array, Array], q: tuple[Array, Array], order:
     gap = whiten(jnp.swapaxes(whiten(covariance_q - covariance_p), -1, -2))
     gap = symmetrized(gap)
     factors = jnp.linalg.cholesky(covariance_q), jnp.linalg.cholesky(covariance_p)
-    log_dets = [log_det(own) - log_det(factor) for own in factors]
+    log_dets = [log_det_ratio(own, factor) for own in factors]
     first = log_det_change_remainder((1 - order) * gap, log_dets[0])
     second = log_det_change_remainder(-order * gap, log_dets[1])
     # A mixture of two covariances is one: if it has no factor, an argument has none.
@@ -191,26 +195,6 @@ def ledoit_wolf_shrinkage(x: Array) -> Array:
     proper = spread > 0
     share = jnp.minimum(noise, spread) / jnp.where(proper, spread, 1.0)
     return jnp.where(proper, jnp.maximum(share, 0.0), 0.0)
-
-
-def log_det_change_remainder(change: Array, direct: Array) -> Array:
-    """Remainder `tr(C) - log det(I + C)` of a symmetric C, near 0 and far from it.
-
-    Args:
-      change: C, shape `(..., d, d)`.
-      direct: `log det(I + C)` by factors, which is right where C is far from 0; where an
-        eigenvalue of C is near -1 those of C itself have lost its digits.
-
-    Returns:
-      The remainder, shape `(...)`, not negative.
-
-    Examples:
-      >>> round(float(log_det_change_remainder(jnp.eye(1), jnp.log(2.0))), 6)
-      0.306853
-    """
-    near = jnp.sum(change**2, axis=(-2, -1)) < 0.25
-    close = log_det_remainder(jnp.where(near[..., None, None], change, 0.0))
-    return jnp.where(near, close, jnp.trace(change, axis1=-2, axis2=-1) - direct)
 
 
 def scale_entropy(scale: Array) -> Array:

@@ -14,14 +14,18 @@ from igeojax.families.base import ExponentialFamily
 from igeojax.families.covariance import (
     checked_mean_covariance,
     ledoit_wolf_shrinkage,
-    log_det_change_remainder,
     mean_covariance_parts,
     precision_factor,
     scale_entropy,
     symmetrized_point,
 )
 from igeojax.families.gaussian_operations import GaussianOperations
-from igeojax.families.positive_definite import log_det, symmetric_inverse
+from igeojax.families.positive_definite import (
+    log_det,
+    log_det_change_remainder,
+    log_det_ratio,
+    symmetric_inverse,
+)
 from igeojax.families.weighting import weighted_mean
 
 
@@ -190,7 +194,7 @@ class MultivariateNormal(
         push = step.x[..., None] + 2 * step.xx @ mean
         gap = solve_triangular(factor, push, lower=True)
         half = solve_triangular(other_factor, -2 * step.xx, lower=True)
-        ratio = log_det(factor) - log_det(other_factor)
+        ratio = log_det_ratio(factor, other_factor)
         change = solve_triangular(other_factor, jnp.swapaxes(half, -1, -2), lower=True)
         return 0.5 * (log_det_change_remainder(change, ratio) + jnp.sum(gap**2, axis=(-2, -1)))
 

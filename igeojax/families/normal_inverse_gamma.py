@@ -9,13 +9,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
+from igeojax.families._pairs import broadcast_laws
 from igeojax.families.base import ExponentialFamily
+from igeojax.families.gamma import Gamma, GammaPoint
 from igeojax.families.inverse_gamma import InverseGamma, InverseGammaPoint
+from igeojax.families.normal_conjugates import (
+    NormalConjugate,
+    known_conjugate,
+    normal_conjugate_parts,
+)
 from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.gamma import log_minus_digamma_inverse
 from igeojax.numerics.multivariate_gamma import wishart_entropy
 from igeojax.numerics.remainders import ratio_remainder
 
+_GAMMA = Gamma()
 _INVERSE_GAMMA = InverseGamma()
 
 
@@ -97,16 +105,7 @@ class NormalInverseGamma(ExponentialFamily[NormalInverseGammaPoint, NormalInvers
           TypeError: an argument is not real.
           ValueError: a concrete `loc` is not finite, or another value not positive and finite.
         """
-        loc, concentration, shape, scale = jnp.broadcast_arrays(
-            *checks.floating_together(
-                loc=loc, concentration=concentration, shape=shape, scale=scale
-            )
-        )
-        checks.require_finite("loc", loc)
-        checks.require_positive("concentration", concentration)
-        checks.require_positive("shape", shape)
-        checks.require_positive("scale", scale)
-        return _natural(loc, concentration, shape, scale)
+        return _natural(*_checked(loc, concentration, shape, scale))
 
     def params_from_natural(self, theta: NormalInverseGammaPoint) -> NormalInverseGammaParams:
         shape, scale = _INVERSE_GAMMA.params_from_natural(_variance_law(theta))
@@ -123,8 +122,21 @@ class NormalInverseGamma(ExponentialFamily[NormalInverseGammaPoint, NormalInvers
 
     def _entropy(self, theta: NormalInverseGammaPoint) -> Array:
         _, concentration, shape, scale = self.params_from_natural(theta)
-        normal = 0.5 * jnp.log(2 * math.pi * math.e / concentration)
-        return wishart_entropy(shape, jnp.log(scale), 1, 1.5) + normal
+        return _entropy(concentration, GammaPoint(shape, -scale))
+
+    def _source_parts(self, p: NormalInverseGammaParams, q: NormalInverseGammaParams, order: Array):
+        laws = broadcast_laws(_checked(*p), _checked(*q), (0, 0, 0, 0))
+        return normal_conjugate_parts(
+            _GAMMA,
+            *(_law_of(*law) for law in laws),
+            order,
+            outer=lambda apart, weight: apart * (weight * apart),
+            square=lambda theta, apart: apart * (-theta.log_x / theta.x * apart),
+        )
+
+    def _source_entropy(self, params: NormalInverseGammaParams) -> Array:
+        _, concentration, theta = _law_of(*_checked(*params))
+        return _entropy(concentration, theta)
 
     def _log_density(self, theta: NormalInverseGammaPoint, x: Array) -> Array:
         x, v = _split(x)
@@ -180,6 +192,28 @@ class NormalInverseGamma(ExponentialFamily[NormalInverseGammaPoint, NormalInvers
         noise = jax.random.normal(second, shape, v.dtype)
         x = _loc(theta) + noise * jnp.sqrt(-0.5 * v / theta.xx_over_v)
         return jnp.stack([x, v], axis=-1)
+
+
+def _checked(
+    loc: ArrayLike, concentration: ArrayLike, shape: ArrayLike, scale: ArrayLike
+) -> tuple[Array, Array, Array, Array]:
+    loc, concentration, shape, scale = jnp.broadcast_arrays(
+        *checks.floating_together(loc=loc, concentration=concentration, shape=shape, scale=scale)
+    )
+    checks.require_finite("loc", loc)
+    checks.require_positive("concentration", concentration)
+    checks.require_positive("shape", shape)
+    checks.require_positive("scale", scale)
+    return loc, concentration, shape, scale
+
+
+def _law_of(loc: Array, concentration: Array, shape: Array, scale: Array) -> NormalConjugate:
+    return known_conjugate(_GAMMA, loc, concentration, GammaPoint(shape, -scale))
+
+
+def _entropy(concentration: Array, precision: GammaPoint) -> Array:
+    normal = 0.5 * jnp.log(2 * math.pi * math.e / concentration)
+    return wishart_entropy(precision.log_x, jnp.log(-precision.x), 1, 1.5) + normal
 
 
 def _split(x: Array) -> tuple[Array, Array]:

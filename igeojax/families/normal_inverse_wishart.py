@@ -10,8 +10,14 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
+from igeojax.families._pairs import broadcast_laws
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.inverse_wishart import InverseWishart, InverseWishartPoint
+from igeojax.families.normal_conjugates import (
+    NormalConjugate,
+    known_conjugate,
+    normal_conjugate_parts,
+)
 from igeojax.families.positive_definite import (
     is_positive_definite,
     log_det,
@@ -19,7 +25,7 @@ from igeojax.families.positive_definite import (
     symmetrized,
 )
 from igeojax.families.weighting import weighted_mean
-from igeojax.families.wishart import checked_dof_scale
+from igeojax.families.wishart import Wishart, WishartPoint, checked_dof_scale
 from igeojax.numerics.multivariate_gamma import wishart_entropy
 from igeojax.numerics.remainders import ratio_remainder
 
@@ -140,6 +146,12 @@ class NormalInverseWishart(
             `concentration` not positive, `dof` at most `dim - 1`, `scale` not symmetric positive
             definite.
         """
+        mean, concentration, dof, scale = self._checked(mean, concentration, dof, scale)
+        return self._natural(mean, concentration, InverseWishartPoint(-0.5 * dof, -0.5 * scale))
+
+    def _checked(
+        self, mean: ArrayLike, concentration: ArrayLike, dof: ArrayLike, scale: ArrayLike
+    ) -> tuple[Array, Array, Array, Array]:
         mean, concentration, dof, scale = checks.floating_together(
             mean=mean, concentration=concentration, dof=dof, scale=scale
         )
@@ -150,12 +162,11 @@ class NormalInverseWishart(
         shapes = {"mean": mean.shape[:-1], "concentration": concentration.shape, "dof": dof.shape}
         checks.require_broadcastable(**shapes)
         batch = jnp.broadcast_shapes(*shapes.values())
-        law = InverseWishartPoint(
-            jnp.broadcast_to(-0.5 * dof, batch),
-            jnp.broadcast_to(-0.5 * scale, (*batch, self.dim, self.dim)),
-        )
-        return self._natural(
-            jnp.broadcast_to(mean, (*batch, self.dim)), jnp.broadcast_to(concentration, batch), law
+        return (
+            jnp.broadcast_to(mean, (*batch, self.dim)),
+            jnp.broadcast_to(concentration, batch),
+            jnp.broadcast_to(dof, batch),
+            jnp.broadcast_to(scale, (*batch, self.dim, self.dim)),
         )
 
     def params_from_natural(self, theta: NormalInverseWishartPoint) -> NormalInverseWishartParams:
@@ -173,10 +184,35 @@ class NormalInverseWishart(
         return jnp.isfinite(x).all(axis=-1) & is_positive_definite(v)
 
     def _entropy(self, theta: NormalInverseWishartPoint) -> Array:
-        a, scale = self._law(theta)
-        whole = log_det(jnp.linalg.cholesky(-scale))
-        normal = 0.5 * self.dim * jnp.log(-math.pi * math.e / theta.x_inverse_v_x)
-        return wishart_entropy(-a, whole, self.dim, 0.5 * (self.dim + 2)) + normal
+        a, rate = self._law(theta)
+        return self._entropy_of(-2 * theta.x_inverse_v_x, WishartPoint(-a, rate))
+
+    def _entropy_of(self, concentration: Array, precision: WishartPoint) -> Array:
+        a, whole = precision.log_det_x, log_det(jnp.linalg.cholesky(-precision.x))
+        normal = 0.5 * self.dim * jnp.log(2 * math.pi * math.e / concentration)
+        return wishart_entropy(a, whole, self.dim, 0.5 * (self.dim + 2)) + normal
+
+    def _source_parts(
+        self, p: NormalInverseWishartParams, q: NormalInverseWishartParams, order: Array
+    ):
+        laws = broadcast_laws(self._checked(*p), self._checked(*q), (1, 0, 0, 2))
+        return normal_conjugate_parts(
+            Wishart(self.dim),
+            *(self._law_of(*law) for law in laws),
+            order,
+            outer=_outer,
+            square=_mean_square,
+        )
+
+    def _source_entropy(self, params: NormalInverseWishartParams) -> Array:
+        _, concentration, theta = self._law_of(*self._checked(*params))
+        return self._entropy_of(concentration, theta)
+
+    def _law_of(
+        self, mean: Array, concentration: Array, dof: Array, scale: Array
+    ) -> NormalConjugate:
+        precision = WishartPoint(0.5 * dof, -0.5 * scale)
+        return known_conjugate(Wishart(self.dim), mean, concentration, precision)
 
     def _log_density(self, theta: NormalInverseWishartPoint, x: Array) -> Array:
         x, v = _split(x)
@@ -283,3 +319,16 @@ def _join(mean: Array, covariance: Array) -> Array:
 
 def _mean(theta: NormalInverseWishartPoint) -> Array:
     return -0.5 * theta.inverse_v_x / theta.x_inverse_v_x[..., None]
+
+
+def _outer(apart: Array, weight: Array) -> Array:
+    """`w d d^T`."""
+    weighted = weight[..., None] * apart
+    return symmetrized(apart[..., :, None] * weighted[..., None, :])
+
+
+def _mean_square(precision: WishartPoint, apart: Array) -> Array:
+    """`d^T E[y] d` of a Wishart precision y."""
+    factor = jnp.linalg.cholesky(-precision.x)
+    white = solve_triangular(factor, apart[..., None], lower=True)
+    return precision.log_det_x * jnp.sum(white**2, axis=(-2, -1))

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from igeojax.numerics.remainders import log1p_remainder
+from igeojax.numerics.remainders import log1p_remainder, log_det_remainder, log_ratio
 
 
 def is_positive_definite(x: ArrayLike) -> Bool[Array, "*batch"]:
@@ -42,6 +42,26 @@ def log_det(factor: Float[Array, "*batch dim dim"]) -> Float[Array, "*batch"]:
       0.0
     """
     return 2 * jnp.sum(jnp.log(jnp.diagonal(factor, 0, -2, -1)), axis=-1)
+
+
+def log_det_ratio(
+    factor: Float[Array, "*batch dim dim"], other: Float[Array, "*batch dim dim"]
+) -> Float[Array, "*batch"]:
+    """`log_det(factor) - log_det(other)` from the ratios of the diagonals: large logs cancel there.
+
+    Args:
+      factor: triangular with a positive diagonal.
+      other: likewise.
+
+    Returns:
+      The log-determinant of the ratio.
+
+    Examples:
+      >>> log_det_ratio(1e10 * jnp.eye(2), 1e10 * jnp.eye(2)).item()
+      0.0
+    """
+    diagonals = jnp.diagonal(factor, 0, -2, -1), jnp.diagonal(other, 0, -2, -1)
+    return 2 * jnp.sum(log_ratio(*diagonals), axis=-1)
 
 
 def symmetrized(matrix: Float[Array, "*batch dim dim"]) -> Float[Array, "*batch dim dim"]:
@@ -121,3 +141,23 @@ def log_det_excess(change: Float[Array, "*batch dim dim"]) -> Float[Array, "*bat
         total = total + log1p_remainder(excess) + jnp.sum(column * scaled, axis=-1)
         change = change[..., 1:, 1:] - column[..., :, None] * scaled[..., None, :]
     return total
+
+
+def log_det_change_remainder(change: Array, direct: Array) -> Array:
+    """Remainder `tr(C) - log det(I + C)` of a symmetric C, near 0 and far from it.
+
+    Args:
+      change: C, shape `(..., d, d)`.
+      direct: `log det(I + C)` by factors, which is right where C is far from 0; where an
+        eigenvalue of C is near -1 those of C itself have lost its digits.
+
+    Returns:
+      The remainder, shape `(...)`, not negative.
+
+    Examples:
+      >>> round(float(log_det_change_remainder(jnp.eye(1), jnp.log(2.0))), 6)
+      0.306853
+    """
+    near = jnp.sum(change**2, axis=(-2, -1)) < 0.25
+    close = log_det_remainder(jnp.where(near[..., None, None], change, 0.0))
+    return jnp.where(near, close, jnp.trace(change, axis1=-2, axis2=-1) - direct)

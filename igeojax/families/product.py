@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike
 
 from igeojax._core import checks
+from igeojax.families._pairs import natural_parts, pair_of, source_parts
 from igeojax.families.base import ExponentialFamily
 
 
@@ -172,6 +173,10 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
             family.natural_from_params(*part) if isinstance(part, family.Params) else part
             for family, part in zip(self.families, params, strict=True)
         ]
+        return self._together(points)
+
+    def _together(self, points: Sequence[Any]) -> ProductPoint:
+        """The product's point of one point of each factor, batch axes broadcast."""
         batch = jnp.broadcast_shapes(*self._each("batch_shape", points))
         shapes = iter(self.point_shape)
         return jax.tree.map(
@@ -211,23 +216,27 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
         return jnp.asarray(sum(self._each("_bregman", theta, other, step)))
 
     def _natural_step(self, params: ProductParams, other: ProductParams) -> ProductPoint:
-        return ProductPoint(*self._each("_natural_step", params, other))
+        pairs = zip(self.families, params, other, strict=True)
+        return self._together([pair_of(family, one, two).step for family, one, two in pairs])
 
-    def _source_parts(self, p: ProductParams, q: ProductParams, order: Array):
-        parts = [
-            family._source_parts(one, other, order)
-            for family, one, other in zip(self.families, p, q, strict=True)
-        ]
-        if any(part is None for part in parts):
+    def _mixture_parts(self, p: ProductParams, q: ProductParams, order: Array, from_above: bool):
+        pairs = list(zip(self.families, p, q, strict=True))
+        parts = [source_parts(*pair, order, from_above) for pair in pairs]
+        if all(part is None for part in parts):
             return None
-        first, second, finite = zip(*parts, strict=True)  # type: ignore[arg-type]
+        # A factor whose natural parameters will do goes by them and the step between them.
+        known = [
+            natural_parts(pair[0], pair_of(*pair), order, from_above) if part is None else part
+            for pair, part in zip(pairs, parts, strict=True)
+        ]
+        first, second, finite = (jnp.broadcast_arrays(*part) for part in zip(*known, strict=True))
         return jnp.asarray(sum(first)), jnp.asarray(sum(second)), _all(finite)
 
     def _entropy(self, theta: ProductPoint) -> Array:
         return jnp.asarray(sum(self._each("_entropy", theta)))
 
     def _source_entropy(self, params: ProductParams) -> Array:
-        return jnp.asarray(sum(self._each("_source_entropy", params)))
+        return jnp.asarray(sum(jnp.broadcast_arrays(*self._each("entropy", params))))
 
     def log_density(self, theta: ProductPoint, x: Any) -> Array:
         self._point(theta)

@@ -9,11 +9,14 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
+from igeojax.families._pairs import broadcast_laws, natural_parts, pair_of
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.positive_definite import (
     is_positive_definite,
     log_det,
+    log_det_change_remainder,
     log_det_excess,
+    log_det_ratio,
     symmetric_inverse,
     symmetrized,
     whitened,
@@ -28,7 +31,7 @@ from igeojax.numerics.multivariate_gamma import (
     multivariate_shape_bregman,
     wishart_entropy,
 )
-from igeojax.numerics.remainders import log_det_remainder
+from igeojax.numerics.remainders import log_ratio
 
 
 class WishartPoint(NamedTuple):
@@ -171,7 +174,24 @@ class Wishart(ExponentialFamily[WishartPoint, WishartParams]):
         ratio, part = shape / a, step.log_det_x / a
         relative = ratio[..., None, None] * change - part[..., None, None] * identity
         degrees = multivariate_shape_bregman(a, shape, step.log_det_x, self.dim)
-        return a * log_det_remainder(relative) + degrees
+        far = log_det_ratio(jnp.linalg.cholesky(-theta.x), factor) + self.dim * log_ratio(shape, a)
+        return a * log_det_change_remainder(relative, far) + degrees
+
+    def _source_parts(self, p: WishartParams, q: WishartParams, order: Array):
+        # Exchanged, two scales stand to each other as their inverses do, so that all divergences
+        # are those of `(dof_p / 2, -scale_q / 2)` and `(dof_q / 2, -scale_p / 2)`.
+        laws = (checked_dof_scale(self.dim, *law) for law in (p, q))
+        (dof_p, scale_p), (dof_q, scale_q) = broadcast_laws(*laws, (0, 2))
+        first = WishartPoint(0.5 * dof_p, -0.5 * scale_q)
+        second = WishartPoint(0.5 * dof_q, -0.5 * scale_p)
+        return natural_parts(self, pair_of(self, first, second), order)
+
+    def _source_entropy(self, params: WishartParams) -> Array:
+        dof, scale = checked_dof_scale(self.dim, *params)
+        inside = self.in_natural_domain(WishartPoint(0.5 * dof, -scale))
+        whole = -log_det(jnp.linalg.cholesky(2 * scale))
+        entropy = wishart_entropy(0.5 * dof, whole, self.dim, -0.5 * (self.dim + 1))
+        return jnp.where(inside, entropy, jnp.nan)
 
     def mean(self, theta: WishartPoint) -> Array:
         return self.mean_from_natural(theta).x

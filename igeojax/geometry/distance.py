@@ -16,8 +16,8 @@ from jaxtyping import Array, Float
 
 from igeojax._core import checks
 from igeojax.divergences.exponential import power as exponential
-from igeojax.divergences.exponential._pairs import natural
 from igeojax.divergences.simplex import power as simplex
+from igeojax.families._pairs import natural
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.bernoulli import Bernoulli
 from igeojax.families.binomial import Binomial

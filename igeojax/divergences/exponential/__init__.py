@@ -9,7 +9,6 @@ Jensen-Shannon, total variation and general f-divergences have no such form: see
 `divergences.quadrature` and `divergences.montecarlo`.
 """
 
-from igeojax.divergences.exponential._pairs import natural
 from igeojax.divergences.exponential.chernoff import chernoff_information
 from igeojax.divergences.exponential.power import (
     alpha_divergence,
@@ -27,6 +26,7 @@ from igeojax.divergences.exponential.relative_entropy import (
     kl,
     reverse_kl,
 )
+from igeojax.families._pairs import natural
 
 __all__ = [
     "alpha_divergence",

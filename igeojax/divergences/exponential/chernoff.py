@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from igeojax.divergences.exponential._pairs import as_order, mixture_parts, natural, source_parts
+from igeojax.families._pairs import as_order, mixture_parts, natural, source_parts
 from igeojax.families.base import ExponentialFamily
 
 _STEPS = {8: 60, 4: 30}

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
-from igeojax.divergences.exponential._pairs import as_order, mixture_parts
+from igeojax.families._pairs import as_order, mixture_parts
 from igeojax.families.base import ExponentialFamily
 from igeojax.numerics.safe import sqrt_at_zero
 

@@ -1,4 +1,4 @@
-"""Pairs of points of one family, and the exponent of `int p^a q^(1-a)` between them.
+"""Pairs of points of one family, and the two parts of `-log int p^a q^(1-a)` between them.
 
 Points are natural or source parameters, told apart by their type. Steps between two source
 parameters keep digits that natural parameters have rounded away.
@@ -49,6 +49,7 @@ class Pair(NamedTuple):
 
 
 def pair_of(family: ExponentialFamily, p: Any, q: Any) -> Pair:
+    """The pair of two points, each in natural or source coordinates."""
     points = [natural(family, p), natural(family, q)]
     batches = [family.batch_shape(point) for point in points]
     checks.require_broadcastable(p=batches[0], q=batches[1])
@@ -61,29 +62,42 @@ def pair_of(family: ExponentialFamily, p: Any, q: Any) -> Pair:
 
 
 def _prepared(family: ExponentialFamily, point: Any, rank: int) -> Any:
+    """A natural parameter with that many batch axes, nan outside the domain."""
     inside = family.in_natural_domain(point)
     pad = (1,) * (rank - inside.ndim)
-    leaves = zip(jax.tree.leaves(point), family.point_shape, strict=True)
-    return family.from_leaves(
-        [
-            jnp.where(_over(inside, event), leaf, jnp.nan).reshape(pad + jnp.shape(leaf))
-            for leaf, event in leaves
-        ]
-    )
+    nothing = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), point)
+    known = selected(family, inside, point, nothing)
+    return jax.tree.map(lambda leaf: leaf.reshape(pad + leaf.shape), known)
 
 
-def _over(mask: Array, event: tuple[int, ...]) -> Array:
+def selected(family: ExponentialFamily, mask: Array, point: Any, other: Any) -> Any:
+    """`point` where the batch mask holds, `other` elsewhere."""
+    leaves = zip(*map(jax.tree.leaves, (point, other)), family.point_shape, strict=True)
+    return family.from_leaves([jnp.where(over(mask, event), u, v) for u, v, event in leaves])
+
+
+def over(mask: Array, event: tuple[int, ...]) -> Array:
     """A batch mask with axes of length one for the event."""
     return mask.reshape(mask.shape + (1,) * len(event))
 
 
+def broadcast_laws(p: tuple, q: tuple, events: tuple[int, ...]) -> tuple[tuple, tuple]:
+    """The arrays of two laws, of one batch shape each, over both; they have `events` event axes."""
+    batches = [law[0].shape[: law[0].ndim - events[0]] for law in (p, q)]
+    checks.require_broadcastable(p=batches[0], q=batches[1])
+    batch = jnp.broadcast_shapes(*batches)
+    widened = lambda leaf, axes: jnp.broadcast_to(leaf, batch + leaf.shape[leaf.ndim - axes :])
+    first, second = (tuple(map(widened, law, events)) for law in (p, q))
+    return first, second
+
+
 def source_parts(
-    family: ExponentialFamily, p: Any, q: Any, order: ArrayLike
+    family: ExponentialFamily, p: Any, q: Any, order: ArrayLike, from_above: bool = False
 ) -> tuple[Array, Array, Array] | None:
     """What the family makes of two source parameters directly; None: by natural parameters."""
     if not (isinstance(p, family.Params) and isinstance(q, family.Params)):
         return None
-    return family._source_parts(p, q, as_order(order, family, p))
+    return family._mixture_parts(p, q, as_order(order, family, p), from_above)
 
 
 def _between(u: Array, v: Array, order: Array, from_above: bool) -> Array:
@@ -104,14 +118,19 @@ def mixture_parts(
     family: ExponentialFamily, p: Any, q: Any, order: Array, from_above: bool = False
 ) -> tuple[Array, Array, Array]:
     """`B(p, m)`, `B(q, m)` at `m = a p + (1-a) q`, and whether m lies in the natural domain."""
-    parts = source_parts(family, p, q, order)
+    parts = source_parts(family, p, q, order, from_above)
     if parts is not None:
         return parts
-    pair = pair_of(family, p, q)
+    return natural_parts(family, pair_of(family, p, q), order, from_above)
+
+
+def natural_parts(
+    family: ExponentialFamily, pair: Pair, order: Array, from_above: bool = False
+) -> tuple[Array, Array, Array]:
+    """`mixture_parts` of two natural parameters and the step between them."""
     mixed = jax.tree.map(lambda u, v: _between(u, v, order, from_above), pair.p, pair.q)
     inside = family.in_natural_domain(mixed)
-    leaves = zip(*map(jax.tree.leaves, (mixed, pair.q)), family.point_shape, strict=True)
-    safe = family.from_leaves([jnp.where(_over(inside, event), m, v) for m, v, event in leaves])
+    safe = selected(family, inside, mixed, pair.q)
     # The steps from m are shares of the step between p and q, to all its digits.
     to_p = jax.tree.map(lambda d, u, m: _share(d, 1 - order, u - m), pair.step, pair.p, safe)
     to_q = jax.tree.map(lambda d, v, m: _share(d, -order, v - m), pair.step, pair.q, safe)
