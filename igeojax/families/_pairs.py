@@ -4,6 +4,7 @@ Points are natural or source parameters, told apart by their type. Steps between
 parameters keep digits that natural parameters have rounded away.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -134,7 +135,16 @@ def natural_parts(
     # The steps from m are shares of the step between p and q, to all its digits.
     to_p = jax.tree.map(lambda d, u, m: _share(d, 1 - order, u - m), pair.step, pair.p, safe)
     to_q = jax.tree.map(lambda d, v, m: _share(d, -order, v - m), pair.step, pair.q, safe)
-    return family.bregman(pair.p, safe, step=to_p), family.bregman(pair.q, safe, step=to_q), inside
+    first, second = family.bregman(pair.p, safe, step=to_p), family.bregman(pair.q, safe, step=to_q)
+    # Without a law at all the parts are nan, and not those of a divergent integral.
+    known = _is_known(family, pair.p) & _is_known(family, pair.q)
+    return jnp.where(known, first, jnp.nan), jnp.where(known, second, jnp.nan), inside | ~known
+
+
+def _is_known(family: ExponentialFamily, point: Any) -> Array:
+    leaves = zip(jax.tree.leaves(point), family.point_shape, strict=True)
+    known = [~jnp.isnan(leaf).any(axis=tuple(range(-len(event), 0))) for leaf, event in leaves]
+    return functools.reduce(jnp.logical_and, known)
 
 
 def _share(step: Array, weight: Array, difference: Array) -> Array:

@@ -15,6 +15,7 @@ from igeojax.families.gamma import Gamma, GammaPoint
 from igeojax.families.inverse_gamma import InverseGamma, InverseGammaPoint
 from igeojax.families.normal_conjugates import (
     NormalConjugate,
+    gamma_precision_parts,
     known_conjugate,
     normal_conjugate_parts,
 )
@@ -126,13 +127,8 @@ class NormalInverseGamma(ExponentialFamily[NormalInverseGammaPoint, NormalInvers
 
     def _source_parts(self, p: NormalInverseGammaParams, q: NormalInverseGammaParams, order: Array):
         laws = broadcast_laws(_checked(*p), _checked(*q), (0, 0, 0, 0))
-        return normal_conjugate_parts(
-            _GAMMA,
-            *(_law_of(*law) for law in laws),
-            order,
-            outer=lambda apart, weight: apart * (weight * apart),
-            square=lambda theta, apart: apart * (-theta.log_x / theta.x * apart),
-        )
+        first, second = (_law_of(*law) for law in laws)
+        return normal_conjugate_parts(gamma_precision_parts, first, second, order)
 
     def _source_entropy(self, params: NormalInverseGammaParams) -> Array:
         _, concentration, theta = _law_of(*_checked(*params))

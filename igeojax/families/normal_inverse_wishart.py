@@ -17,6 +17,7 @@ from igeojax.families.normal_conjugates import (
     NormalConjugate,
     known_conjugate,
     normal_conjugate_parts,
+    wishart_precision_parts,
 )
 from igeojax.families.positive_definite import (
     is_positive_definite,
@@ -196,13 +197,8 @@ class NormalInverseWishart(
         self, p: NormalInverseWishartParams, q: NormalInverseWishartParams, order: Array
     ):
         laws = broadcast_laws(self._checked(*p), self._checked(*q), (1, 0, 0, 2))
-        return normal_conjugate_parts(
-            Wishart(self.dim),
-            *(self._law_of(*law) for law in laws),
-            order,
-            outer=_outer,
-            square=_mean_square,
-        )
+        first, second = (self._law_of(*law) for law in laws)
+        return normal_conjugate_parts(wishart_precision_parts, first, second, order)
 
     def _source_entropy(self, params: NormalInverseWishartParams) -> Array:
         _, concentration, theta = self._law_of(*self._checked(*params))
@@ -319,16 +315,3 @@ def _join(mean: Array, covariance: Array) -> Array:
 
 def _mean(theta: NormalInverseWishartPoint) -> Array:
     return -0.5 * theta.inverse_v_x / theta.x_inverse_v_x[..., None]
-
-
-def _outer(apart: Array, weight: Array) -> Array:
-    """`w d d^T`."""
-    weighted = weight[..., None] * apart
-    return symmetrized(apart[..., :, None] * weighted[..., None, :])
-
-
-def _mean_square(precision: WishartPoint, apart: Array) -> Array:
-    """`d^T E[y] d` of a Wishart precision y."""
-    factor = jnp.linalg.cholesky(-precision.x)
-    white = solve_triangular(factor, apart[..., None], lower=True)
-    return precision.log_det_x * jnp.sum(white**2, axis=(-2, -1))

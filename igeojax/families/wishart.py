@@ -31,7 +31,6 @@ from igeojax.numerics.multivariate_gamma import (
     multivariate_shape_bregman,
     wishart_entropy,
 )
-from igeojax.numerics.remainders import log_ratio
 
 
 class WishartPoint(NamedTuple):
@@ -165,17 +164,23 @@ class Wishart(ExponentialFamily[WishartPoint, WishartParams]):
         return multivariate_gamma_excess(a, self.dim) - deviance - 0.5 * (self.dim + 1) * whole
 
     def _bregman(self, theta: WishartPoint, other: WishartPoint, step: WishartPoint) -> Array:
-        # KL(other || theta) = a [tr C - log det(I + C)] + (remainder of the degrees), with I + C
-        # the ratio of the means; C is made of the differences of the parameters.
         a, shape = theta.log_det_x, other.log_det_x
         factor = jnp.broadcast_to(jnp.linalg.cholesky(-other.x), step.x.shape)
         change = whitened(factor, -symmetrized(step.x))
+        far = log_det_ratio(jnp.linalg.cholesky(-theta.x), factor)
+        return self._mean_bregman(a, shape, step.log_det_x, change, far)
+
+    def _mean_bregman(self, a: Array, shape: Array, step: Array, change: Array, far: Array):
+        """KL of a law of `shape` from one of `a`, the ratio of their rates `I + change`.
+
+        It is `a [tr C - log det(I + C)]`, with `I + C` the ratio of the means, and the remainder of
+        the degrees: all of differences. `far` is `log det(I + change)` by factors.
+        """
         identity = jnp.broadcast_to(jnp.eye(self.dim, dtype=change.dtype), change.shape)
-        ratio, part = shape / a, step.log_det_x / a
+        ratio, part = shape / a, step / a
         relative = ratio[..., None, None] * change - part[..., None, None] * identity
-        degrees = multivariate_shape_bregman(a, shape, step.log_det_x, self.dim)
-        far = log_det_ratio(jnp.linalg.cholesky(-theta.x), factor) + self.dim * log_ratio(shape, a)
-        return a * log_det_change_remainder(relative, far) + degrees
+        means = log_det_change_remainder(relative, far + self.dim * jnp.log(ratio))
+        return a * means + multivariate_shape_bregman(a, shape, step, self.dim)
 
     def _source_parts(self, p: WishartParams, q: WishartParams, order: Array):
         # Exchanged, two scales stand to each other as their inverses do, so that all divergences
