@@ -185,7 +185,7 @@ class Wishart(ExponentialFamily[WishartPoint, WishartParams]):
     def _source_parts(self, p: WishartParams, q: WishartParams, order: Array):
         # Exchanged, two scales stand to each other as their inverses do, so that all divergences
         # are those of `(dof_p / 2, -scale_q / 2)` and `(dof_q / 2, -scale_p / 2)`.
-        laws = (checked_dof_scale(self.dim, *law) for law in (p, q))
+        laws = checked_dof_scale(self.dim, *p), checked_dof_scale(self.dim, *q)
         (dof_p, scale_p), (dof_q, scale_q) = broadcast_laws(*laws, (0, 2))
         first = WishartPoint(0.5 * dof_p, -0.5 * scale_q)
         second = WishartPoint(0.5 * dof_q, -0.5 * scale_p)
