@@ -14,6 +14,7 @@ from igeojax.families.support import Support
 from igeojax.numerics.dirichlet import dirichlet_bregman, dirichlet_mean_logs, log_beta
 from igeojax.numerics.dirichlet_metric import dirichlet_mean_logs_inverse
 from igeojax.numerics.incomplete import betainc
+from igeojax.numerics.incomplete_inverse import betainc_inverse
 
 
 class BetaPoint(NamedTuple):
@@ -134,6 +135,10 @@ class Beta(ExponentialFamily[BetaPoint, BetaParams]):
 
     def _cdf(self, theta: BetaPoint, x: Array) -> Array:
         return betainc(*jnp.broadcast_arrays(*theta, jnp.clip(x, 0, 1)))
+
+    def _quantile(self, theta: BetaPoint, probability: Array) -> Array:
+        a, b, level = jnp.broadcast_arrays(*theta, probability)
+        return betainc_inverse(a, b, level, 1 - level)
 
     def _draw(self, key, theta, shape):
         # In log space: small concentrations draw within the smallest float of an end.

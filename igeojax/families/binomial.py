@@ -14,6 +14,7 @@ from igeojax.families.bernoulli import Bernoulli, BernoulliParams, BernoulliPoin
 from igeojax.families.support import Support
 from igeojax.numerics.counting import count_entropy, poisson_log_density
 from igeojax.numerics.incomplete import betainc
+from igeojax.numerics.quantile import CountShape, least_count
 from igeojax.numerics.safe import log_at_zero
 
 _COIN = Bernoulli()
@@ -160,6 +161,14 @@ class Binomial(ExponentialFamily[BinomialPoint, BinomialParams]):
         safe = jnp.where(inside, count, 0.0)
         value = betainc(self.trials - safe, safe + 1, failure)
         return jnp.where(inside, value, jnp.where(count < 0, 0.0, 1.0))
+
+    def _quantile(self, theta: BinomialPoint, probability: Array) -> Array:
+        logit, level = jnp.broadcast_arrays(theta.x, probability)
+        point = BinomialPoint(logit)
+        size = jnp.full_like(level, self.trials)
+        moments = self.mean(point), jnp.sqrt(self.variance(point)), -jnp.tanh(0.5 * logit)
+        highest = jnp.where(logit > -jnp.inf, size, 0.0)
+        return least_count(self._cdf, point, level, highest, CountShape(*moments, 4 + size))
 
     def _draw(self, key, theta, shape):
         probs = jnp.broadcast_to(jax.nn.sigmoid(theta.x), shape)

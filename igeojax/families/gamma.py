@@ -13,6 +13,7 @@ from igeojax.families.support import POSITIVES
 from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.gamma import log_gamma, log_minus_digamma_inverse, shape_bregman
 from igeojax.numerics.incomplete import gammainc
+from igeojax.numerics.incomplete_inverse import gammainc_inverse
 from igeojax.numerics.remainders import log1p_remainder, ratio_remainder
 from igeojax.numerics.safe import quotient
 from igeojax.numerics.stirling import (
@@ -144,6 +145,13 @@ class Gamma(ExponentialFamily[GammaPoint, GammaParams]):
     def _cdf(self, theta: GammaPoint, x: Array) -> Array:
         shape, scaled = jnp.broadcast_arrays(theta.log_x, -theta.x * jnp.maximum(x, 0.0))
         return gammainc(shape, scaled)
+
+    def _quantile(self, theta: GammaPoint, probability: Array) -> Array:
+        shape, rate, level = jnp.broadcast_arrays(theta.log_x, -theta.x, probability)
+        value = gammainc_inverse(jnp.where(rate > 0, shape, jnp.nan), level, 1 - level)
+        # A quantile below the smallest float stays in the support.
+        lowest = jnp.finfo(value.dtype).tiny
+        return jnp.where(value == lowest, lowest, value / rate)
 
     def _fit(self, x: Array, weights: Array | None) -> GammaPoint:
         # With r = x / mean, log E[x] - E[log x] = E[r - 1 - log r]: no cancellation.

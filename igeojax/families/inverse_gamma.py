@@ -13,6 +13,7 @@ from igeojax.families.gamma import Gamma, GammaPoint
 from igeojax.families.support import POSITIVES
 from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.incomplete import gammaincc
+from igeojax.numerics.incomplete_inverse import gammainc_inverse
 from igeojax.numerics.remainders import ratio_remainder
 from igeojax.numerics.stirling import (
     HALF_LOG_TWO_PI,
@@ -145,6 +146,15 @@ class InverseGamma(ExponentialFamily[InverseGammaPoint, InverseGammaParams]):
         ratio = scale / jnp.where(inside, x, 1.0)
         shape, ratio = jnp.broadcast_arrays(shape, ratio)
         return jnp.where(inside, gammaincc(shape, ratio), 0.0)
+
+    def _quantile(self, theta: InverseGammaPoint, probability: Array) -> Array:
+        shape, scale = self.params_from_natural(theta)
+        shape, scale, level = jnp.broadcast_arrays(shape, scale, probability)
+        # Infinite and 0 at the ends, where a quotient would have no derivative.
+        inside = (level > 0) & (level < 1)
+        reciprocal = gammainc_inverse(jnp.where(scale > 0, shape, jnp.nan), 1 - level, level)
+        end = jnp.where(level > 0, jnp.inf, 0.0)
+        return jnp.where(inside, scale / jnp.where(inside, reciprocal, 1.0), end)
 
     def _fit(self, x: Array, weights: Array | None) -> InverseGammaPoint:
         # With the harmonic mean m and r = m / x: E[log x] - log m = E[r - 1 - log r].

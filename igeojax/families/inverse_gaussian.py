@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import ndtr
+from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
@@ -15,6 +15,7 @@ from igeojax.families.support import POSITIVES
 from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.exponential_integral import scaled_exponential_integral
 from igeojax.numerics.incomplete import scaled_erfc
+from igeojax.numerics.quantile import inverse_cdf
 from igeojax.numerics.remainders import ratio_remainder
 
 
@@ -149,15 +150,35 @@ class InverseGaussian(ExponentialFamily[InverseGaussianPoint, InverseGaussianPar
         return 0.5 * (jnp.log(shape / (2 * math.pi)) - 3 * jnp.log(x) - push)
 
     def _cdf(self, theta: InverseGaussianPoint, x: Array) -> Array:
-        mean, shape = self.params_from_natural(theta)
         inside = (x > 0) & (x < jnp.inf)
-        safe = jnp.where(inside, x, 1.0)
-        root = jnp.sqrt(shape / safe)
-        # exp(2 shape/mean) ndtr(-z), whose exponents cancel on paper: a scaled tail function.
-        below, z = root * ((safe - mean) / mean), root * (safe / mean + 1)
-        mirrored = 0.5 * jnp.exp(-0.5 * below**2) * scaled_erfc(z / math.sqrt(2))
-        value = jnp.minimum(ndtr(below) + mirrored, 1.0)
+        value = self._tails(theta, jnp.where(inside, x, 1.0))[0]
         return jnp.where(inside, value, jnp.where(x > 0, 1.0, 0.0))
+
+    def _tails(self, theta: InverseGaussianPoint, x: Array) -> tuple[Array, Array]:
+        """Both tails at a positive x."""
+        mean, shape = self.params_from_natural(theta)
+        root = jnp.sqrt(shape / x)
+        # exp(2 shape/mean) ndtr(-z), whose exponents cancel on paper: a scaled tail function.
+        z, mirror = root * ((x - mean) / mean), root * (x / mean + 1)
+        height = 0.5 * jnp.exp(-0.5 * z**2)
+        mirrored = height * scaled_erfc(mirror / math.sqrt(2))
+        return jnp.minimum(ndtr(z) + mirrored, 1.0), jnp.maximum(ndtr(-z) - mirrored, 0.0)
+
+    def _quantile(self, theta: InverseGaussianPoint, probability: Array) -> Array:
+        *leaves, level = jnp.broadcast_arrays(*theta, probability)
+        theta = InverseGaussianPoint(*leaves)
+        start = self._quantile_start(*map(jax.lax.stop_gradient, (theta, level)))
+        tails, density = _FAMILY._tails, _FAMILY._log_density
+        return inverse_cdf(tails, density, math.inf, theta, level, 1 - level, start)
+
+    def _quantile_start(self, theta: InverseGaussianPoint, level: Array) -> Array:
+        """A log-normal law of the same moments, or Levy's law, which lies above."""
+        mean, shape = self.params_from_natural(theta)
+        spread = jnp.log1p(mean / shape)
+        normal = mean * jnp.exp(jnp.sqrt(spread) * ndtri(level) - 0.5 * spread)
+        levy = shape / ndtri(0.5 * level) ** 2
+        start = jnp.where((spread < 0.5) | (level > 0.5), normal, levy)
+        return jnp.where(self.in_natural_domain(theta), start, jnp.nan)
 
     def _fit(self, x: Array, weights: Array | None) -> InverseGaussianPoint:
         mean = weighted_mean(x, weights)
@@ -175,6 +196,9 @@ class InverseGaussian(ExponentialFamily[InverseGaussianPoint, InverseGaussianPar
         small = mean / (1 + half + jnp.sqrt(half) * jnp.sqrt(2 + half))
         first = jax.random.uniform(uniform, shape, dtype) * (mean + small) <= mean
         return jnp.where(first, small, mean * (mean / small))
+
+
+_FAMILY = InverseGaussian()
 
 
 def _natural(mean: Array, gap: Array) -> InverseGaussianPoint:

@@ -14,6 +14,7 @@ from igeojax.families.base import ExponentialFamily
 from igeojax.families.support import COUNTS
 from igeojax.numerics.counting import count_entropy, mean_log_multiplicity, poisson_log_density
 from igeojax.numerics.incomplete import betainc
+from igeojax.numerics.quantile import CountShape, least_count
 from igeojax.numerics.remainders import (
     expm1_remainder,
     log_complement_ratio,
@@ -190,6 +191,15 @@ class NegativeBinomial(ExponentialFamily[NegativeBinomialPoint, NegativeBinomial
             jnp.full_like(success, self.successes), jnp.where(inside, count, 0.0) + 1, success
         )
         return jnp.where(inside, value, jnp.where(count > 0, 1.0, 0.0))
+
+    def _quantile(self, theta: NegativeBinomialPoint, probability: Array) -> Array:
+        log_failure, level = jnp.broadcast_arrays(theta.x, probability)
+        point, success = NegativeBinomialPoint(log_failure), _success(log_failure)
+        mean, deviation = self.mean(point), jnp.sqrt(self.variance(point))
+        size = 4 + self.successes + mean + 4 * deviation
+        shape = CountShape(mean, deviation, (2 - success) / success, size)
+        highest = jnp.where(log_failure > -jnp.inf, jnp.inf, jnp.zeros_like(level))
+        return least_count(self._cdf, point, level, highest, shape)
 
     def _draw(self, key, theta, shape):
         first, second = jax.random.split(key)

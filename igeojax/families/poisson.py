@@ -14,6 +14,7 @@ from igeojax.families.base import ExponentialFamily
 from igeojax.families.support import COUNTS
 from igeojax.numerics.counting import count_entropy, poisson_log_density
 from igeojax.numerics.incomplete import gammaincc
+from igeojax.numerics.quantile import CountShape, least_count
 from igeojax.numerics.remainders import expm1_remainder, log_ratio, ratio_remainder
 from igeojax.numerics.safe import log_at_zero, quotient
 
@@ -149,6 +150,12 @@ class Poisson(ExponentialFamily[PoissonPoint, PoissonParams]):
         inside = (count >= 0) & (count < jnp.inf)
         value = gammaincc(jnp.where(inside, count, 0.0) + 1, rate)
         return jnp.where(inside, value, jnp.where(count > 0, 1.0, 0.0))
+
+    def _quantile(self, theta: PoissonPoint, probability: Array) -> Array:
+        rate, level = jnp.broadcast_arrays(jnp.exp(theta.x), probability)
+        shape = CountShape(rate, jnp.sqrt(rate), jnp.ones_like(rate), 4 + rate)
+        highest = jnp.where(rate > 0, jnp.inf, jnp.zeros_like(rate))
+        return least_count(self._cdf, theta, level, highest, shape)
 
     def _log_density(self, theta: PoissonPoint, x: Array) -> Array:
         return poisson_log_density(x, jnp.exp(theta.x))

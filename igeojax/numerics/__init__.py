@@ -34,6 +34,8 @@ from igeojax.numerics.gamma import (
     shape_bregman,
 )
 from igeojax.numerics.incomplete import betainc, gammainc, gammaincc, scaled_erfc
+from igeojax.numerics.incomplete_inverse import betainc_inverse, gammainc_inverse
+from igeojax.numerics.quantile import CountShape, inverse_cdf, least_count
 from igeojax.numerics.remainders import (
     expm1_remainder,
     exprel2,
@@ -56,8 +58,10 @@ from igeojax.numerics.student_t import student_t_log_density
 
 __all__ = [
     "ConjugateGradientInfo",
+    "CountShape",
     "RadialLaw",
     "betainc",
+    "betainc_inverse",
     "betaln",
     "conjugate_gradient",
     "digamma",
@@ -71,7 +75,10 @@ __all__ = [
     "expm1_remainder",
     "exprel2",
     "gammainc",
+    "gammainc_inverse",
     "gammaincc",
+    "inverse_cdf",
+    "least_count",
     "log1p_remainder",
     "log_at_zero",
     "log_beta",

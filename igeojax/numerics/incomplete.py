@@ -37,7 +37,7 @@ def gammainc(a: Float[Array, "*shape"], x: Float[Array, "*shape"]) -> Float[Arra
       >>> round(float(gammainc(jnp.asarray(1e6), jnp.asarray(1e6))), 4)
       0.5001
     """
-    return _gamma_tails(a, x)[0]
+    return gamma_tails(a, x)[0]
 
 
 def gammaincc(a: Float[Array, "*shape"], x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -57,10 +57,26 @@ def gammaincc(a: Float[Array, "*shape"], x: Float[Array, "*shape"]) -> Float[Arr
       >>> round(float(gammaincc(jnp.asarray(1e6), jnp.asarray(1e6))), 4)
       0.4999
     """
-    return _gamma_tails(a, x)[1]
+    return gamma_tails(a, x)[1]
 
 
-def _gamma_tails(a: Array, x: Array) -> tuple[Array, Array]:
+def gamma_tails(
+    a: Float[Array, "*shape"], x: Float[Array, "*shape"]
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """Both regularized incomplete gamma functions, `P(a, x)` and `Q(a, x)`.
+
+    Args:
+      a: positive shapes.
+      x: non-negative values of the same shape.
+
+    Returns:
+      `gammainc` and `gammaincc`.
+
+    Examples:
+      >>> lower, upper = gamma_tails(jnp.asarray(1.0), jnp.asarray(2.0))
+      >>> round(float(lower), 6), round(float(upper), 6)
+      (0.864665, 0.135335)
+    """
     large = a > (1e4 if a.dtype == jnp.float64 else 100)
     size = jnp.where(large, a, 1.0)
     change = jnp.where(large, (x - a) / size, 0.0)
