@@ -51,6 +51,7 @@ class Pair(NamedTuple):
 
 def pair_of(family: ExponentialFamily, p: Any, q: Any) -> Pair:
     """The pair of two points, each in natural or source coordinates."""
+    p, q = _arrays(family, p), _arrays(family, q)
     points = [natural(family, p), natural(family, q)]
     batches = [family.batch_shape(point) for point in points]
     checks.require_broadcastable(p=batches[0], q=batches[1])
@@ -60,6 +61,13 @@ def pair_of(family: ExponentialFamily, p: Any, q: Any) -> Pair:
     if isinstance(p, family.Params) and isinstance(q, family.Params) and batches[0] == batches[1]:
         step = family._natural_step(p, q)
     return Pair(first, second, step)
+
+
+def _arrays(family: ExponentialFamily, point: Any) -> Any:
+    """The point; a list of numbers among its source parameters becomes an array."""
+    if not isinstance(point, family.Params):
+        return point
+    return family.Params(*(jnp.asarray(v) if isinstance(v, list) else v for v in point))
 
 
 def _prepared(family: ExponentialFamily, point: Any, rank: int) -> Any:
@@ -98,6 +106,7 @@ def source_parts(
     """What the family makes of two source parameters directly; None: by natural parameters."""
     if not (isinstance(p, family.Params) and isinstance(q, family.Params)):
         return None
+    p, q = _arrays(family, p), _arrays(family, q)
     return family._mixture_parts(p, q, as_order(order, family, p), from_above)
 
 

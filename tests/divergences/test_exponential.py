@@ -280,6 +280,16 @@ def test_batches_broadcast_and_orders_are_traced():
         np.testing.assert_allclose(renyi(order), expected, rtol=1e-13)
 
 
+def test_source_parameters_may_be_lists():
+    family = families.Categorical(3)
+    p, q = family.Params([0.2, 0.3, 0.5]), family.Params([0.3, 0.2, 0.5])
+    both = families.Product((family, NORMAL))
+    laws = [both.Params(one, NORMAL.Params(0.0, 1.0)) for one in (p, q)]
+    expected = 0.1 * np.log(1.5)
+    assert float(exponential.kl(family, p, q)) == pytest.approx(expected, rel=1e-14)
+    assert float(exponential.kl(both, *laws)) == pytest.approx(expected, rel=1e-14)
+
+
 def test_close_points_keep_their_digits_in_float32():
     # Natural points one part in 2^20 apart: KL = F d^2 / 2 to leading order.
     theta = POISSON.Point(jnp.float32(1.5))
