@@ -228,3 +228,16 @@ def require_option(name: str, value: Any, options: tuple[str, ...]) -> None:
             f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}. "
             "Check the spelling."
         )
+
+
+def require_key(key: Any) -> None:
+    """Check that an argument is a PRNG key, typed or of raw 32-bit words.
+
+    Raises:
+      TypeError: it is anything else.
+    """
+    dtype = getattr(key, "dtype", None)
+    if dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == jnp.uint32):
+        raise TypeError(
+            f"key must be a PRNG key; got {type(key).__name__} {key!r}. Pass jax.random.key(0)."
+        )

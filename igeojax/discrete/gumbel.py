@@ -40,6 +40,7 @@ def gumbel(
     dtype = jnp.dtype(jnp.result_type(float) if dtype is None else dtype)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"dtype must be floating; got {dtype}. Pass jnp.float32, for example.")
+    checks.require_key(key)
     bits = jax.random.bits(key, (2, *shape), jnp.uint32)
     return gumbel_from_bits(bits[0], bits[1], jnp.promote_types(dtype, jnp.float32)).astype(dtype)
 

@@ -120,6 +120,7 @@ class Mixture:
           >>> mixture.joint_log_density(params, jnp.array([0, 1, 2])).shape
           (3, 2)
         """
+        self._require_params(params)
         log_density = jax.vmap(self.family.log_density, (0, None), -1)(
             params.components, jnp.asarray(x)
         )
@@ -230,7 +231,8 @@ class Mixture:
 
         Raises:
           TypeError: an option that `family.fit` does not know.
-          ValueError: concrete data that no component can be fitted to.
+          ValueError: responsibilities or weights of other shapes than the data ask for, or concrete
+            data that no component can be fitted to.
 
         Examples:
           >>> from igeojax import families
@@ -239,10 +241,22 @@ class Mixture:
           >>> jnp.exp(params.components.x).round(6).tolist()
           [3.0, 8.0]
         """
-        x = jnp.asarray(x)
-        mass = responsibilities
+        x, mass = jnp.asarray(x), checks.floating("responsibilities", responsibilities)
+        shape = (*self.family._data_batch_shape(x), self.num_components)
+        if len(shape) != 2 or mass.shape != shape:
+            raise ValueError(
+                f"responsibilities must have shape (N, {self.num_components}) for data of shape "
+                f"(N,) + {self.family.event_shape}; got {mass.shape} and {x.shape}. They come "
+                "first: m_step(responsibilities, x)."
+            )
         if weights is not None:
-            mass = mass * jnp.asarray(weights, mass.dtype)[:, None]
+            weights = checks.floating("weights", jnp.asarray(weights, mass.dtype))
+            if weights.shape != shape[:1]:
+                raise ValueError(
+                    f"weights must have shape {shape[:1]}; got {weights.shape}. Give each row of "
+                    "the data one."
+                )
+            mass = mass * weights[:, None]
         totals = jnp.sum(mass, axis=0)
         empty = totals <= jnp.finfo(mass.dtype).tiny
         fit = lambda w: self.family.fit(x, w, **fit_options)
@@ -268,7 +282,7 @@ class Mixture:
           Draws of shape `shape + event_shape`.
 
         Raises:
-          TypeError: `params` of a wrong kind.
+          TypeError: `key` is no PRNG key, or `params` of a wrong kind.
           ValueError: concrete `params` outside the domain.
 
         Examples:
@@ -279,6 +293,8 @@ class Mixture:
           >>> mixture.sample(jax.random.key(0), params, (3,)).shape
           (3,)
         """
+        checks.require_key(key)
+        self._require_params(params)
         choice_key, draw_key = jax.random.split(key)
         choice = jax.random.categorical(choice_key, params.log_weights, shape=tuple(shape))
         chosen = jax.tree.map(lambda leaf: leaf[choice], params.components)
@@ -344,7 +360,8 @@ class Mixture:
             data = data.astype(jnp.promote_types(data.dtype, jnp.float32))
         checks.require_count("max_iterations", max_iterations)
         checks.require_count("num_restarts", num_restarts)
-        checks.require_values("tolerance", tolerance, lambda v: v >= 0, "non-negative", "Try 1e-6.")
+        floor = checks.floating("tolerance", tolerance)
+        checks.require_values("tolerance", floor, lambda v: v >= 0, "non-negative", "Try 1e-6.")
         given = isinstance(initialization, MixturePoint)
         if given:
             self.point(jnp.exp(initialization.log_weights), initialization.components)
@@ -375,6 +392,7 @@ class Mixture:
                     f"initialization {initialization!r} needs a PRNG key; got None. Pass "
                     "key=jax.random.key(0)."
                 )
+            checks.require_key(key)
             starts = starting_points(
                 self,
                 jax.random.split(key, num_restarts),
@@ -396,6 +414,25 @@ class Mixture:
         if progress:
             jax.effects_barrier()
         return result
+
+    def _require_params(self, params: MixturePoint) -> None:
+        """Check parameters of this mixture.
+
+        Raises:
+          TypeError: they are anything but a `MixturePoint` of the family.
+          ValueError: they have another number of components.
+        """
+        if not isinstance(params, MixturePoint):
+            raise TypeError(
+                f"params must be a MixturePoint; got {type(params).__name__}. Make it with "
+                "Mixture.point(weights, components), or take the params of a fit."
+            )
+        found = self.family.batch_shape(params.components), jnp.shape(params.log_weights)
+        if found != ((self.num_components,),) * 2:
+            raise ValueError(
+                f"params must hold {self.num_components} components and log_weights; got batch "
+                f"shapes {found[0]} and {found[1]}. Make them with Mixture.point."
+            )
 
     def _require_data(
         self, data: Array, weights: ArrayLike | None, fit_options: dict[str, Any]

@@ -474,7 +474,8 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
           Draws of shape `shape + batch_shape + event_shape`.
 
         Raises:
-          TypeError: `theta` is not a point of this family, or `shape` not a tuple.
+          TypeError: `key` is no PRNG key, `theta` not a point of this family, or `shape` not a
+            tuple.
           ValueError: a concrete `theta` lies outside the natural domain.
 
         Examples:
@@ -485,6 +486,7 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
           >>> normal.sample(jax.random.key(0), theta, (3,)).shape
           (3,)
         """
+        checks.require_key(key)
         batch = self.batch_shape(theta)
         checks.require_values(
             f"theta of {self}",

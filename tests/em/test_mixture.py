@@ -261,6 +261,7 @@ NORMAL = em.Mixture(families.Normal(), 2)
 PLANE = em.Mixture(families.MultivariateNormal(2), 2)
 LINE = jnp.linspace(0.0, 1.0, 9)
 TWO = families.Normal().natural_from_params([0.0, 1.0], 1.0)
+SOLE = families.Normal().natural_from_params([0.0], 1.0)
 KEY = jax.random.key(0)
 
 
@@ -309,6 +310,34 @@ KEY = jax.random.key(0)
             ("non-negative", "-1.0", "Try"),
         ),
         (lambda: NORMAL.fit(LINE, key=KEY, tol=1e-3), TypeError, ("tol",)),
+        (lambda: NORMAL.fit(LINE, key=KEY, tolerance="a"), TypeError, ("tolerance", "str")),
+        (lambda: NORMAL.fit(LINE, key=0), TypeError, ("PRNG key", "int 0", "jax.random.key(0)")),
+        (
+            lambda: NORMAL.sample(7, NORMAL.point([0.5, 0.5], TWO)),
+            TypeError,
+            ("PRNG key", "int 7", "jax.random.key(0)"),
+        ),
+        (lambda: NORMAL.e_step(TWO, LINE), TypeError, ("MixturePoint", "NormalPoint", "point")),
+        (
+            lambda: NORMAL.e_step(em.Mixture(families.Normal(), 1).point([1.0], SOLE), LINE),
+            ValueError,
+            ("2 components", "(1,)", "Mixture.point"),
+        ),
+        (
+            lambda: NORMAL.m_step(jnp.ones((9, 3)), LINE),
+            ValueError,
+            ("(N, 2)", "(9, 3)", "m_step(responsibilities, x)"),
+        ),
+        (
+            lambda: NORMAL.m_step(jnp.ones((8, 2)), LINE),
+            ValueError,
+            ("(N, 2)", "(8, 2) and (9,)", "first: m_step"),
+        ),
+        (
+            lambda: NORMAL.m_step(jnp.ones((9, 2)), LINE, weights=jnp.ones(3)),
+            ValueError,
+            ("(9,)", "(3,)", "each row"),
+        ),
         (
             lambda: NORMAL.point([0.5, 0.6], TWO),
             ValueError,
