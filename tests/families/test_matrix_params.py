@@ -11,6 +11,9 @@ import pytest
 from igeojax import families
 from igeojax.divergences import exponential
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 DTYPES = ("float64", "float32")
 FAMILIES = {
     "Wishart": families.Wishart(3),
