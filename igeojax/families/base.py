@@ -430,7 +430,11 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         )
 
     def quantile(self, theta: PointT, probability: ArrayLike) -> Array:
-        """Quantile: the least x with `P(X <= x) >= probability`, where there is a closed form.
+        """Quantile: the least x with `P(X <= x) >= probability`, where there is a CDF.
+
+        In closed form, or by inversion of the CDF: then its relative error is that of the smaller
+        tail, times `tail / (x density)`. That of a count has derivative 0; the others have the
+        derivatives of the implicit function, at the levels 0 and 1 by convention 0.
 
         Args:
           theta: natural parameter; its batch axes broadcast against those of `probability`.
@@ -459,7 +463,7 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
 
     def _quantile(self, theta: PointT, probability: Array) -> Array:
         raise NotImplementedError(
-            f"{self} has no quantile in closed form. Invert its CDF, or sort samples."
+            f"{self} has no quantile: it has no CDF to invert. Sort samples."
         )
 
     def sample(self, key: Key[Array, ""], theta: PointT, shape: tuple[int, ...] = ()) -> Array:

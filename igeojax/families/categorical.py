@@ -184,6 +184,7 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
     def variance(self, theta: CategoricalPoint) -> Array:
         p = softmax(self.logits(theta))
         label = jnp.arange(self.num_classes, dtype=p.dtype)
+        label = label.reshape((1,) * (p.ndim - 1) + (-1,))
         return jnp.sum(p * (label - self.mean(theta)[..., None]) ** 2, axis=-1)
 
     def mode(self, theta: CategoricalPoint) -> Array:

@@ -248,6 +248,11 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
     def _log_density(self, theta: ProductPoint, x: Any) -> Array:
         return jnp.asarray(sum(self._each("_log_density", theta, x)))
 
+    def cdf(self, theta: ProductPoint, x: Any) -> Array:
+        self.batch_shape(theta)
+        self._require_data(x)
+        return self._cdf(theta, x)
+
     def _fit(self, x: Any, weights: Array | None) -> ProductPoint:
         parts = zip(self.families, x, strict=True)
         return ProductPoint(*(family._fit(part, weights) for family, part in parts))

@@ -23,7 +23,9 @@ def gammainc_inverse(
       upper: `1 - lower`, to as many digits as it is known; the smaller of the two counts.
 
     Returns:
-      The solution; the smallest normal float where it is smaller, 0 and inf at the ends.
+      The solution; the smallest normal float where it is smaller, 0 and inf at the ends. Error, as
+      measured for shapes of 0.01 to 1000 and levels from 1e-12 to 1 - 1e-9: as of 1.3e-12 of the
+      smaller tail (2e-4 in float32), which is at most 3e-13 (3e-4) of x.
 
     References:
       [AbramowitzStegun1964] equations 26.4.17 and 6.5.29 (the starts).
@@ -61,7 +63,8 @@ def betainc_inverse(
 ) -> Float[Array, "*shape"]:
     """The `x` with `I_x(a, b) = lower` and `I_{1-x}(b, a) = upper`: quantile of the beta law.
 
-    No derivative in a and b: as for `betainc`, one asked for is an error.
+    No derivative in a and b: as for `betainc`, one asked for is an error. In the levels there are
+    derivatives of any order.
 
     Args:
       a: positive values; nan comes back for others.
@@ -71,6 +74,8 @@ def betainc_inverse(
 
     Returns:
       The solution in `[0, 1]`; above one half it is the rounded complement of that of `1 - x`.
+      Error, as measured for parameters of 0.05 to 300 and levels from 1e-12 to 1 - 1e-9: as of
+      1.5e-12 of the smaller tail (9e-4 in float32), which is at most 2e-12 (2e-3) of x.
 
     References:
       [AbramowitzStegun1964] equations 26.5.22 and 26.5.4 (the starts).
