@@ -51,8 +51,8 @@ def inverse_cdf(
       start: a guess, non-negative; nan where the parameters are not valid, and nan comes back.
 
     Returns:
-      The solution, or the smallest normal float where that is below four of them; 0 and `highest` where `lower` and `upper`
-      are 0.
+      The solution, or the smallest normal float where that is below four of them; 0 and `highest`
+      where `lower` and `upper` are 0.
 
     References:
       [PressTeukolskyVetterlingFlannery2007] section 9.4 (Newton steps inside a bracket).
