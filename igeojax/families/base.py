@@ -462,9 +462,7 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         return jnp.where((level >= 0) & (level <= 1), value, jnp.nan)
 
     def _quantile(self, theta: PointT, probability: Array) -> Array:
-        raise NotImplementedError(
-            f"{self} has no quantile: it has no CDF to invert. Sort samples."
-        )
+        raise NotImplementedError(f"{self} has no quantile: it has no CDF to invert. Sort samples.")
 
     def sample(self, key: Key[Array, ""], theta: PointT, shape: tuple[int, ...] = ()) -> Array:
         """Independent exact samples.

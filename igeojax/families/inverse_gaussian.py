@@ -167,7 +167,8 @@ class InverseGaussian(ExponentialFamily[InverseGaussianPoint, InverseGaussianPar
     def _quantile(self, theta: InverseGaussianPoint, probability: Array) -> Array:
         *leaves, level = jnp.broadcast_arrays(*theta, probability)
         theta = InverseGaussianPoint(*leaves)
-        start = self._quantile_start(*map(jax.lax.stop_gradient, (theta, level)))
+        fixed = jax.lax.stop_gradient(theta), jax.lax.stop_gradient(level)
+        start = self._quantile_start(*fixed)
         tails, density = _FAMILY._tails, _FAMILY._log_density
         return inverse_cdf(tails, density, math.inf, theta, level, 1 - level, start)
 

@@ -1,0 +1,129 @@
+"""Bad input of a mixture: what was required, what came and what to do."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from igeojax import em, families
+
+NORMAL = em.Mixture(families.Normal(), 2)
+PLANE = em.Mixture(families.MultivariateNormal(2), 2)
+LINE = jnp.linspace(0.0, 1.0, 9)
+TWO = families.Normal().natural_from_params([0.0, 1.0], 1.0)
+SOLE = families.Normal().natural_from_params([0.0], 1.0)
+KEY = jax.random.key(0)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: em.Mixture("normal", 2), TypeError, ("ExponentialFamily", "'normal'", "instance")),
+        (lambda: em.Mixture(families.Normal(), 0), ValueError, ("at least 1", "got 0", "larger")),
+        (lambda: em.Mixture(families.Normal(), 2.0), TypeError, ("integer", "float", "traced")),
+        (lambda: NORMAL.fit(LINE), TypeError, ("PRNG key", "None", "jax.random.key")),
+        (
+            lambda: NORMAL.fit(LINE.at[3].set(jnp.nan), key=KEY),
+            ValueError,
+            ("support", "nan at index", "Drop"),
+        ),
+        (lambda: NORMAL.fit(LINE[:1], key=KEY), ValueError, ("N >= 2", "(1,)", "Flatten")),
+        (lambda: NORMAL.fit(LINE[None], key=KEY), ValueError, ("(N,)", "(1, 9)", "Flatten")),
+        (
+            lambda: PLANE.fit(jnp.eye(2), key=KEY),
+            ValueError,
+            ("more than 2", "got 2", "covariance_regularization"),
+        ),
+        (
+            lambda: NORMAL.fit(LINE, key=KEY, initialization="kmeans"),
+            ValueError,
+            ("'k-means++', 'random'", "'kmeans'", "spelling"),
+        ),
+        (
+            lambda: NORMAL.fit(LINE, key=KEY, weights=-jnp.ones(9)),
+            ValueError,
+            ("non-negative", "-1.0", "Drop"),
+        ),
+        (
+            lambda: NORMAL.fit(LINE, key=KEY, weights=jnp.ones(8)),
+            ValueError,
+            ("(9,)", "(8,)", "None"),
+        ),
+        (
+            lambda: NORMAL.fit(LINE, key=KEY, max_iterations=0),
+            ValueError,
+            ("at least 1", "got 0", "larger"),
+        ),
+        (
+            lambda: NORMAL.fit(LINE, key=KEY, tolerance=-1.0),
+            ValueError,
+            ("non-negative", "-1.0", "Try"),
+        ),
+        (lambda: NORMAL.fit(LINE, key=KEY, tol=1e-3), TypeError, ("tol",)),
+        (lambda: NORMAL.fit(LINE, key=KEY, tolerance="a"), TypeError, ("tolerance", "str")),
+        (lambda: NORMAL.fit(LINE, key=0), TypeError, ("PRNG key", "int 0", "jax.random.key(0)")),
+        (
+            lambda: NORMAL.sample(7, NORMAL.point([0.5, 0.5], TWO)),
+            TypeError,
+            ("PRNG key", "int 7", "jax.random.key(0)"),
+        ),
+        (lambda: NORMAL.e_step(TWO, LINE), TypeError, ("MixturePoint", "NormalPoint", "point")),
+        (
+            lambda: NORMAL.e_step(em.Mixture(families.Normal(), 1).point([1.0], SOLE), LINE),
+            ValueError,
+            ("2 components", "(1,)", "Mixture.point"),
+        ),
+        (
+            lambda: NORMAL.m_step(jnp.ones((9, 3)), LINE),
+            ValueError,
+            ("(N, 2)", "(9, 3)", "m_step(responsibilities, x)"),
+        ),
+        (
+            lambda: NORMAL.m_step(jnp.ones((8, 2)), LINE),
+            ValueError,
+            ("(N, 2)", "(8, 2) and (9,)", "first: m_step"),
+        ),
+        (
+            lambda: NORMAL.m_step(jnp.ones((9, 2)), LINE, weights=jnp.ones(3)),
+            ValueError,
+            ("(9,)", "(3,)", "each row"),
+        ),
+        (
+            lambda: NORMAL.point([0.5, 0.6], TWO),
+            ValueError,
+            ("sum to one", "1.1", "Divide"),
+        ),
+        (
+            lambda: NORMAL.point([0.5, 0.5], families.Normal().natural_from_params(0.0, 1.0)),
+            ValueError,
+            ("batch shape (2,)", "got ()", "Stack"),
+        ),
+        (lambda: NORMAL.point([0.5, 0.5], (LINE, LINE)), TypeError, ("Normal.Point", "tuple")),
+    ],
+)
+def test_bad_input_says_what_was_required_what_came_and_what_to_do(call, error, words):
+    with pytest.raises(error) as caught:
+        call()
+    missing = [word for word in words if word not in str(caught.value)]
+    assert not missing, f"{missing} not in: {caught.value}"
+
+
+def test_restarts_from_one_point_are_refused():
+    start = NORMAL.point([0.5, 0.5], TWO)
+    with pytest.raises(ValueError, match=r"num_restarts must be 1 .* got 3"):
+        NORMAL.fit(LINE, initialization=start, num_restarts=3)
+
+
+def test_options_are_named_and_in_numbers():
+    key, full = jax.random.key(0), em.Mixture(families.MultivariateNormal(3), 1)
+    with pytest.raises(TypeError, match=r"Mixture.fit has no option 'tol'"):
+        NORMAL.fit(LINE, key=key, tol=1e-3)
+    with pytest.raises(ValueError, match="shrinkage must be a number in a mixture"):
+        full.fit(jnp.eye(3), key=key, shrinkage="ledoit-wolf")
+    with pytest.raises(TypeError, match="observations that are one array"):
+        em.Mixture(families.Product((families.Normal(), families.Poisson())), 2)
+
+
+def test_a_start_outside_the_domain_is_refused():
+    outside = families.Normal.Point(jnp.zeros(2), jnp.ones(2))
+    with pytest.raises(ValueError, match="starting point must be inside the natural domain"):
+        NORMAL.fit(LINE, initialization=em.MixturePoint(jnp.log(jnp.array([0.5, 0.5])), outside))
