@@ -37,7 +37,8 @@ class BinomialParams(NamedTuple):
 class Binomial(ExponentialFamily[BinomialPoint, BinomialParams]):
     """Successes among n trials: `theta = logit p`, `psi = n log(1 + exp theta)`.
 
-    `h = n! / (x! (n-x)!)`; `theta = -inf` and `inf` stand for `p = 0` and `1`.
+    `h = n! / (x! (n-x)!)`; `theta = -inf` and `inf` stand for `p = 0` and `1`. Draws of more
+    than 2^24 trials need a float64 point: float32 counts in steps.
 
     Args:
       trials: the known number of trials, a Python integer; part of the static description.

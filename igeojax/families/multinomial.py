@@ -36,7 +36,8 @@ class Multinomial(ExponentialFamily[MultinomialPoint, MultinomialParams]):
 
     An observation is the vector of all K counts, summing to n; `h = n! / prod x_i!`. The last class
     is the reference and must have positive probability. The entropy sums the counts of each class:
-    cost and memory are `K (n + 1)` terms a point.
+    cost and memory are `K (n + 1)` terms a point. Draws of more than 2^24 trials need a float64
+    point.
 
     Args:
       trials: the known number of trials n, a Python integer.

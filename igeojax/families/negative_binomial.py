@@ -11,6 +11,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
+from igeojax.families.poisson import draw_poisson
 from igeojax.families.support import COUNTS
 from igeojax.numerics.counting import count_entropy, mean_log_multiplicity, poisson_log_density
 from igeojax.numerics.incomplete import betainc
@@ -204,7 +205,7 @@ class NegativeBinomial(ExponentialFamily[NegativeBinomialPoint, NegativeBinomial
     def _draw(self, key, theta, shape):
         first, second = jax.random.split(key)
         rate = jax.random.gamma(first, self.successes, shape, theta.x.dtype)
-        return jax.random.poisson(second, rate / jnp.expm1(-theta.x), shape, int)
+        return draw_poisson(second, rate / jnp.expm1(-theta.x), shape)
 
 
 def _success(theta: Array) -> Array:

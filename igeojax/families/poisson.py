@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
@@ -17,6 +17,8 @@ from igeojax.numerics.incomplete import gammaincc
 from igeojax.numerics.quantile import CountShape, least_count
 from igeojax.numerics.remainders import expm1_remainder, log_ratio, ratio_remainder
 from igeojax.numerics.safe import log_at_zero, quotient
+
+_LARGE = 2.0**18  # a rate whose draws in float32 begin to lose digits
 
 
 class PoissonPoint(NamedTuple):
@@ -161,7 +163,7 @@ class Poisson(ExponentialFamily[PoissonPoint, PoissonParams]):
         return poisson_log_density(x, jnp.exp(theta.x))
 
     def _draw(self, key, theta, shape):
-        return jax.random.poisson(key, jnp.exp(theta.x), shape)
+        return draw_poisson(key, jnp.exp(theta.x), shape)
 
 
 def _beyond(near: Array, other: Array, step: Array, distance: Array, mixed: Array) -> Array:
@@ -175,6 +177,46 @@ def _beyond(near: Array, other: Array, step: Array, distance: Array, mixed: Arra
     divergence = near * ratio_remainder(other, near, other - near)
     close = -near * expm1_remainder(jnp.where(far, 0.0, size)) - distance * divergence
     return jnp.where(far, near + distance * (near - other) - mixed, close)
+
+
+def draw_poisson(
+    key: Key[Array, ""], rate: Float[Array, "*batch"], shape: tuple[int, ...]
+) -> Int[Array, "*shape"]:
+    """Poisson counts of any rate; `jax.random.poisson` has 1.2 times the deviation at 2e7.
+
+    It draws in float32. So of a large rate the first m arrivals are certain: they take a time
+    Gamma(m), and the arrivals in what is left of it are few. With m eight deviations below the rate
+    some time is left but for a probability of 1e-15.
+
+    Args:
+      key: a PRNG key.
+      rate: non-negative means, which broadcast to `shape`.
+      shape: shape of the draws.
+
+    Returns:
+      Counts.
+
+    References:
+      [AhrensDieter1974] (Poisson draws by gamma draws).
+
+    Examples:
+      >>> counts = draw_poisson(jax.random.key(0), jnp.asarray(1e8), (1000,))
+      >>> bool(abs(jnp.std(counts) / 1e4 - 1) < 0.1)
+      True
+    """
+    large = rate > _LARGE
+    held = jnp.where(large, rate, _LARGE)
+    certain = jnp.floor(held - 8 * jnp.sqrt(held))
+
+    def split(key: Array) -> Array:
+        first, second = jax.random.split(key)
+        time = jax.random.gamma(first, certain, shape, rate.dtype)
+        left = jnp.where(large, jnp.maximum(held - time, 0.0), rate)
+        known = jnp.where(large, certain, 0.0).astype(int)
+        return known + jax.random.poisson(second, left, shape, int)
+
+    plain = lambda key: jax.random.poisson(key, rate, shape, int)
+    return jax.lax.cond(jnp.any(large), split, plain, key)
 
 
 def _require_rate(name: str, rate: Array) -> None:
