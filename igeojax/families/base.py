@@ -488,8 +488,8 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
           >>> normal.sample(jax.random.key(0), theta, (3,)).shape
           (3,)
         """
-        checks.require_key(key)
         batch = self.batch_shape(theta)
+        checks.require_key(key)
         checks.require_values(
             f"theta of {self}",
             self.in_natural_domain(theta),
