@@ -325,7 +325,10 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
     def _mixture_parts(
         self, p: ParamsT, q: ParamsT, order: Array, from_above: bool
     ) -> tuple[Array, Array, Array] | None:
-        """`_source_parts`; a product passes on to its factors from which side order 0 is meant."""
+        """What divergences ask for: `_source_parts`, which is what a family overrides.
+
+        Only a product needs to know from which side order 0 is meant, to tell its factors.
+        """
         return self._source_parts(p, q, order)
 
     def log_density(self, theta: PointT, x: ArrayLike) -> Float[Array, "*batch"]:
@@ -434,11 +437,12 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
 
         In closed form, or by inversion of the CDF: then its relative error is that of the smaller
         tail, times `tail / (x density)`. That of a count has derivative 0; the others have the
-        derivatives of the implicit function, at the levels 0 and 1 by convention 0.
+        derivatives of the implicit function. At the levels 0 and 1 they are the ends of the
+        support, whose derivative is 0.
 
         Args:
           theta: natural parameter; its batch axes broadcast against those of `probability`.
-          probability: values in `[0, 1]`; nan comes back outside.
+          probability: values in `[0, 1]`; nan comes back outside, and outside the natural domain.
 
         Returns:
           Observations over the broadcast batch axes.
@@ -458,8 +462,17 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         checks.require_broadcastable(theta=self.batch_shape(theta), probability=level.shape)
         theta, level = self._padded(theta, level, level.ndim)
         level = level.astype(jax.tree.leaves(theta)[0].dtype)
-        value = self._quantile(theta, jnp.clip(level, 0, 1))
-        return jnp.where((level >= 0) & (level <= 1), value, jnp.nan)
+        value = self._inner_quantile(theta, jnp.clip(level, 0, 1))
+        known = (level >= 0) & (level <= 1) & self.in_natural_domain(theta)
+        return jnp.where(known, value, jnp.nan)
+
+    def _inner_quantile(self, theta: PointT, level: Array) -> Array:
+        """The quantile; of a continuous law the ends of the support, which do not move, apart."""
+        if self.support is None or self.support.integers:
+            return self._quantile(theta, level)
+        value = self._quantile(theta, jnp.where((level == 0) | (level == 1), 0.5, level))
+        value = jnp.where(level == 1, self.support.high, value)
+        return jnp.where(level == 0, self.support.low, value)
 
     def _quantile(self, theta: PointT, probability: Array) -> Array:
         raise NotImplementedError(f"{self} has no quantile: it has no CDF to invert. Sort samples.")

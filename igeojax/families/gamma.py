@@ -11,7 +11,12 @@ from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.support import POSITIVES
 from igeojax.families.weighting import weighted_mean
-from igeojax.numerics.gamma import log_gamma, log_minus_digamma_inverse, shape_bregman
+from igeojax.numerics.gamma import (
+    gamma_log_density,
+    log_gamma,
+    log_minus_digamma_inverse,
+    shape_bregman,
+)
 from igeojax.numerics.incomplete import gammainc
 from igeojax.numerics.incomplete_inverse import gammainc_inverse
 from igeojax.numerics.remainders import log1p_remainder, ratio_remainder
@@ -116,10 +121,7 @@ class Gamma(ExponentialFamily[GammaPoint, GammaParams]):
         return scale + rest
 
     def _log_density(self, theta: GammaPoint, x: Array) -> Array:
-        # In units of the mean, with a log a - a - log(a)/2 taken out of log-gamma.
-        a = theta.log_x
-        deviance = a * ratio_remainder(x, self.mean(theta))
-        return jnp.log(jnp.sqrt(a) / x) - deviance - HALF_LOG_TWO_PI - stirling_remainder(a)
+        return gamma_log_density(theta.log_x, self.mean(theta), x)
 
     def _bregman(self, theta: GammaPoint, other: GammaPoint, step: GammaPoint) -> Array:
         # KL(other || theta) = a (c/a - 1 - log(c/a)) + (remainder of the shapes), with c the shape
@@ -151,7 +153,7 @@ class Gamma(ExponentialFamily[GammaPoint, GammaParams]):
         value = gammainc_inverse(jnp.where(rate > 0, shape, jnp.nan), level, 1 - level)
         # A quantile below the smallest float stays in the support.
         lowest = jnp.finfo(value.dtype).tiny
-        return jnp.where(value == lowest, lowest, value / rate)
+        return jnp.where(value == lowest, lowest, jnp.maximum(value / rate, lowest))
 
     def _fit(self, x: Array, weights: Array | None) -> GammaPoint:
         # With r = x / mean, log E[x] - E[log x] = E[r - 1 - log r]: no cancellation.

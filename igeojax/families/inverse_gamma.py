@@ -150,11 +150,7 @@ class InverseGamma(ExponentialFamily[InverseGammaPoint, InverseGammaParams]):
     def _quantile(self, theta: InverseGammaPoint, probability: Array) -> Array:
         shape, scale = self.params_from_natural(theta)
         shape, scale, level = jnp.broadcast_arrays(shape, scale, probability)
-        # Infinite and 0 at the ends, where a quotient would have no derivative.
-        inside = (level > 0) & (level < 1)
-        reciprocal = gammainc_inverse(jnp.where(scale > 0, shape, jnp.nan), 1 - level, level)
-        end = jnp.where(level > 0, jnp.inf, 0.0)
-        return jnp.where(inside, scale / jnp.where(inside, reciprocal, 1.0), end)
+        return scale / gammainc_inverse(jnp.where(scale > 0, shape, jnp.nan), 1 - level, level)
 
     def _fit(self, x: Array, weights: Array | None) -> InverseGammaPoint:
         # With the harmonic mean m and r = m / x: E[log x] - log m = E[r - 1 - log r].

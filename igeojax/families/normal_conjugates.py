@@ -4,6 +4,7 @@ A location of `1e4` in natural coordinates, which hold `b + k m^2 / 2`, rounds t
 here locations enter by their difference alone.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -100,7 +101,7 @@ def normal_conjugate_parts(
     concentration = jnp.where(positive, concentration, q.concentration)
     share_p, share_q = (weight / concentration for weight in weights)
     apart, step = p.loc - q.loc, p.concentration - q.concentration
-    dim = max(apart.shape[concentration.ndim :], default=1)
+    dim = math.prod(apart.shape[concentration.ndim :])
     added = 0.5 * weights[0] * share_q
     of_p, of_q, square, inside = precision_parts(p.theta, q.theta, order, apart, added)
 

@@ -82,11 +82,11 @@ class NormalKnownScale(ExponentialFamily[NormalKnownScalePoint, NormalKnownScale
 
         Raises:
           TypeError: `loc` is not real.
-          ValueError: a concrete `loc` is not finite.
+          ValueError: a concrete `loc` is not finite, or `loc / scale^2` out of range.
         """
         loc = checks.floating("loc", loc)
         checks.require_finite("loc", loc)
-        return NormalKnownScalePoint(loc / self.scale**2)
+        return self._within_range(NormalKnownScalePoint(loc / self.scale**2))
 
     def params_from_natural(self, theta: NormalKnownScalePoint) -> NormalKnownScaleParams:
         return NormalKnownScaleParams(theta.x * self.scale**2)

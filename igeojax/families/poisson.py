@@ -182,7 +182,7 @@ def _beyond(near: Array, other: Array, step: Array, distance: Array, mixed: Arra
 def draw_poisson(
     key: Key[Array, ""], rate: Float[Array, "*batch"], shape: tuple[int, ...]
 ) -> Int[Array, "*shape"]:
-    """Poisson counts of any rate; `jax.random.poisson` has 1.2 times the deviation at 2e7.
+    """Poisson counts of large rates too; `jax.random.poisson` has 1.2 times the deviation at 2e7.
 
     It draws in float32. So of a large rate the first m arrivals are certain: they take a time
     Gamma(m), and the arrivals in what is left of it are few. With m eight deviations below the rate
@@ -194,7 +194,7 @@ def draw_poisson(
       shape: shape of the draws.
 
     Returns:
-      Counts.
+      Counts; the largest integer of the default dtype where that is too small.
 
     References:
       [AhrensDieter1974] (Poisson draws by gamma draws).
@@ -213,7 +213,8 @@ def draw_poisson(
         time = jax.random.gamma(first, certain, shape, rate.dtype)
         left = jnp.where(large, jnp.maximum(held - time, 0.0), rate)
         known = jnp.where(large, certain, 0.0).astype(int)
-        return known + jax.random.poisson(second, left, shape, int)
+        few = jax.random.poisson(second, left, shape, int)
+        return known + jnp.minimum(few, jnp.iinfo(few.dtype).max - known)
 
     plain = lambda key: jax.random.poisson(key, rate, shape, int)
     return jax.lax.cond(jnp.any(large), split, plain, key)

@@ -108,10 +108,7 @@ class Pushforward(ExponentialFamily[PointT, ParamsT]):
 
     def _quantile(self, theta: PointT, probability: Array) -> Array:
         level = probability if self._increasing else 1 - probability
-        value = self._push(self._base._quantile(self._to_base(theta), level))
-        # Where a draw must stay in the support, the level 0 has its end.
-        lowest = self.support.low if self.support else -jnp.inf
-        return jnp.where(probability > 0, value, lowest)
+        return self._push(self._base._quantile(self._to_base(theta), level))
 
     def _fit(self, x: Array, weights: Array | None) -> PointT:
         return self._from_base(self._base._fit(self._pull(x), weights))

@@ -28,6 +28,7 @@ from igeojax.numerics.dirichlet_metric import (
 )
 from igeojax.numerics.gamma import (
     digamma_inverse,
+    gamma_log_density,
     log_gamma,
     log_minus_digamma,
     log_minus_digamma_inverse,
@@ -74,6 +75,7 @@ __all__ = [
     "dirichlet_metric_solve",
     "expm1_remainder",
     "exprel2",
+    "gamma_log_density",
     "gammainc",
     "gammainc_inverse",
     "gammaincc",

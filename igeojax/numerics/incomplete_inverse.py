@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import jax.scipy.special as special
 from jaxtyping import Array, Float
 
-from igeojax.numerics.gamma import log_gamma
+from igeojax.numerics.gamma import gamma_log_density, log_gamma
 from igeojax.numerics.incomplete import betainc, gamma_tails
 from igeojax.numerics.quantile import inverse_cdf
 from igeojax.numerics.remainders import ratio_remainder
@@ -41,9 +41,7 @@ def gammainc_inverse(
 
 
 def _gamma_log_density(a: Array, x: Array) -> Array:
-    # In units of the mean, with a log a - a - log(a)/2 taken out of log-gamma.
-    deviance = a * ratio_remainder(x, a)
-    return jnp.log(jnp.sqrt(a) / x) - deviance - HALF_LOG_TWO_PI - stirling_remainder(a)
+    return gamma_log_density(a, a, x)
 
 
 def _gamma_start(a: Array, lower: Array, upper: Array) -> Array:

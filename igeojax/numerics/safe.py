@@ -83,7 +83,7 @@ def quotient(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Float[Arra
 
     Args:
       a: any values.
-      b: non-zero values of the same shape.
+      b: non-zero values, which broadcast with them.
 
     Returns:
       The quotient.

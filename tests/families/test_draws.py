@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from igeojax import families
+from igeojax import discrete, families
 
 COUNT = 20_000
 
@@ -35,6 +35,21 @@ def test_large_and_small_rates_in_one_batch():
     assert (x[:, 0] == 0).all()
     np.testing.assert_allclose(x.mean(0), rates, atol=5 * np.sqrt(rates / 4000).max())
     np.testing.assert_allclose(x[:, 1:].var(0), rates[1:], rtol=0.15)
+
+
+def test_counts_beyond_the_integers_are_the_largest():
+    with jax.enable_x64(False):
+        theta = families.Poisson().natural_from_params(np.float32(3e10))
+        x = np.asarray(families.Poisson().sample(jax.random.key(0), theta, (100,)))
+    assert x.dtype == np.int32
+    assert (x == np.iinfo(np.int32).max).all()
+
+
+def test_what_is_no_key_is_refused():
+    theta = families.Poisson().natural_from_params(2.0)
+    for draw in (lambda: families.Poisson().sample(0, theta), lambda: discrete.gumbel(0)):
+        with pytest.raises(TypeError, match=r"PRNG key; got int 0. Pass jax.random.key\(0\)"):
+            draw()
 
 
 def test_large_negative_binomial_counts():

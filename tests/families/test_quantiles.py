@@ -129,6 +129,49 @@ def test_outside_of_the_domain():
         (F.InverseGamma(), (-1.0, 1.0)),
         (F.Beta(), (-2.0, 1.0)),
         (F.InverseGaussian(), (1.0, -1.0)),
+        (F.LogNormal(), (np.nan, -1.0)),
+        (F.Weibull(1.5), (1.0,)),
+        (F.Normal(), (0.0, 1.0)),
     ):
         point = family.Point(*map(jnp.asarray, leaves))
-        assert np.isnan(family.quantile(point, 0.3)), family
+        levels = np.array([0.0, 0.3, 1.0])
+        assert np.isnan(jax.vmap(family.quantile, (None, 0))(point, levels)).all(), family
+
+
+@pytest.mark.parametrize(
+    ("family", "params"),
+    [
+        (F.Normal(), (0.3, 2.0)),
+        (F.LogNormal(), (0.3, 2.0)),
+        (F.Exponential(), (2.0,)),
+        (F.Weibull(1.5), (2.0,)),
+        (F.Rayleigh(), (2.0,)),
+        (F.Pareto(0.8), (2.0,)),
+        (F.Laplace(0.3), (2.0,)),
+        (F.Gamma(), (2.0, 3.0)),
+        (F.InverseGamma(), (2.0, 3.0)),
+        (F.InverseGaussian(), (2.0, 3.0)),
+    ],
+    ids=str,
+)
+def test_the_ends_of_the_support_do_not_move(family, params):
+    theta = family.natural_from_params(*params)
+    ends = family.support.low, family.support.high
+    for level, end in zip((0.0, 1.0), ends, strict=True):
+        found, slope = jax.value_and_grad(family.quantile)(theta, level)
+        assert float(found) == end
+        assert all(float(leaf) == 0 for leaf in jax.tree.leaves(slope))
+        assert float(jax.grad(family.quantile, 1)(theta, level)) == 0
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_gamma_quantile_below_the_smallest_float_stays_in_the_support(dtype):
+    tiny = np.finfo(dtype).tiny
+    shape = np.asarray(0.3, dtype)
+    theta = F.Gamma().natural_from_params(shape, np.asarray(1e6, dtype))
+    levels = (tiny**0.3 * 10.0 ** np.arange(-2, 6)).astype(dtype)
+    found = np.asarray(F.Gamma().quantile(theta, levels))
+    assert (np.diff(found) >= 0).all()
+    assert (found > 0).all()
+    assert found[0] == tiny
+    assert found[-1] > 1e3 * tiny
