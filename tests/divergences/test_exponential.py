@@ -87,6 +87,7 @@ def test_ends_of_the_domain(family, p, q, there, back, squared):
         assert float(exponential.renyi(family, first, second, order=1.5)) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["reverse_kl", "chi_square", "neyman_chi_square", "chernoff_information"]
 )
@@ -118,6 +119,7 @@ def chernoff(family):
     return jax.jit(value), jax.jit(jax.grad(value)), jax.jit(jax.grad(jax.grad(value)))
 
 
+@pytest.mark.slow
 def test_chernoff_information_of_poisson_laws():
     value, slope, curvature = chernoff(POISSON)
     # max_a a p + (1-a) q - p^a q^(1-a), at a = log((q - p) / (q log(q/p))) / log(p/q).
@@ -149,6 +151,7 @@ def test_chernoff_information_at_the_ends_and_in_batches():
 
 
 # N(0, s) from N(0, t): half the log of a/s^2 + (1-a)/t^2, plus a log s + (1-a) log t.
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("narrow", "wide"), [(1e-20, 1e20), (1e-10, 1.0), (1e-3, 1.0)])
 def test_chernoff_information_of_far_scales(narrow, wide, dtype):

@@ -206,6 +206,7 @@ def scaling_products(p, q):
     return [jax.jvp(slope, (p, q), (p, q))[1] for slope in slopes]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_second_derivatives_are_finite(dtype):
     p, q = jnp.array([1e-20, 1.0], dtype), jnp.array([0.5, 0.5], dtype)
@@ -338,6 +339,7 @@ def of_all(p, q):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [[1.5, -0.5, 0.0], [np.nan, 0.5, 0.5]])
 @pytest.mark.parametrize("right", [[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
 def test_traced_values_outside_the_simplex_are_nan(wrong, right):
@@ -346,6 +348,7 @@ def test_traced_values_outside_the_simplex_are_nan(wrong, right):
             assert np.isnan(value), name
 
 
+@pytest.mark.slow
 def test_half_precision_passes_without_a_warning():
     dtype = "float16"
     p, q = jnp.array([0.25, 0.75, 0.0], dtype), jnp.array([0.5, 0.25, 0.25], dtype)

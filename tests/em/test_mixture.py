@@ -58,6 +58,7 @@ def test_likelihood_never_falls_and_its_gain_is_two_kls(name):
     np.testing.assert_allclose(gain, two_kls, rtol=1e-8)
 
 
+@pytest.mark.slow
 @each_array_family
 def test_log_density_is_the_weighted_sum_of_densities(name):
     mixture, params, x = _drawn(name, 20)

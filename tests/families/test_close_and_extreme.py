@@ -58,6 +58,7 @@ def finite(tree):
     return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("family", [F.Geometric(), F.NegativeBinomial(2.5)])
 def test_a_success_that_is_certain(family, dtype):

@@ -8,6 +8,9 @@ import scipy.stats
 
 from igeojax import families as F
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 LEVELS = np.array([1e-12, 1e-9, 1e-6, 1e-3, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1 - 1e-6, 1 - 1e-9])
 
 

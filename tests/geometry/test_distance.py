@@ -46,6 +46,7 @@ def points(name, seed, count=6):
     return FAMILIES[name].point(jax.random.key(seed), (count,))
 
 
+@pytest.mark.slow
 @each_closed
 def test_gradient_has_unit_length_in_the_metric(name):
     # |grad d| = 1 and the metric nearby make d the length of the shortest path.
@@ -79,6 +80,7 @@ def test_source_parameters_and_float32_agree(name):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Normal", "Categorical", "Poisson", "Exponential", "Bernoulli"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_gradient_at_equal_points_is_zero(name, dtype):

@@ -5,10 +5,14 @@ from typing import Any
 
 import jax
 import numpy as np
+import pytest
 
 from igeojax.families import FAMILIES
 from tests.laws.programs import natural, nodes, quantities
 from tests.laws.test_density import mass
+
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
 
 # Squares of a heavy tail, of which the nodes leave out a part.
 TOLERANCE = dict.fromkeys(("InverseWishart", "NormalInverseGamma", "NormalInverseWishart"), 1e-5)
