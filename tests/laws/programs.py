@@ -23,7 +23,7 @@ NAMES = tuple(FAMILIES)
 # run in the slow one.
 CORE = {
     *("Bernoulli", "Categorical", "Poisson", "Gamma", "Normal", "MultivariateNormal"),
-    *("Dirichlet", "VonMisesFisher", "Product"),
+    *("VonMisesFisher", "Product"),
 }
 EACH = tuple(pytest.param(name, marks=[] if name in CORE else [pytest.mark.slow]) for name in NAMES)
 each_family = pytest.mark.parametrize("name", EACH)
