@@ -462,17 +462,14 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         checks.require_broadcastable(theta=self.batch_shape(theta), probability=level.shape)
         theta, level = self._padded(theta, level, level.ndim)
         level = level.astype(jax.tree.leaves(theta)[0].dtype)
-        value = self._inner_quantile(theta, jnp.clip(level, 0, 1))
         known = (level >= 0) & (level <= 1) & self.in_natural_domain(theta)
-        return jnp.where(known, value, jnp.nan)
-
-    def _inner_quantile(self, theta: PointT, level: Array) -> Array:
-        """The quantile; of a continuous law the ends of the support, which do not move, apart."""
+        level = jnp.clip(level, 0, 1)
         if self.support is None or self.support.integers:
-            return self._quantile(theta, level)
+            return jnp.where(known, self._quantile(theta, level), jnp.nan)
+        # The ends of a continuous law do not move: there no formula is differentiated.
         value = self._quantile(theta, jnp.where((level == 0) | (level == 1), 0.5, level))
-        value = jnp.where(level == 1, self.support.high, value)
-        return jnp.where(level == 0, self.support.low, value)
+        value = jnp.where(level == 0, self.support.low, value)
+        return jnp.where(known, jnp.where(level == 1, self.support.high, value), jnp.nan)
 
     def _quantile(self, theta: PointT, probability: Array) -> Array:
         raise NotImplementedError(f"{self} has no quantile: it has no CDF to invert. Sort samples.")

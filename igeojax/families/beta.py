@@ -9,9 +9,14 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
-from igeojax.families.dirichlet import simplex_entropy, simplex_log_density
+from igeojax.families.dirichlet import simplex_entropy
 from igeojax.families.support import Support
-from igeojax.numerics.dirichlet import dirichlet_bregman, dirichlet_mean_logs, log_beta
+from igeojax.numerics.dirichlet import (
+    dirichlet_bregman,
+    dirichlet_log_density,
+    dirichlet_mean_logs,
+    log_beta,
+)
 from igeojax.numerics.dirichlet_metric import dirichlet_mean_logs_inverse
 from igeojax.numerics.incomplete import betainc
 from igeojax.numerics.incomplete_inverse import betainc_inverse
@@ -110,7 +115,7 @@ class Beta(ExponentialFamily[BetaPoint, BetaParams]):
         step = x - a / (a + b)
         # log(1 - x) of x and not of the rounded 1 - x; at the ends anything finite.
         logs = jnp.log(jnp.where(x == 0, 1.0, x)), jnp.log1p(-jnp.where(x == 1, 0.0, x))
-        return simplex_log_density(*map(_pair, (a, x, logs[0], step), (b, 1 - x, logs[1], -step)))
+        return dirichlet_log_density(*map(_pair, (a, x, logs[0], step), (b, 1 - x, logs[1], -step)))
 
     def _bregman(self, theta: BetaPoint, other: BetaPoint, step: BetaPoint) -> Array:
         return dirichlet_bregman(_vector(theta), _vector(other), _vector(step))

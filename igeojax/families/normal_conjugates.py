@@ -54,12 +54,13 @@ def known_conjugate(
       >>> known_conjugate(_GAMMA, one, -one, GammaPoint(one, -one)).loc.item()
       nan
     """
-    axes = tuple(range(concentration.ndim, loc.ndim))
+    event = loc.shape[concentration.ndim :]
+    axes = tuple(range(-len(event), 0))
     inside = precisions.in_natural_domain(theta) & jnp.isfinite(loc).all(axis=axes)
     inside = inside & (concentration > 0) & (concentration < jnp.inf)
     nothing = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), theta)
     return NormalConjugate(
-        jnp.where(over(inside, axes), loc, jnp.nan),
+        jnp.where(over(inside, event), loc, jnp.nan),
         jnp.where(inside, concentration, jnp.nan),
         selected(precisions, inside, theta, nothing),
     )

@@ -20,7 +20,13 @@ from igeojax.numerics.bessel_ratio import (
     vmf_mean_slope,
 )
 from igeojax.numerics.conjugate_gradient import ConjugateGradientInfo, conjugate_gradient
-from igeojax.numerics.dirichlet import betaln, dirichlet_bregman, dirichlet_mean_logs, log_beta
+from igeojax.numerics.dirichlet import (
+    betaln,
+    dirichlet_bregman,
+    dirichlet_log_density,
+    dirichlet_mean_logs,
+    log_beta,
+)
 from igeojax.numerics.dirichlet_metric import (
     dirichlet_log_det_metric,
     dirichlet_mean_logs_inverse,
@@ -69,6 +75,7 @@ __all__ = [
     "digamma_inverse",
     "digamma_step",
     "dirichlet_bregman",
+    "dirichlet_log_density",
     "dirichlet_log_det_metric",
     "dirichlet_mean_logs",
     "dirichlet_mean_logs_inverse",

@@ -185,3 +185,40 @@ def dirichlet_bregman(
     )
     # Of rounding alone; not jnp.maximum, which halves derivatives at a tie.
     return jnp.where(value < 0, 0.0, value)
+
+
+def dirichlet_log_density(
+    a: Float[Array, "*batch classes"],
+    x: Float[Array, "*batch classes"],
+    log_x: Float[Array, "*batch classes"],
+    step: Float[Array, "*batch classes"],
+) -> Float[Array, "*batch"]:
+    """Log-density of a Dirichlet law from the difference to its mean.
+
+    `sum (a_i - 1) log x_i - log_beta(a)` with `a_i log(a_i / sum a)` of the latter taken into the
+    sum: nothing of the size of the concentrations is left to cancel.
+
+    Args:
+      a: concentrations.
+      x: points of the simplex, of the same shape.
+      log_x: their logarithms, anything where `x` is 0.
+      step: `x - mean`, to as many digits as it is known.
+
+    Returns:
+      The log-density, in nats; on the boundary its limit.
+
+    Examples:
+      >>> a, x = jnp.array([2.0, 1.0]), jnp.array([0.25, 0.75])
+      >>> round(float(dirichlet_log_density(a, x, jnp.log(x), x - a / 3)), 6)
+      -0.693147
+    """
+    total = jnp.sum(a, axis=-1)
+    share = a / total[..., None]
+    near = jnp.abs(step) < 0.5 * share
+    ratio = jnp.where(near, jnp.log1p(jnp.where(near, step / share, 0.0)), log_x - jnp.log(share))
+    # Small concentrations bring nothing that cancels, and at x = 0 the two powers must be one.
+    power = jnp.where(a < 1, (a - 1) * log_x - a * jnp.log(share), a * ratio - log_x)
+    limit = jnp.where(a == 1, -jnp.log(share), jnp.where(a < 1, jnp.inf, -jnp.inf))
+    terms = jnp.where(x == 0, limit, power) + 0.5 * jnp.log(a) - stirling_remainder(a)
+    whole = stirling_remainder(total) - 0.5 * jnp.log(total)
+    return jnp.sum(terms, axis=-1) + whole - (a.shape[-1] - 1) * HALF_LOG_TWO_PI

@@ -5,11 +5,10 @@ import jax.numpy as jnp
 import jax.scipy.special as special
 from jaxtyping import Array, Float
 
+from igeojax.numerics.dirichlet import dirichlet_log_density
 from igeojax.numerics.gamma import gamma_log_density, log_gamma
 from igeojax.numerics.incomplete import betainc, gamma_tails
 from igeojax.numerics.quantile import inverse_cdf
-from igeojax.numerics.remainders import ratio_remainder
-from igeojax.numerics.stirling import HALF_LOG_TWO_PI, stirling_remainder
 
 
 def gammainc_inverse(
@@ -104,13 +103,9 @@ def _beta_tails(params: tuple[Array, Array], x: Array) -> tuple[Array, Array]:
 
 def _beta_log_density(params: tuple[Array, Array], x: Array) -> Array:
     a, b = params
-    total = a + b
-    share, rest = a / total, b / total
-    gap = x - share
-    deviance = a * ratio_remainder(x, share, gap) + b * ratio_remainder(1 - x, rest, -gap)
-    remainders = stirling_remainder(a) + stirling_remainder(b) - stirling_remainder(total)
-    size = jnp.log(jnp.sqrt(a) * jnp.sqrt(rest) / x) - jnp.log1p(-x)
-    return size - deviance - HALF_LOG_TWO_PI - remainders
+    step = x - a / (a + b)
+    parts = (a, b), (x, 1 - x), (jnp.log(x), jnp.log1p(-x)), (step, -step)
+    return dirichlet_log_density(*(jnp.stack(pair, axis=-1) for pair in parts))
 
 
 def _beta_start(a: Array, b: Array, lower: Array, upper: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from igeojax.families import FAMILIES
-from tests.laws.programs import natural, nodes
+from tests.laws.programs import EACH, natural, nodes
 from tests.laws.test_density import mass
 
 # Neither on the line, or (an angle) without a first point, or of several variables.
@@ -21,12 +21,17 @@ WITHOUT = {
 LEVELS = np.array([1e-12, 1e-6, 0.01, 0.2, 0.5, 0.7, 0.99, 1 - 1e-6, 1 - 1e-9])
 
 
-@pytest.fixture
-def line(name) -> str:
-    """A family that has both."""
-    if name in WITHOUT:
-        pytest.skip("no CDF: `test_families_without` asks for the error")
-    return name
+def discrete(name: str) -> bool:
+    return FAMILIES[name].support in ("finite", "counts")
+
+
+COUNTS = [each for each in EACH if each.values[0] not in WITHOUT and discrete(each.values[0])]
+
+
+@pytest.fixture(scope="session", params=[each for each in EACH if each.values[0] not in WITHOUT])
+def line(request) -> str:
+    """Name of a family that has both."""
+    return request.param
 
 
 @functools.cache
@@ -52,13 +57,8 @@ def results(name: str) -> dict[str, np.ndarray]:
     return jax.tree.map(np.asarray, jax.jit(everything)(theta, LEVELS))
 
 
-def discrete(name: str) -> bool:
-    return FAMILIES[name].support in ("finite", "counts")
-
-
+@pytest.mark.parametrize("name", [each for each in EACH if each.values[0] in WITHOUT])
 def test_families_without(name):
-    if name not in WITHOUT:
-        return
     family, theta = FAMILIES[name].family, natural(name, 0)
     event = jax.tree.map(lambda leaf: leaf[0, 0], nodes(name)[0])
     with pytest.raises(NotImplementedError, match=r"no CDF.*Integrate"):
@@ -82,19 +82,17 @@ def test_quantile_inverts_the_cdf(line):
     assert (np.abs(found["cdf"] - LEVELS) <= bound).all()
 
 
-def test_counts_are_those_of_the_sums(line):
-    if not discrete(line):
-        return
-    reached = np.cumsum(mass(line), axis=1)
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts_are_those_of_the_sums(name):
+    reached = np.cumsum(mass(name), axis=1)
     expected = np.argmax(reached[:, None] >= LEVELS[:, None] * (1 - 1e-13), axis=2)
-    np.testing.assert_array_equal(results(line)["x"], expected)
+    np.testing.assert_array_equal(results(name)["x"], expected)
 
 
-def test_quantile_of_the_cdf_of_a_count_is_that_count(line):
-    if not discrete(line):
-        return
-    family, theta = FAMILIES[line].family, jax.tree.map(lambda v: v[:, None], natural(line, 0))
-    count = np.arange(FAMILIES[line].size or 40)
+@pytest.mark.parametrize("name", COUNTS)
+def test_quantile_of_the_cdf_of_a_count_is_that_count(name):
+    family, theta = FAMILIES[name].family, jax.tree.map(lambda v: v[:, None], natural(name, 0))
+    count = np.arange(FAMILIES[name].size or 40)
     reached = np.asarray(family.cdf(theta, count))
     distinct = (np.diff(reached, axis=1, prepend=0) > 4e-16) & (reached < 1)
     for quantile in (family.quantile, jax.jit(family.quantile)):
