@@ -6,9 +6,7 @@ the data as marginal (the responsibilities), the M-step the m-projection back on
 """
 
 import dataclasses
-import inspect
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +14,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key
 
 from igeojax._core import checks
 from igeojax.discrete.softmax import log_softmax, logsumexp
-from igeojax.em.initialization import OPTIONS, starting_points
-from igeojax.em.loop import iterate
+from igeojax.em._fitting import fit_mixture, mass_of
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.product import Product
 
@@ -78,6 +75,8 @@ class Mixture:
 
     family: ExponentialFamily
     num_components: int
+
+    Point: ClassVar[type[MixturePoint]] = MixturePoint
 
     def __post_init__(self):
         if not isinstance(self.family, ExponentialFamily):
@@ -241,22 +240,7 @@ class Mixture:
           >>> jnp.exp(params.components.x).round(6).tolist()
           [3.0, 8.0]
         """
-        x, mass = jnp.asarray(x), checks.floating("responsibilities", responsibilities)
-        shape = (*self.family._data_batch_shape(x), self.num_components)
-        if len(shape) != 2 or mass.shape != shape:
-            raise ValueError(
-                f"responsibilities must have shape (N, {self.num_components}) for data of shape "
-                f"(N,) + {self.family.event_shape}; got {mass.shape} and {x.shape}. They come "
-                "first: m_step(responsibilities, x)."
-            )
-        if weights is not None:
-            weights = checks.floating("weights", jnp.asarray(weights, mass.dtype))
-            if weights.shape != shape[:1]:
-                raise ValueError(
-                    f"weights must have shape {shape[:1]}; got {weights.shape}. Give each row of "
-                    "the data one."
-                )
-            mass = mass * weights[:, None]
+        x, mass = jnp.asarray(x), mass_of(self, responsibilities, x, weights)
         totals = jnp.sum(mass, axis=0)
         empty = totals <= jnp.finfo(mass.dtype).tiny
         fit = lambda w: self.family.fit(x, w, **fit_options)
@@ -354,66 +338,28 @@ class Mixture:
           >>> bool(jnp.all(jnp.diff(result.log_likelihoods[:int(result.num_iterations)]) >= -1e-12))
           True
         """
-        data = jnp.asarray(data)
-        weights = self._require_data(data, weights, fit_options)
-        if jnp.issubdtype(data.dtype, jnp.floating):
-            data = data.astype(jnp.promote_types(data.dtype, jnp.float32))
-        checks.require_count("max_iterations", max_iterations)
-        checks.require_count("num_restarts", num_restarts)
-        floor = checks.floating("tolerance", tolerance)
-        checks.require_values("tolerance", floor, lambda v: v >= 0, "non-negative", "Try 1e-6.")
-        given = isinstance(initialization, MixturePoint)
-        if given:
-            self.point(jnp.exp(initialization.log_weights), initialization.components)
-            if num_restarts != 1:
-                raise ValueError(
-                    f"num_restarts must be 1 from a given starting point; got {num_restarts}. Use "
-                    'initialization="k-means++" or "random" for restarts.'
-                )
-            checks.require_values(
-                "components of the starting point",
-                self.family.in_natural_domain(initialization.components),
-                lambda inside: inside,
-                "inside the natural domain",
-                "Make them with natural_from_params.",
-            )
-            # In the dtype of the data: the loop carries one dtype.
-            starts = jax.tree.map(lambda leaf: leaf[None].astype(weights.dtype), initialization)
-        else:
-            if not isinstance(initialization, str):
-                raise TypeError(
-                    f"initialization must be one of {', '.join(map(repr, OPTIONS))} or a "
-                    f"MixturePoint; got {type(initialization).__name__}. Make a starting point "
-                    "with Mixture.point(weights, components)."
-                )
-            checks.require_option("initialization", initialization, OPTIONS)
-            if key is None:
-                raise TypeError(
-                    f"initialization {initialization!r} needs a PRNG key; got None. Pass "
-                    "key=jax.random.key(0)."
-                )
-            checks.require_key(key)
-            starts = starting_points(
-                self,
-                jax.random.split(key, num_restarts),
-                data,
-                weights,
-                fit_options,
-                initialization=str(initialization),
-            )
-        result = _run(
+        end, total = fit_mixture(
             self,
-            starts,
             data,
-            weights,
-            tolerance,
-            fit_options,
+            key=key,
+            weights=weights,
+            initialization=initialization,
+            num_restarts=num_restarts,
+            tolerance=tolerance,
             max_iterations=max_iterations,
             progress=progress,
+            fit_options=fit_options,
         )
-        if progress:
-            jax.effects_barrier()
-        return result
+        log_likelihood = end.objective * total
+        return MixtureFit(
+            params=end.params,
+            converged=end.converged,
+            num_iterations=end.num_iterations,
+            log_likelihoods=end.history,
+            log_likelihood=log_likelihood,
+            bic=self.dimension * jnp.log(total) - 2 * log_likelihood,
+            aic=2 * self.dimension - 2 * log_likelihood,
+        )
 
     def _require_params(self, params: MixturePoint) -> None:
         """Check parameters of this mixture.
@@ -433,92 +379,3 @@ class Mixture:
                 f"params must hold {self.num_components} components and log_weights; got batch "
                 f"shapes {found[0]} and {found[1]}. Make them with Mixture.point."
             )
-
-    def _require_data(
-        self, data: Array, weights: ArrayLike | None, fit_options: dict[str, Any]
-    ) -> Array:
-        """Weights of the data as an array, after checking both and the options.
-
-        Raises:
-          TypeError: an option that the family's fit does not know.
-          ValueError: data or weights that no component could be fitted to, or an option in words.
-        """
-        allowed = list(inspect.signature(self.family.fit).parameters)[2:]
-        for name, value in fit_options.items():
-            if name not in allowed:
-                raise TypeError(
-                    f"Mixture.fit has no option {name!r}, nor has the fit of {self.family}; that "
-                    f"takes {allowed or 'none'}. The options of EM are named in Mixture.fit."
-                )
-            if isinstance(value, str):
-                raise ValueError(
-                    f"{name} must be a number in a mixture, whose M-step is a weighted fit; got "
-                    f"{value!r}. Pass a number, or covariance_regularization."
-                )
-        self.family.require_support(data)
-        shape = jnp.shape(data)
-        if len(shape) != 1 + len(self.family.event_shape) or shape[0] < self.num_components:
-            raise ValueError(
-                f"data must have shape (N,) + {self.family.event_shape} with N >= "
-                f"{self.num_components} components; got {shape}. Flatten other axes into the first."
-            )
-        # One dry fit reports what no component could be fitted to: N <= d, bad weights, a constant
-        # column, an unknown option.
-        theta = self.family.fit(data, weights, **fit_options)
-        # Half precision could not hold the sum of many weights.
-        dtype = jnp.promote_types(jax.tree.leaves(theta)[0].dtype, jnp.float32)
-        return jnp.ones(shape[0], dtype) if weights is None else jnp.asarray(weights, dtype)
-
-
-@partial(jax.jit, static_argnames=("mixture", "max_iterations", "progress"))
-def _run(
-    mixture: Mixture,
-    starts: MixturePoint,
-    data: Array,
-    weights: Array,
-    tolerance: ArrayLike,
-    fit_options: dict[str, Any],
-    *,
-    max_iterations: int,
-    progress: bool,
-) -> MixtureFit:
-    """EM from each start, side by side; the best of them."""
-    total = jnp.sum(weights)
-
-    def e_step(params: MixturePoint) -> tuple[Array, Array]:
-        responsibilities, log_density = mixture.e_step(params, data)
-        # An observation of weight 0 does not count, even where its density is 0.
-        seen = jnp.where(weights > 0, log_density, 0.0)
-        return responsibilities, jnp.sum(weights * seen) / total
-
-    def m_step(responsibilities: Array, params: MixturePoint) -> MixturePoint:
-        return mixture.m_step(responsibilities, data, weights, previous=params, **fit_options)
-
-    count = starts.log_weights.shape[0]
-    labels = jnp.arange(1, count + 1) if count > 1 else jnp.zeros(1, int)
-    ends = jax.vmap(
-        lambda start, label: iterate(
-            e_step,
-            m_step,
-            start,
-            tolerance=tolerance,
-            max_iterations=max_iterations,
-            progress=progress,
-            label=label,
-        )
-    )(starts, labels)
-    # A restart that ended at a step to nan was collapsing: its likelihood only looks good.
-    sound = ends.converged | (ends.num_iterations == max_iterations)
-    known = ~jnp.isnan(ends.objective) & (sound | ~sound.any())
-    best = jnp.argmax(jnp.where(known, ends.objective, -jnp.inf))
-    end = jax.tree.map(lambda leaf: leaf[best], ends)
-    log_likelihood = end.objective * total
-    return MixtureFit(
-        params=end.params,
-        converged=end.converged,
-        num_iterations=end.num_iterations,
-        log_likelihoods=end.history,
-        log_likelihood=log_likelihood,
-        bic=mixture.dimension * jnp.log(total) - 2 * log_likelihood,
-        aic=2 * mixture.dimension - 2 * log_likelihood,
-    )

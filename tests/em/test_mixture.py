@@ -7,6 +7,7 @@ import pytest
 from sklearn.mixture import GaussianMixture
 
 from igeojax import divergences, em, families
+from igeojax.em import _fitting
 from igeojax.families import FAMILIES
 from tests.laws.programs import EACH
 
@@ -251,11 +252,11 @@ def test_progress_is_written_and_changes_only_rounding(capfd):
 
 def test_fit_does_not_retrace():
     mixture, params, x = _drawn("Exponential", 60)
-    em.mixture._run.clear_cache()
+    _fitting._run.clear_cache()
     for tolerance in (1e-3, 1e-4):
         mixture.fit(x, initialization=params, tolerance=tolerance, max_iterations=4)
         em.Mixture(families.Exponential(), 3).fit(x, initialization=params, max_iterations=4)
-    assert em.mixture._run._cache_size() == 1
+    assert _fitting._run._cache_size() == 1
 
 
 NORMAL = em.Mixture(families.Normal(), 2)

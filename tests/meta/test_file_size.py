@@ -10,7 +10,6 @@ EXCEPTIONS: dict[str, str] = {
     "igeojax/families/base.py": "the one abstract class; two thirds of it are docstrings",
     "examples/quickstart.py": "one script, read from top to bottom",
     "tests/divergences/test_quadrature.py": "one table of laws, and what is asked of each",
-    "igeojax/em/mixture.py": "one class, the model and its fit; two thirds of it are docstrings",
 }
 
 
