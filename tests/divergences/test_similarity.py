@@ -74,7 +74,7 @@ def test_gradient_and_batches():
             p + t * push * (k == 0), q + t * push * (k == 1), kernel
         )
         change = (value(1e-6) - value(-1e-6)) / 2e-6
-        assert float(slope[argument] @ push) == pytest.approx(float(change), rel=1e-6)
+        assert float(slope[argument] @ push) == pytest.approx(float(change), rel=1e-6, abs=0)
     assert divergence(P[:, None], Q[None, :3], KERNEL).shape == (30, 3)
 
 

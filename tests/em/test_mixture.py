@@ -8,6 +8,7 @@ from sklearn.mixture import GaussianMixture
 
 from igeojax import divergences, em, families
 from igeojax.em import _fitting
+from igeojax.em.initialization import starting_points
 from igeojax.families import FAMILIES
 from tests.laws.programs import EACH
 
@@ -217,6 +218,24 @@ def test_a_collapsing_component_ends_the_fit_unconverged_and_finite():
     assert not result.converged
     assert all(np.isfinite(v).all() for v in jax.tree.leaves(result.params))
     assert np.isfinite(result.log_likelihood)
+
+
+def test_of_collapsing_restarts_the_best_is_kept():
+    # Few distinct values: both starts collapse on one of them, and none converges.
+    x, key = jnp.repeat(jnp.array([0.0, 0.5, 4.0, 9.0]), 5), jax.random.key(5)
+    mixture = em.Mixture(families.Normal(), 4)
+    many = mixture.fit(x, key=key, num_restarts=2, initialization="random")
+    keys, weights = jax.random.split(key, 2), jnp.ones(20)
+    starts = starting_points(mixture, keys, x, weights, {}, initialization="random")
+    single = [
+        mixture.fit(x, initialization=jax.tree.map(lambda leaf, i=i: leaf[i], starts))
+        for i in range(2)
+    ]
+    assert not any(bool(one.converged) for one in (*single, many))
+    ends = [float(one.log_likelihood) for one in single]
+    assert ends[1] > ends[0] + 50
+    # Where a collapse ends depends on rounding; which restart is the best does not.
+    assert float(many.log_likelihood) > ends[0] + 50
 
 
 def test_more_components_than_distinct_points_stays_finite():

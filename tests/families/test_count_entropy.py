@@ -25,14 +25,14 @@ def sum_of_terms(first, ratio, last):
     for x in range(last + 1):
         f = mpmath.exp(log_f)
         total, missing = total - f * log_f, missing - f
-        if abs(missing) < 1e-28:
+        if abs(missing) < 1e-20 * total:
             return total
         log_f += mpmath.log(ratio(x)) if x < last else 0
     return total
 
 
 @functools.cache
-@mpmath.workdps(40)
+@mpmath.workdps(90)
 def entropy_of(family, value):
     value = mpmath.mpf(value)
     if isinstance(family, F.Poisson):
@@ -63,7 +63,7 @@ def test_against_sums(dtype):
         true = float(entropy_of(family, value))
         found = family.entropy(family.Params(np.asarray(value, dtype)))
         assert found.dtype == dtype
-        assert float(found) == pytest.approx(true, rel=BOUNDS[dtype]), (family, value)
+        assert float(found) == pytest.approx(true, rel=BOUNDS[dtype], abs=0), (family, value)
 
 
 @pytest.mark.parametrize("dtype", BOUNDS)
@@ -91,7 +91,9 @@ def test_a_heavy_tail_is_a_gamma_law():
         family = F.NegativeBinomial(r)
         theta = family.natural_from_params(1e-12)
         gamma = float(F.Gamma().entropy(F.Gamma().Params(r, 1e-12)))
-        assert float(family.entropy(theta)) == pytest.approx(gamma, rel=1e-3 if r < 1 else 1e-9)
+        assert float(family.entropy(theta)) == pytest.approx(
+            gamma, rel=1e-3 if r < 1 else 1e-9, abs=0
+        )
 
 
 def test_multinomial_near_certain():
@@ -113,7 +115,7 @@ def test_multinomial_near_certain():
             true = float(entropy(12, [v / sum(raw) for v in raw]))
         for dtype, bound in BOUNDS.items():
             theta = family.natural_from_params(logits=np.asarray(logits, dtype))
-            assert float(family.entropy(theta)) == pytest.approx(true, rel=bound)
+            assert float(family.entropy(theta)) == pytest.approx(true, rel=bound, abs=0)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_log_density_near_a_certain_count():
     coin, three = F.Binomial(5), F.Multinomial(5, 3)
     rest = 2.0**-40
     log_p = float(coin.log_density(coin.natural_from_params(rest), 0))
-    assert log_p == pytest.approx(5 * math.log1p(-rest), rel=1e-15)
+    assert log_p == pytest.approx(5 * math.log1p(-rest), rel=1e-15, abs=0)
     theta = three.natural_from_params(logits=np.array([0.0, -28.0, -29.0]))
     log_p = float(three.log_density(theta, np.array([5, 0, 0])))
-    assert log_p == pytest.approx(-5 * math.log1p(math.exp(-28) + math.exp(-29)), rel=1e-14)
+    assert log_p == pytest.approx(-5 * math.log1p(math.exp(-28) + math.exp(-29)), rel=1e-14, abs=0)

@@ -1,5 +1,7 @@
 """The families built on log-gamma against scipy and mpmath, extremes and boundaries included."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import mpmath
@@ -231,3 +233,14 @@ def test_bad_input():
         families.Wishart(2).fit(jnp.tile(SCALE, (5, 1, 1)))
     with pytest.raises(ValueError, match="must lie in its support"):
         families.Dirichlet(2).fit(jnp.array([[0.5, 0.6], [0.5, 0.5]]))
+
+
+@pytest.mark.parametrize("a", [0.5, 1.0, 2.5])
+def test_dirichlet_density_on_the_boundary_is_its_limit(a):
+    # x^(a-1) at x = 0: infinite, one, or none.
+    family = families.Dirichlet(3)
+    theta = family.natural_from_params(np.array([a, 2.0, 3.0]))
+    found = float(family.log_density(theta, np.array([0.0, 0.25, 0.75])))
+    inner = math.lgamma(5 + a) - math.lgamma(3) + math.log(0.25) + 2 * math.log(0.75)
+    expected = {0.5: math.inf, 1.0: inner, 2.5: -math.inf}[a]
+    assert found == pytest.approx(expected, rel=1e-13, abs=0)

@@ -246,7 +246,7 @@ def test_gradients_by_differences(name):
     value, slope = jax.jit(along), jax.jit(jax.grad(along))
     numbers = [float(value(t)) for t in (-2e-4, -1e-4, 1e-4, 2e-4)]
     expected = (numbers[0] - 8 * numbers[1] + 8 * numbers[2] - numbers[3]) / 12e-4
-    assert float(slope(0.0)) == pytest.approx(expected, rel=1e-8)
+    assert float(slope(0.0)) == pytest.approx(expected, rel=1e-8, abs=0)
 
 
 @everywhere
@@ -296,7 +296,7 @@ def test_each_factor_of_a_product_has_its_own_way(dtype):
         np.testing.assert_allclose(found, sum(map(np.asarray, parts)), rtol=4 * np.finfo(dtype).eps)
     # The mean of (m_p - m_q)^2 / (2 v), 1/2 * 3/2.
     alone = exponential.kl(families.NormalInverseGamma(), p[0], q[0])
-    assert float(alone) == pytest.approx(0.75, rel=1e-6)
+    assert float(alone) == pytest.approx(0.75, rel=1e-6, abs=0)
 
 
 def test_a_product_knows_from_which_side_order_zero_is_meant():

@@ -142,7 +142,7 @@ def test_centred_forms_keep_digits_far_from_the_origin(dtype):
     # And so does a fit: the variance of data far away.
     data = (1e4 + np.random.default_rng(0).normal(size=500)).astype(dtype)
     found = normal.params_from_natural(normal.fit(data))
-    assert float(found.scale) == pytest.approx(np.std(data.astype(float)), rel=1e-3)
+    assert float(found.scale) == pytest.approx(np.std(data.astype(float)), rel=1e-3, abs=0)
 
 
 EXTREMES = [
@@ -173,7 +173,7 @@ def test_gamma_entropy_of_a_large_shape():
     # 20-digit value; today's error of the difference of log-gamma and digamma is 2e-9.
     gamma = families.Gamma()
     theta = gamma.natural_from_params(shape=1e7, rate=1.0)
-    assert float(gamma.entropy(theta)) == pytest.approx(9.4779863253504977, rel=1e-8)
+    assert float(gamma.entropy(theta)) == pytest.approx(9.4779863253504977, rel=1e-8, abs=0)
 
 
 def test_gamma_samples_of_a_small_shape_have_a_density():
