@@ -84,7 +84,8 @@ class Gamma(ExponentialFamily[GammaPoint, GammaParams]):
 
     def mean_from_natural(self, theta: GammaPoint) -> GammaPoint:
         self.batch_shape(theta)
-        return GammaPoint(digamma(theta.log_x) - jnp.log(-theta.x), self.mean(theta))
+        mean = quotient(theta.log_x, -theta.x)
+        return GammaPoint(digamma(theta.log_x) - jnp.log(-theta.x), mean)
 
     def natural_from_mean(self, eta: GammaPoint) -> GammaPoint:
         """Inverse mean map: the shape solves `log a - digamma(a) = log E[x] - E[log x]`."""
