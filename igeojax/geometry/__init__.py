@@ -1,5 +1,10 @@
-"""Information geometry of a family: charts, metric and distance."""
+"""Information geometry of a family or model: charts, metric, connections, curvature, distance."""
 
+from igeojax.geometry.connection import (
+    connection_first_kind,
+    connection_second_kind,
+    parallel_transport,
+)
 from igeojax.geometry.coordinates import (
     mean_from_natural,
     natural_from_mean,
@@ -14,16 +19,29 @@ from igeojax.geometry.metric import (
     pullback,
     source_fisher_matrix,
 )
+from igeojax.geometry.statistical_manifold import (
+    StatisticalManifold,
+    family_manifold,
+    model_manifold,
+    sampled_manifold,
+)
 
 __all__ = [
+    "StatisticalManifold",
+    "connection_first_kind",
+    "connection_second_kind",
+    "family_manifold",
     "fisher_matrix",
     "fisher_matvec",
     "fisher_rao_distance",
     "inner",
     "mean_from_natural",
+    "model_manifold",
     "natural_from_mean",
+    "parallel_transport",
     "pullback",
     "ravel",
+    "sampled_manifold",
     "source_fisher_matrix",
     "unravel",
 ]
