@@ -11,6 +11,14 @@ from igeojax.geometry.coordinates import (
     ravel,
     unravel,
 )
+from igeojax.geometry.curvature import (
+    log_jeffreys_prior,
+    ricci_tensor,
+    riemann_tensor,
+    scalar_curvature,
+    sectional_curvature,
+    statistical_curvature,
+)
 from igeojax.geometry.distance import fisher_rao_distance
 from igeojax.geometry.metric import (
     fisher_matrix,
@@ -35,13 +43,19 @@ __all__ = [
     "fisher_matvec",
     "fisher_rao_distance",
     "inner",
+    "log_jeffreys_prior",
     "mean_from_natural",
     "model_manifold",
     "natural_from_mean",
     "parallel_transport",
     "pullback",
     "ravel",
+    "ricci_tensor",
+    "riemann_tensor",
     "sampled_manifold",
+    "scalar_curvature",
+    "sectional_curvature",
     "source_fisher_matrix",
+    "statistical_curvature",
     "unravel",
 ]
