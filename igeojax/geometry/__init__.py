@@ -25,8 +25,10 @@ from igeojax.geometry.metric import (
     fisher_matvec,
     inner,
     pullback,
+    sharp,
     source_fisher_matrix,
 )
+from igeojax.geometry.mixed import mixed_from_natural, natural_from_mixed
 from igeojax.geometry.statistical_manifold import (
     StatisticalManifold,
     family_manifold,
@@ -45,8 +47,10 @@ __all__ = [
     "inner",
     "log_jeffreys_prior",
     "mean_from_natural",
+    "mixed_from_natural",
     "model_manifold",
     "natural_from_mean",
+    "natural_from_mixed",
     "parallel_transport",
     "pullback",
     "ravel",
@@ -55,6 +59,7 @@ __all__ = [
     "sampled_manifold",
     "scalar_curvature",
     "sectional_curvature",
+    "sharp",
     "source_fisher_matrix",
     "statistical_curvature",
     "unravel",

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from igeojax.divergences.exponential.relative_entropy import kl
+from igeojax.families._pairs import selected
 from igeojax.families.base import ExponentialFamily, require_family
 from igeojax.geometry.coordinates import ravel, unravel
 
@@ -65,6 +66,43 @@ def fisher_matvec(family: ExponentialFamily, theta: Any, tangent: Any) -> Any:
     theta = _point(family, theta)
     _require_tangent(family, theta, tangent)
     return family.fisher_matvec(theta, tangent)
+
+
+def sharp(family: ExponentialFamily, theta: Any, cotangent: Any) -> Any:
+    """Tangent of a cotangent, `(Hess psi(theta))^-1 w`, the inverse of `fisher_matvec`.
+
+    The gradient of a loss becomes its natural gradient. One derivative of `natural_from_mean`, of
+    which the inverse metric is the Jacobian: no matrix is made.
+
+    Args:
+      family: the family.
+      theta: natural parameter.
+      cotangent: cotangent in natural coordinates, a point of the same shapes.
+
+    Returns:
+      The tangent in natural coordinates, a point; nan outside the natural domain.
+
+    Raises:
+      TypeError: `family` is not a family, or an argument not a point of it.
+      ValueError: shapes do not fit the family.
+
+    References:
+      [AmariNagaoka2000] section 3.5 (dual coordinates).
+
+    Examples:
+      >>> from igeojax import families
+      >>> normal = families.Normal()
+      >>> theta = normal.natural_from_params(loc=0.0, scale=2.0)
+      >>> float(sharp(normal, theta, normal.Point(4.0, 0.0)).x)
+      1.0
+    """
+    theta = _point(family, theta)
+    _require_tangent(family, theta, cotangent)
+    eta = family.mean_from_natural(theta)
+    cotangent = jax.tree.map(lambda v, leaf: jnp.asarray(v, leaf.dtype), cotangent, eta)
+    tangent = jax.jvp(family.natural_from_mean, (eta,), (cotangent,))[1]
+    nothing = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), tangent)
+    return selected(family, family.in_natural_domain(theta), tangent, nothing)
 
 
 def fisher_matrix(

@@ -28,6 +28,7 @@ def compiled(name):
             "matrix": geometry.fisher_matrix(family, theta),
             "hessian": jax.vmap(jax.hessian(potential))(geometry.ravel(family, theta)),
             "matvec": geometry.ravel(family, geometry.fisher_matvec(family, theta, tangents[1])),
+            "raised": geometry.ravel(family, geometry.sharp(family, theta, tangents[1])),
             "inner": geometry.inner(family, theta, *tangents),
             "swapped": geometry.inner(family, theta, *tangents[::-1]),
             "norm": geometry.inner(family, theta, tangents[0], tangents[0]),
@@ -67,6 +68,14 @@ def test_matvec_and_inner_agree_with_the_matrix(name):
     np.testing.assert_allclose(found["inner"], np.sum(u * image, -1), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(found["inner"], found["swapped"], rtol=1e-9, atol=1e-12)
     assert (found["norm"] > 0).all()
+
+
+@each_family
+def test_sharp_is_the_solution_of_a_linear_system(name):
+    _, _, v, found = evaluated(name)
+    expected = np.linalg.solve(found["matrix"], v[..., None])[..., 0]
+    size = np.abs(expected).max(-1, keepdims=True)
+    np.testing.assert_allclose(found["raised"] / size, expected / size, rtol=0, atol=1e-9)
 
 
 @each_family
@@ -205,6 +214,7 @@ def test_tangents_are_checked():
         "matvec": lambda tangent: geometry.fisher_matvec(normal, theta, tangent),
         "left": lambda tangent: geometry.inner(normal, theta, tangent, good),
         "right": lambda tangent: geometry.inner(normal, theta, good, tangent),
+        "sharp": lambda tangent: geometry.sharp(normal, theta, tangent),
     }
     for call in calls.values():
         with pytest.raises(TypeError, match=r"needs a Normal\.Point; got PoissonPoint"):
@@ -259,6 +269,11 @@ def test_there_is_no_metric_outside_the_domain():
     matrix = geometry.fisher_matrix(normal, theta)
     assert np.isnan(matrix[0]).all()
     np.testing.assert_allclose(matrix[1], np.diag([1.0, 2.0]), rtol=1e-15)
+    ones = jax.tree.map(jnp.ones_like, theta)
+    np.testing.assert_array_equal(
+        np.isnan(geometry.ravel(normal, geometry.sharp(normal, theta, ones))),
+        [[True, True], [False, False]],
+    )
     outside = geometry.pullback(normal, lambda xi: normal.Point(0 * xi, xi), jnp.array(1.0))
     assert np.isnan(outside).all()
 
@@ -274,6 +289,7 @@ def test_a_family_is_an_instance(family, found):
         lambda: geometry.fisher_matrix(family, theta),
         lambda: geometry.source_fisher_matrix(family, normal.Params(0.0, 1.0)),
         lambda: geometry.inner(family, theta, theta, theta),
+        lambda: geometry.sharp(family, theta, theta),
         lambda: geometry.pullback(family, lambda xi: theta, jnp.zeros(2)),
     ):
         with pytest.raises(TypeError, match=f"instance of a family.*; got {found}. Call the class"):
