@@ -20,6 +20,7 @@ from igeojax.geometry.curvature import (
     statistical_curvature,
 )
 from igeojax.geometry.distance import fisher_rao_distance
+from igeojax.geometry.invariance import reparameterization_gap
 from igeojax.geometry.metric import (
     fisher_matrix,
     fisher_matvec,
@@ -54,6 +55,7 @@ __all__ = [
     "parallel_transport",
     "pullback",
     "ravel",
+    "reparameterization_gap",
     "ricci_tensor",
     "riemann_tensor",
     "sampled_manifold",
