@@ -167,7 +167,8 @@ def sectional_curvature(
       >>> from igeojax import families
       >>> from igeojax.geometry.statistical_manifold import family_manifold
       >>> manifold, axes = family_manifold(families.Normal()), jnp.eye(2)
-      >>> round(float(sectional_curvature(manifold, jnp.array([0.0, -0.5]), *axes)), 6)
+      >>> sectional = jax.jit(lambda theta: sectional_curvature(manifold, theta, *axes))
+      >>> round(float(sectional(jnp.array([0.0, -0.5]))), 6)
       -0.5
     """
     require_manifold(manifold)
