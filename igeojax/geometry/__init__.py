@@ -1,9 +1,21 @@
-"""Information geometry of a family or model: charts, metric, connections, curvature, distance."""
+"""Information geometry of a family or model: charts, metric, connections, geodesics, projections."""
 
+from igeojax.geometry.alpha_projection import (
+    AlphaProjection,
+    alpha_projection,
+)
+from igeojax.geometry.clustering import (
+    Clustering,
+    bregman_k_means,
+)
 from igeojax.geometry.connection import (
     connection_first_kind,
     connection_second_kind,
     parallel_transport,
+)
+from igeojax.geometry.contingency import (
+    FittedTable,
+    iterative_proportional_fitting,
 )
 from igeojax.geometry.coordinates import (
     mean_from_natural,
@@ -19,8 +31,20 @@ from igeojax.geometry.curvature import (
     sectional_curvature,
     statistical_curvature,
 )
-from igeojax.geometry.distance import fisher_rao_distance
-from igeojax.geometry.invariance import reparameterization_gap
+from igeojax.geometry.distance import (
+    fisher_rao_distance,
+)
+from igeojax.geometry.geodesic import (
+    e_geodesic,
+    m_geodesic,
+)
+from igeojax.geometry.invariance import (
+    reparameterization_gap,
+)
+from igeojax.geometry.means import (
+    e_mean,
+    m_mean,
+)
 from igeojax.geometry.metric import (
     fisher_matrix,
     fisher_matvec,
@@ -29,7 +53,16 @@ from igeojax.geometry.metric import (
     sharp,
     source_fisher_matrix,
 )
-from igeojax.geometry.mixed import mixed_from_natural, natural_from_mixed
+from igeojax.geometry.mixed import (
+    mixed_from_natural,
+    natural_from_mixed,
+)
+from igeojax.geometry.projection import (
+    Projection,
+    e_projection,
+    m_projection,
+    pythagorean_gap,
+)
 from igeojax.geometry.statistical_manifold import (
     StatisticalManifold,
     family_manifold,
@@ -38,15 +71,28 @@ from igeojax.geometry.statistical_manifold import (
 )
 
 __all__ = [
+    "AlphaProjection",
+    "Clustering",
+    "FittedTable",
+    "Projection",
     "StatisticalManifold",
+    "alpha_projection",
+    "bregman_k_means",
     "connection_first_kind",
     "connection_second_kind",
+    "e_geodesic",
+    "e_mean",
+    "e_projection",
     "family_manifold",
     "fisher_matrix",
     "fisher_matvec",
     "fisher_rao_distance",
     "inner",
+    "iterative_proportional_fitting",
     "log_jeffreys_prior",
+    "m_geodesic",
+    "m_mean",
+    "m_projection",
     "mean_from_natural",
     "mixed_from_natural",
     "model_manifold",
@@ -54,6 +100,7 @@ __all__ = [
     "natural_from_mixed",
     "parallel_transport",
     "pullback",
+    "pythagorean_gap",
     "ravel",
     "reparameterization_gap",
     "ricci_tensor",

@@ -28,6 +28,12 @@ CORE = {
 EACH = tuple(pytest.param(name, marks=[] if name in CORE else [pytest.mark.slow]) for name in NAMES)
 each_family = pytest.mark.parametrize("name", EACH)
 """Runs a test on every family, outside of the laws."""
+FEW = {"Categorical", "Gamma"}
+each_family_few_by_default = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in FEW else [pytest.mark.slow]) for name in NAMES],
+)
+"""The same for programs that take long to compile: two families in the default lane."""
 POINTS = 3
 ORDERS = (-0.05, 0.0, 0.3, 0.5, 0.8, 1.0, 1.05)
 

@@ -1,0 +1,73 @@
+"""Arguments that are points of a family, in natural or source coordinates."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from igeojax._core import checks
+from igeojax.families._pairs import natural, selected
+from igeojax.families.base import ExponentialFamily, require_family
+
+
+def natural_point(family: ExponentialFamily, point: Any) -> Any:
+    """Natural parameter of a natural or source parameter, its leaves as arrays."""
+    require_family(family)
+    return jax.tree.map(jnp.asarray, natural(family, point))
+
+
+def one_point(family: ExponentialFamily, name: str, point: Any) -> Any:
+    """The natural parameter of one law, in the natural domain where its values can be read.
+
+    Raises:
+      ValueError: it has batch axes, or a concrete value is outside the domain.
+    """
+    theta = natural_point(family, point)
+    batch = family.batch_shape(theta)
+    if batch:
+        raise ValueError(f"{name} must be one law; got a batch of shape {batch}. Use jax.vmap.")
+    checks.require_values(
+        name,
+        family.in_natural_domain(theta),
+        lambda inside: inside,
+        "inside the natural domain",
+        "See family.in_natural_domain.",
+    )
+    return theta
+
+
+def row_points(family: ExponentialFamily, name: str, points: Any) -> tuple[Any, int]:
+    """Natural parameters along axis 0, one or more, and their number.
+
+    Raises:
+      ValueError: there is no such axis, or it is empty.
+    """
+    theta = natural_point(family, points)
+    batch = family.batch_shape(theta)
+    if not batch or batch[0] == 0:
+        raise ValueError(
+            f"{name} must have a leading axis of length 1 or more; got batch shape {batch}. Stack "
+            "them: jax.tree.map(lambda *leaves: jnp.stack(leaves), *points)."
+        )
+    return theta, batch[0]
+
+
+def aligned(family: ExponentialFamily, **points: Any) -> list[Any]:
+    """Natural parameters of one rank, so that they broadcast without rank promotion."""
+    theta = {name: natural_point(family, point) for name, point in points.items()}
+    batches = {name: family.batch_shape(point) for name, point in theta.items()}
+    checks.require_broadcastable(**batches)
+    rank = max(map(len, batches.values()))
+    return [padded(point, rank - len(batches[name])) for name, point in theta.items()]
+
+
+def padded(point: Any, axes: int) -> Any:
+    """A point with that many more leading axes of length one."""
+    return jax.tree.map(lambda leaf: leaf.reshape((1,) * axes + leaf.shape), point)
+
+
+def known_where(family: ExponentialFamily, mask: Array, point: Any) -> Any:
+    """The point where the batch mask holds, nan elsewhere."""
+    nothing = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), point)
+    return selected(family, mask, point, nothing)
