@@ -1,4 +1,4 @@
-"""Information geometry of a family or model: charts, metric, connections, geodesics, projections."""
+"""Information geometry of a family or model: charts, connections, geodesics, projections."""
 
 from igeojax.geometry.alpha_projection import (
     AlphaProjection,
@@ -34,6 +34,12 @@ from igeojax.geometry.curvature import (
 from igeojax.geometry.distance import (
     fisher_rao_distance,
 )
+from igeojax.geometry.exponential_map import (
+    LogarithmMap,
+    exponential_map,
+    geodesic,
+    logarithm_map,
+)
 from igeojax.geometry.geodesic import (
     e_geodesic,
     m_geodesic,
@@ -57,6 +63,13 @@ from igeojax.geometry.mixed import (
     mixed_from_natural,
     natural_from_mixed,
 )
+from igeojax.geometry.numerical_distance import (
+    DistanceBounds,
+    NumericalDistance,
+    bhattacharyya_angle,
+    distance_bounds,
+    numerical_distance,
+)
 from igeojax.geometry.projection import (
     Projection,
     e_projection,
@@ -73,23 +86,31 @@ from igeojax.geometry.statistical_manifold import (
 __all__ = [
     "AlphaProjection",
     "Clustering",
+    "DistanceBounds",
     "FittedTable",
+    "LogarithmMap",
+    "NumericalDistance",
     "Projection",
     "StatisticalManifold",
     "alpha_projection",
+    "bhattacharyya_angle",
     "bregman_k_means",
     "connection_first_kind",
     "connection_second_kind",
+    "distance_bounds",
     "e_geodesic",
     "e_mean",
     "e_projection",
+    "exponential_map",
     "family_manifold",
     "fisher_matrix",
     "fisher_matvec",
     "fisher_rao_distance",
+    "geodesic",
     "inner",
     "iterative_proportional_fitting",
     "log_jeffreys_prior",
+    "logarithm_map",
     "m_geodesic",
     "m_mean",
     "m_projection",
@@ -98,6 +119,7 @@ __all__ = [
     "model_manifold",
     "natural_from_mean",
     "natural_from_mixed",
+    "numerical_distance",
     "parallel_transport",
     "pullback",
     "pythagorean_gap",

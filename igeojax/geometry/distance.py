@@ -18,7 +18,7 @@ from igeojax._core import checks
 from igeojax.divergences.exponential import power as exponential
 from igeojax.divergences.simplex import power as simplex
 from igeojax.families._pairs import natural
-from igeojax.families.base import ExponentialFamily
+from igeojax.families.base import ExponentialFamily, require_family
 from igeojax.families.bernoulli import Bernoulli
 from igeojax.families.binomial import Binomial
 from igeojax.families.categorical import Categorical
@@ -43,6 +43,7 @@ from igeojax.families.product import Product
 from igeojax.families.rayleigh import Rayleigh
 from igeojax.families.von_mises_fisher import VonMisesFisher
 from igeojax.families.weibull import Weibull
+from igeojax.geometry.numerical_distance import numerical_distance
 from igeojax.numerics.bessel_ratio import vmf_mean_length
 from igeojax.numerics.remainders import log_ratio
 from igeojax.numerics.safe import norm_at_zero, sqrt_at_zero
@@ -56,7 +57,8 @@ def fisher_rao_distance(
     The Fisher metric without further factor, so `d^2 / 2` is the second order of the divergence.
     Closed forms: normal laws are hyperbolic half-planes (also diagonal and isotropic ones,
     log-normal and inverse Gaussian laws), classes are a piece of a sphere, one-parameter families
-    are lines, products take the root of the sum of squares.
+    are lines, products take the root of the sum of squares. All others by `numerical_distance`,
+    which also tells its error.
 
     Args:
       family: the family.
@@ -67,11 +69,12 @@ def fisher_rao_distance(
 
     Returns:
       Distances over the broadcast batch axes; 0 with derivative 0 where the points are equal (its
-      square is smooth there); nan where a point is outside the domain.
+      square is smooth there); nan where a point is outside the domain, or the numerical distance
+      was not found.
 
     Raises:
       TypeError: an argument is not a point of the family.
-      ValueError: the family has no closed form, an unknown `fixed`, or points that do not share it.
+      ValueError: shapes do not fit, an unknown `fixed`, or points that do not share it.
 
     References:
       [AtkinsonMitchell1981]; [Skovgaard1984] (covariances).
@@ -89,6 +92,7 @@ def fisher_rao_distance(
         factors = zip(family.families, p, q, strict=True)
         parts = [fisher_rao_distance(factor, *pair) for factor, *pair in factors]
         return norm_at_zero(jnp.stack(jnp.broadcast_arrays(*parts), axis=-1))
+    require_family(family)
     form = _CLOSED_FORMS.get((type(family), fixed))
     if form is None:
         options = [name for kind, name in _CLOSED_FORMS if kind is type(family) and name]
@@ -97,11 +101,8 @@ def fisher_rao_distance(
                 f"fixed must name a source parameter with a closed form for {family}, one of "
                 f"{options}; got {fixed!r}."
             )
-        raise ValueError(
-            f"{family} has no closed form of its Fisher-Rao distance"
-            + (f" but with fixed={' or '.join(map(repr, options))}." if options else ".")
-            + " Bound it below by 2 acos of the Bhattacharyya coefficient."
-        )
+        found = numerical_distance(family, p, q)
+        return jnp.where(found.converged, found.value, jnp.nan)
     value = form(family, p, q)
     if not (isinstance(p, family.Point) and isinstance(q, family.Point)):
         return value
@@ -275,6 +276,25 @@ def _same_concentration(family: Any, p: Any, q: Any) -> Array:
     return sqrt_at_zero(kappa * vmf_mean_length(family.dim, kappa)) * angle
 
 
+def _multivariate_normal(family: Any, p: Any, q: Any) -> Array:
+    # Affine maps change nothing: the first law becomes the standard one, so that natural
+    # coordinates are those of a law near the origin.
+    first, second = _sources(family, p, q)
+    factor, spread = _broadcast_batch(jnp.linalg.cholesky(first.covariance), second.covariance)
+    _, step = _broadcast_batch(factor, (second.mean - first.mean)[..., None])
+    half = solve_triangular(factor, spread, lower=True)
+    spread = solve_triangular(factor, jnp.swapaxes(half, -1, -2), lower=True)
+    step = solve_triangular(factor, step, lower=True)[..., 0]
+    standard = jnp.zeros_like(step), jnp.broadcast_to(jnp.eye(family.dim), spread.shape)
+    spread = 0.5 * (spread + jnp.swapaxes(spread, -1, -2))
+    laws = (
+        family.Params(*(jnp.asarray(v, step.dtype) for v in law))
+        for law in (standard, (step, spread))
+    )
+    found = numerical_distance(family, *laws)
+    return jnp.where(found.converged, found.value, jnp.nan)
+
+
 def _same_covariance(family: ExponentialFamily, p: Any, q: Any) -> Array:
     first, second = _shared(family, p, q, "covariance")
     factor, step = jnp.linalg.cholesky(first.covariance), first.mean - second.mean
@@ -363,6 +383,7 @@ _CLOSED_FORMS: dict[tuple[type, str | None], Callable[..., Array]] = {
     (DiagonalNormal, None): _diagonal_normal,
     (IsotropicNormal, None): _isotropic_normal,
     (InverseGaussian, None): _inverse_gaussian,
+    (MultivariateNormal, None): _multivariate_normal,
     (MultivariateNormal, "covariance"): _same_covariance,
     (MultivariateNormal, "mean"): _same_mean,
     (VonMisesFisher, "concentration"): _same_concentration,
