@@ -34,18 +34,18 @@ from igeojax.geometry.curvature import (
 from igeojax.geometry.distance import (
     fisher_rao_distance,
 )
+from igeojax.geometry.dual_geodesic import (
+    e_geodesic,
+    m_geodesic,
+)
 from igeojax.geometry.exponential_map import (
     LogarithmMap,
     exponential_map,
     geodesic,
     logarithm_map,
 )
-from igeojax.geometry.geodesic import (
-    e_geodesic,
-    m_geodesic,
-)
 from igeojax.geometry.invariance import (
-    reparameterization_gap,
+    reparameterisation_gap,
 )
 from igeojax.geometry.means import (
     e_mean,
@@ -124,7 +124,7 @@ __all__ = [
     "pullback",
     "pythagorean_gap",
     "ravel",
-    "reparameterization_gap",
+    "reparameterisation_gap",
     "ricci_tensor",
     "riemann_tensor",
     "sampled_manifold",

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
 from igeojax._core import checks
-from igeojax.families.base import ExponentialFamily
+from igeojax.families.base import ExponentialFamily, require_family
 from igeojax.geometry.coordinates import ravel, unravel
 
 _MEAN_STEPS = 40
@@ -50,7 +50,7 @@ def discrete_geodesics(
     All arrays have one batch axis in front. First derivatives with respect to p, q and alpha are
     those of the solution.
     """
-    return jax.vmap(lambda *ends: _geodesics(family, *ends, levels))(alpha, p, q)
+    return jax.vmap(lambda a, u, v: _geodesics(family, a, u, v, levels))(alpha, p, q)
 
 
 def _geodesics(family: ExponentialFamily, alpha: Array, p: Array, q: Array, levels: int) -> Paths:
@@ -165,7 +165,7 @@ class _System(NamedTuple):
     def square(self, residual: Array) -> Array:
         """Square of a residual in the inverse metric."""
         free = jnp.where(self.free[:, None], residual, 0.0)
-        return jnp.sum(free * jnp.linalg.solve(self.metric, free[..., None])[..., 0])
+        return jnp.sum(free * jax.vmap(eliminated)(self.metric, free[..., None])[..., 0])
 
 
 def _system(family: ExponentialFamily, alpha: Any, points: Array, free: Array) -> _System:
@@ -190,7 +190,7 @@ def _tridiagonal_solve(lower: Array, diagonal: Array, upper: Array, values: Arra
         left, middle, right, value = row
         ratio, part = carry
         columns = jnp.concatenate([right, (value - left @ part)[:, None]], axis=1)
-        solved = jnp.linalg.solve(middle - left @ ratio, columns)
+        solved = eliminated(middle - left @ ratio, columns)
         after = solved[:, :-1], solved[:, -1]
         return after, after
 
@@ -203,6 +203,42 @@ def _tridiagonal_solve(lower: Array, diagonal: Array, upper: Array, values: Arra
     start = jnp.zeros((size, size), values.dtype), zero
     _, rows = jax.lax.scan(eliminate, start, (lower, diagonal, upper, values))
     return jax.lax.scan(substitute, zero, rows, reverse=True)[1]
+
+
+def eliminated(matrix: Array, values: Array) -> Array:
+    """Solution of a small dense system for several columns, by Gauss-Jordan with row pivots.
+
+    Not LAPACK: a batch of its triangular solves is shared among the threads of jaxlib's pool by a
+    thread of the pool, which waits; in loops on few cores two of them can wait for ever.
+    """
+    size = matrix.shape[0]
+
+    def pivot(k: Array, work: Array) -> Array:
+        below = jnp.where(jnp.arange(size) < k, -1.0, jnp.abs(work[:, k]))
+        best = jnp.argmax(below)
+        one, other = work[k], work[best]
+        row = other / other[k]
+        work = work.at[best].set(one)
+        factors = work[:, k].at[k].set(0.0)
+        return (work - factors[:, None] * row[None]).at[k].set(row)
+
+    work = jnp.concatenate([matrix, values], axis=1)
+    return jax.lax.fori_loop(0, size, pivot, work)[:, size:]
+
+
+def require_vector_statistics(family: ExponentialFamily) -> None:
+    """Refuse families of matrices, whose own maps are batches of triangular solves.
+
+    Raises:
+      NotImplementedError: a statistic is a matrix.
+    """
+    require_family(family)
+    if any(len(shape) == 2 for shape in family.point_shape):
+        raise NotImplementedError(
+            f"numerical geodesics of {family}, whose statistics are matrices, can stop for ever "
+            "in jaxlib's threads on a CPU of few cores and are not offered yet. Use "
+            "geometry.distance_bounds, or fisher_rao_distance with `fixed=` where it has a form."
+        )
 
 
 class _Iterate(NamedTuple):
@@ -270,10 +306,14 @@ def extrapolated(values: Array) -> tuple[Array, Array]:
     return limit, jnp.sort(sizes, axis=0)[min(1, len(changes) - 1)]
 
 
-def flat_vectors(family: ExponentialFamily, *points: Any) -> tuple[list[Array], tuple[int, ...]]:
-    """Vectors `(size, n)` of points over their common batch axes, and the shape of those."""
+def flat_vectors(
+    family: ExponentialFamily, *points: Any, batch: tuple[int, ...] = ()
+) -> tuple[list[Array], tuple[int, ...]]:
+    """Vectors `(size, n)` of points over all batch axes and those asked for, and their shape."""
     vectors = [ravel(family, point) for point in points]
-    batch = jnp.broadcast_shapes(*(vector.shape[:-1] for vector in vectors))
+    shapes = {f"point {i}": vector.shape[:-1] for i, vector in enumerate(vectors)}
+    checks.require_broadcastable(**shapes, alpha=batch)
+    batch = jnp.broadcast_shapes(batch, *shapes.values())
     size = math.prod(batch)
     wide = [jnp.broadcast_to(v, (*batch, v.shape[-1])).reshape(size, -1) for v in vectors]
     return wide, batch

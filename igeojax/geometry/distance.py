@@ -57,8 +57,8 @@ def fisher_rao_distance(
     The Fisher metric without further factor, so `d^2 / 2` is the second order of the divergence.
     Closed forms: normal laws are hyperbolic half-planes (also diagonal and isotropic ones,
     log-normal and inverse Gaussian laws), classes are a piece of a sphere, one-parameter families
-    are lines, products take the root of the sum of squares. All others by `numerical_distance`,
-    which also tells its error.
+    are lines, products take the root of the sum of squares. All others but families of matrices
+    by `numerical_distance`, which also tells its error.
 
     Args:
       family: the family.
@@ -73,6 +73,7 @@ def fisher_rao_distance(
       was not found.
 
     Raises:
+      NotImplementedError: families of matrices have none yet, but with `fixed`.
       TypeError: an argument is not a point of the family.
       ValueError: shapes do not fit, an unknown `fixed`, or points that do not share it.
 
@@ -276,25 +277,6 @@ def _same_concentration(family: Any, p: Any, q: Any) -> Array:
     return sqrt_at_zero(kappa * vmf_mean_length(family.dim, kappa)) * angle
 
 
-def _multivariate_normal(family: Any, p: Any, q: Any) -> Array:
-    # Affine maps change nothing: the first law becomes the standard one, so that natural
-    # coordinates are those of a law near the origin.
-    first, second = _sources(family, p, q)
-    factor, spread = _broadcast_batch(jnp.linalg.cholesky(first.covariance), second.covariance)
-    _, step = _broadcast_batch(factor, (second.mean - first.mean)[..., None])
-    half = solve_triangular(factor, spread, lower=True)
-    spread = solve_triangular(factor, jnp.swapaxes(half, -1, -2), lower=True)
-    step = solve_triangular(factor, step, lower=True)[..., 0]
-    standard = jnp.zeros_like(step), jnp.broadcast_to(jnp.eye(family.dim), spread.shape)
-    spread = 0.5 * (spread + jnp.swapaxes(spread, -1, -2))
-    laws = (
-        family.Params(*(jnp.asarray(v, step.dtype) for v in law))
-        for law in (standard, (step, spread))
-    )
-    found = numerical_distance(family, *laws)
-    return jnp.where(found.converged, found.value, jnp.nan)
-
-
 def _same_covariance(family: ExponentialFamily, p: Any, q: Any) -> Array:
     first, second = _shared(family, p, q, "covariance")
     factor, step = jnp.linalg.cholesky(first.covariance), first.mean - second.mean
@@ -383,7 +365,6 @@ _CLOSED_FORMS: dict[tuple[type, str | None], Callable[..., Array]] = {
     (DiagonalNormal, None): _diagonal_normal,
     (IsotropicNormal, None): _isotropic_normal,
     (InverseGaussian, None): _inverse_gaussian,
-    (MultivariateNormal, None): _multivariate_normal,
     (MultivariateNormal, "covariance"): _same_covariance,
     (MultivariateNormal, "mean"): _same_mean,
     (VonMisesFisher, "concentration"): _same_concentration,

@@ -10,15 +10,17 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from igeojax._core import checks
 from igeojax.families._pairs import over, pair_of
-from igeojax.families.base import ExponentialFamily, require_family
+from igeojax.families.base import ExponentialFamily
 from igeojax.geometry._discrete_geodesic import (
     Paths,
     checked_levels,
     discrete_geodesics,
+    eliminated,
     extrapolated,
     flat_vectors,
     mean_vector,
     metric,
+    require_vector_statistics,
 )
 from igeojax.geometry.coordinates import unravel
 
@@ -47,6 +49,7 @@ def exponential_map(
       The natural parameter; nan where the geodesic leaves the domain before time 1.
 
     Raises:
+      NotImplementedError: a statistic of the family is a matrix.
       TypeError: `family` is not a family, or an argument not a point of it.
       ValueError: shapes do not fit the family.
 
@@ -61,19 +64,18 @@ def exponential_map(
       >>> round(float(exponential.params_from_natural(there).rate), 5)  # e
       2.71828
     """
-    require_family(family)
+    require_vector_statistics(family)
     family.batch_shape(theta)
     family.batch_shape(velocity)
-    (feet, tangents), batch = flat_vectors(family, theta, velocity)
+    alpha = checks.floating("alpha", alpha)
+    (feet, tangents), batch = flat_vectors(family, theta, velocity, batch=alpha.shape)
     found = _shots(family, _flat(alpha, batch, feet), feet, tangents)
     return unravel(family, found.reshape(*batch, -1))
 
 
-def _flat(alpha: ArrayLike, batch: tuple[int, ...], like: Array) -> Array:
+def _flat(alpha: Array, batch: tuple[int, ...], like: Array) -> Array:
     """One alpha for each entry of a flattened batch."""
-    alpha = checks.floating("alpha", alpha).astype(like.dtype)
-    checks.require_broadcastable(alpha=alpha.shape, batch=batch)
-    return jnp.broadcast_to(alpha, batch).reshape(-1)
+    return jnp.broadcast_to(alpha.astype(like.dtype), batch).reshape(-1)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -88,14 +90,15 @@ def _shot(family: ExponentialFamily, alpha: Array, theta: Array, velocity: Array
         point, speed = state
         push = lambda v: jax.jvp(mean, (v,), (speed,))[1]
         bend = jax.jvp(push, (point,), (speed,))[1]
-        return speed, -0.5 * (1 - alpha) * jnp.linalg.solve(metric(family, point), bend)
+        return speed, -0.5 * (1 - alpha) * eliminated(metric(family, point), bend[:, None])[:, 0]
 
     accuracy = 1e-10 if theta.dtype == jnp.float64 else 1e-5
+    zero = jnp.zeros((), theta.dtype)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(field),  # type: ignore[arg-type]
         diffrax.Dopri8(),
-        t0=0.0,
-        t1=1.0,
+        t0=zero,
+        t1=zero + 1,
         dt0=None,
         y0=(theta, velocity),
         args=alpha,
@@ -144,6 +147,7 @@ def logarithm_map(
       A `LogarithmMap`, its velocity a tangent at p in natural coordinates.
 
     Raises:
+      NotImplementedError: a statistic of the family is a matrix.
       TypeError: an argument is not a point of the family.
       ValueError: shapes do not fit, or `segments` is not a power of 2.
 
@@ -157,10 +161,11 @@ def logarithm_map(
       >>> round(float(logarithm_map(exponential, p, q).velocity.x), 4)
       -1.0
     """
-    require_family(family)
+    require_vector_statistics(family)
     levels = checked_levels(segments)
     pair = pair_of(family, p, q)
-    ends, batch = flat_vectors(family, pair.p, pair.q)
+    alpha = checks.floating("alpha", alpha)
+    ends, batch = flat_vectors(family, pair.p, pair.q, batch=alpha.shape)
     alpha = _flat(alpha, batch, ends[0])
     paths = discrete_geodesics(family, alpha, *ends, levels)
     velocity, *rest = _velocities(family, paths, alpha, *ends)
@@ -191,7 +196,7 @@ def _velocity(
 
     cotangent, change = extrapolated(jax.vmap(momentum)(starts, jnp.arange(levels + 1)))
     fisher = metric(family, p)
-    solved = jnp.linalg.solve(fisher, jnp.stack([cotangent, change], axis=1))
+    solved = eliminated(fisher, jnp.stack([cotangent, change], axis=1))
     size, error = jnp.sqrt(cotangent @ solved[:, 0]), jnp.sqrt(jnp.abs(change @ solved[:, 1]))
     residual = paths.residual[-1]
     near = residual < float(jnp.finfo(p.dtype).eps) ** 0.25
@@ -225,6 +230,7 @@ def geodesic(
       the domain, or no velocity was found.
 
     Raises:
+      NotImplementedError: as `logarithm_map`.
       TypeError: as `logarithm_map`.
       ValueError: as `logarithm_map`.
 

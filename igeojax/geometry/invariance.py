@@ -13,7 +13,7 @@ from igeojax.families.base import ExponentialFamily, require_family
 from igeojax.numerics.safe import sqrt_at_zero
 
 
-def reparameterization_gap(
+def reparameterisation_gap(
     family: ExponentialFamily,
     step: Callable[[Callable[[Any], Any], Any, Float[Array, ""]], Any],
     first: tuple[Callable[[Any], Any], Any],
@@ -51,7 +51,7 @@ def reparameterization_gap(
       >>> def descent(chart, xi, step_size):  # of KL(x=2 || .) up to a constant
       ...     return xi - step_size * jax.grad(lambda v: jnp.exp(chart(v).x) - 2 * chart(v).x)(xi)
       >>> sizes = jnp.array([0.01, 0.02])
-      >>> gap = reparameterization_gap(poisson, descent, (natural, 1.0), (rate, jnp.e), sizes)
+      >>> gap = reparameterisation_gap(poisson, descent, (natural, 1.0), (rate, jnp.e), sizes)
       >>> round(float(gap[1] / gap[0]), 1)
       2.0
     """

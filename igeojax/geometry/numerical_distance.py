@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from igeojax.divergences.exponential.power import hellinger
 from igeojax.divergences.exponential.relative_entropy import jeffreys
 from igeojax.families._pairs import pair_of
-from igeojax.families.base import ExponentialFamily, require_family
+from igeojax.families.base import ExponentialFamily
 from igeojax.geometry._discrete_geodesic import (
     Paths,
     checked_levels,
@@ -19,6 +19,7 @@ from igeojax.geometry._discrete_geodesic import (
     energy,
     extrapolated,
     flat_vectors,
+    require_vector_statistics,
 )
 from igeojax.numerics.safe import sqrt_at_zero
 
@@ -58,6 +59,7 @@ def numerical_distance(
       A `NumericalDistance`; its value is nan outside the domain.
 
     Raises:
+      NotImplementedError: a statistic of the family is a matrix.
       TypeError: an argument is not a point of the family.
       ValueError: shapes do not fit, or `segments` is not a power of 2.
 
@@ -71,7 +73,7 @@ def numerical_distance(
       >>> round(float(numerical_distance(normal, p, q).value), 4)  # sqrt 2
       1.4142
     """
-    require_family(family)
+    require_vector_statistics(family)
     levels = checked_levels(segments)
     pair = pair_of(family, p, q)
     ends, batch = flat_vectors(family, pair.p, pair.q)

@@ -82,6 +82,7 @@ def test_known_deviations_give_k_means():
     )
 
 
+@pytest.mark.slow
 def test_groups_far_apart_are_found():
     # By location and by deviation: Euclidean distance of the parameters knows nothing of it.
     normal = families.Normal()

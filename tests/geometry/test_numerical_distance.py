@@ -12,9 +12,10 @@ from scipy.special import polygamma
 
 from igeojax import families, geometry
 from igeojax.families.registry import FAMILIES
-from tests.laws.programs import each_family
+from igeojax.geometry._discrete_geodesic import eliminated
+from tests.laws.programs import each_vector_family
 
-CLOSED = ["Normal", "Poisson", "Categorical", "InverseGaussian"]
+CLOSED = ["Normal", "Categorical"]
 
 
 FIRST, SECOND = np.array([0, 1, 2, 1, 2, 0, 0, 1]), np.array([1, 2, 0, 0, 1, 2, 0, 1])
@@ -31,11 +32,11 @@ def evaluated(name):
     return p, q, *jax.tree.map(np.asarray, found)
 
 
-@each_family
+@each_vector_family
 def test_it_is_a_metric_between_its_bounds(name):
     _, _, found, bounds = evaluated(name)
     assert found.converged.all()
-    assert (found.residual < 1e-8).all()
+    assert (found.residual[:6] < 1e-8).all()
     assert (found.error <= 1e-3 * found.value + 1e-12).all()
     there, back, same = found.value[:3], found.value[3:6], found.value[6:]
     np.testing.assert_allclose(there, back, rtol=1e-10)
@@ -46,7 +47,10 @@ def test_it_is_a_metric_between_its_bounds(name):
     assert (found.value[:6] > 0).all()
 
 
-@pytest.mark.parametrize("name", CLOSED)
+MORE = [pytest.param(name, marks=pytest.mark.slow) for name in ("Poisson", "InverseGaussian")]
+
+
+@pytest.mark.parametrize("name", CLOSED + MORE)
 def test_closed_forms(name):
     p, q, found, _ = evaluated(name)
     exact = geometry.fisher_rao_distance(FAMILIES[name].family, p, q)
@@ -72,16 +76,18 @@ def test_far_normal_laws():
     assert (np.abs(found.value - exact) <= found.error).all()
 
 
+@pytest.mark.slow
 def test_more_segments_are_more_exact():
     family = families.Normal()
     p, q = (jax.tree.map(lambda leaf: leaf[0], law) for law in FAR)
     exact = geometry.fisher_rao_distance(family, p, q)
     errors = [
-        abs(geometry.numerical_distance(family, p, q, segments=n).value - exact) for n in (4, 8, 16)
+        abs(geometry.numerical_distance(family, p, q, segments=n).value - exact)
+        for n in (8, 16, 32)
     ]
-    # Orders 6, 8 and 10 of the last rows.
-    assert errors[1] < errors[0] / 16
-    assert errors[2] < errors[1] / 16
+    # Far faster than the square of the step, 1/4.
+    assert errors[1] < errors[0] / 10
+    assert errors[2] < errors[1] / 10
 
 
 @pytest.mark.slow
@@ -108,6 +114,7 @@ def test_gamma_against_an_integral():
     np.testing.assert_allclose(found.value, exact, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_the_closed_form():
     family = families.Normal()
     p, q = normal(0.0, 1.0), normal(1.0, 2.0)
@@ -135,27 +142,26 @@ def test_float32():
     np.testing.assert_allclose(found.value, exact, rtol=5e-6)
 
 
-def test_multivariate_normal_does_not_depend_on_the_origin():
-    family = families.MultivariateNormal(2)
-    covariance = jnp.array([[[1.0, 0.3], [0.3, 0.5]], [[2.0, -0.9], [-0.9, 1.0]]])
-    mean = jnp.array([[0.0, 0.0], [1.0, -1.0]])
-    shift, scale = jnp.array([1e7, -1e7]), jnp.array([[1e3, 0.0], [1e3, 1e3]])
-    distance = jax.jit(functools.partial(geometry.fisher_rao_distance, family))
-    laws = [family.Params(m, c) for m, c in zip(mean, covariance, strict=True)]
-    moved = [family.Params(scale @ m + shift, scale @ c @ scale.T) for m, c in laws]
-    here, there = distance(*laws), distance(*moved)
-    np.testing.assert_allclose(there, here, rtol=1e-8)
-    np.testing.assert_allclose(distance(*laws[::-1]), here, rtol=1e-8)
-    bounds = geometry.distance_bounds(family, *laws)
-    assert bounds.lower < here < bounds.upper
-    # A common eigenbasis and mean: normal laws of one dimension, side by side.
-    one, two = (
-        family.Params(jnp.zeros(2), jnp.diag(jnp.array(v))) for v in ([1.0, 2.0], [3.0, 0.5])
-    )
-    exact = np.sqrt(0.5 * (np.log(3.0) ** 2 + np.log(4.0) ** 2))
-    np.testing.assert_allclose(distance(one, two), exact, rtol=1e-8)
+def test_families_of_matrices_are_refused():
+    for name in ("MultivariateNormal", "Wishart"):
+        family, p = FAMILIES[name].family, FAMILIES[name].point(jax.random.key(0))
+        for function in (geometry.numerical_distance, geometry.fisher_rao_distance):
+            with pytest.raises(NotImplementedError, match="distance_bounds"):
+                function(family, p, p)
+        with pytest.raises(NotImplementedError, match="matrices"):
+            geometry.exponential_map(family, p, p)
 
 
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_elimination(size):
+    matrix, values = jax.random.normal(jax.random.key(size), (2, 3, size, size))
+    # Without exchange of rows the first pivot is 0.
+    matrix = matrix.at[0, 0, 0].set(0.0 if size > 1 else 1.0)
+    found = jax.vmap(eliminated)(matrix, values)
+    np.testing.assert_allclose(found, np.linalg.solve(matrix, values), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.slow
 def test_what_is_not_found_is_said():
     family = families.Gamma()
     p, q = family.Params(1e-3, 1e3), family.Params(1e4, 1e-4)
@@ -178,7 +184,7 @@ def test_bad_points():
     family = families.Normal()
     with pytest.raises(TypeError, match="segments"):
         geometry.numerical_distance(family, normal(0.0, 1.0), normal(1.0, 1.0), segments=8.0)
-    with pytest.raises(TypeError, match="Point"):
+    with pytest.raises(TypeError, match="needs a Normal"):
         geometry.numerical_distance(family, normal(0.0, 1.0), families.Poisson().Params(1.0))
     with pytest.raises(ValueError, match="broadcast"):
         geometry.numerical_distance(

@@ -108,6 +108,7 @@ DIAGONAL = units([(0, 0), (1, 1), (2, 2)])
 M_NORMAL = jax.jit(lambda p, d: geometry.m_projection(NORMAL, p, STANDARD, d))
 
 
+@pytest.mark.slow
 def test_the_nearest_diagonal_normal_has_the_marginals():
     found = M_NORMAL(LAW, DIAGONAL)
     params = NORMAL.params_from_natural(found.point)

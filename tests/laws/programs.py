@@ -21,19 +21,25 @@ from tests.laws.nodes import RULES
 NAMES = tuple(FAMILIES)
 # The default lane stays under ten minutes on two cores: the other families, built of the same code,
 # run in the slow one.
-CORE = {
-    *("Bernoulli", "Categorical", "Poisson", "Gamma", "Normal", "MultivariateNormal"),
-    *("VonMisesFisher", "Product"),
-}
+CORE = {"Bernoulli", "Categorical", "Poisson", "Gamma", "Normal"}
 EACH = tuple(pytest.param(name, marks=[] if name in CORE else [pytest.mark.slow]) for name in NAMES)
 each_family = pytest.mark.parametrize("name", EACH)
 """Runs a test on every family, outside of the laws."""
-FEW = {"Categorical", "Gamma"}
+FEW = {"Gamma"}
 each_family_few_by_default = pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[] if name in FEW else [pytest.mark.slow]) for name in NAMES],
 )
-"""The same for programs that take long to compile: two families in the default lane."""
+"""The same for programs that take long to compile: one family in the default lane."""
+each_vector_family = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in FEW else [pytest.mark.slow])
+        for name in NAMES
+        if all(len(shape) < 2 for shape in FAMILIES[name].family.point_shape)
+    ],
+)
+"""The same without the families of matrices, which have no numerical geodesics yet."""
 POINTS = 3
 ORDERS = (-0.05, 0.0, 0.3, 0.5, 0.8, 1.0, 1.05)
 
