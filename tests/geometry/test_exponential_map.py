@@ -60,7 +60,8 @@ def test_ends_of_alpha_are_straight_in_the_dual_charts(name):
     )
 
 
-@pytest.mark.parametrize("name", ["Categorical"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Categorical", "Normal", "Poisson"])
 def test_speed_is_the_distance(name):
     p, q, _, _, length = evaluated(name)
     distance = geometry.fisher_rao_distance(FAMILIES[name].family, p, q)
@@ -87,6 +88,7 @@ def test_a_family_of_scales_in_closed_form():
         np.testing.assert_allclose(found, expected, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_middle_of_a_normal_geodesic():
     # A half circle around a point of the axis, in (loc / sqrt 2, scale).
     family = families.Normal()
@@ -141,6 +143,7 @@ def test_derivatives():
     np.testing.assert_allclose(push, slope, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_batches_and_float32():
     family = families.Normal()
     p = family.natural_from_params(jnp.float32([0.0, 0.0, 1.0]), jnp.float32([1.0, 1.0, 2.0]))

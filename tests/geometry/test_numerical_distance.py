@@ -15,7 +15,7 @@ from igeojax.families.registry import FAMILIES
 from igeojax.geometry._discrete_geodesic import eliminated
 from tests.laws.programs import each_vector_family
 
-CLOSED = ["Normal", "Categorical"]
+CLOSED = ["Normal"]
 
 
 FIRST, SECOND = np.array([0, 1, 2, 1, 2, 0, 0, 1]), np.array([1, 2, 0, 0, 1, 2, 0, 1])
@@ -47,7 +47,10 @@ def test_it_is_a_metric_between_its_bounds(name):
     assert (found.value[:6] > 0).all()
 
 
-MORE = [pytest.param(name, marks=pytest.mark.slow) for name in ("Poisson", "InverseGaussian")]
+MORE = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("Categorical", "Poisson", "InverseGaussian")
+]
 
 
 @pytest.mark.parametrize("name", CLOSED + MORE)
@@ -66,6 +69,7 @@ def normal(loc, scale, dtype=None):
 FAR = normal([0.0, -3.0, 0.0], [1.0, 0.1, 1e-3]), normal([5.0, 3.0, 10.0], [0.5, 0.2, 1e-3])
 
 
+@pytest.mark.slow
 def test_far_normal_laws():
     family = families.Normal()
     exact = geometry.fisher_rao_distance(family, *FAR)
@@ -103,6 +107,7 @@ def test_far_beta_laws():
     np.testing.assert_allclose(found.value[0], found.value[1], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_gamma_against_an_integral():
     # In (mean, shape) the metric is diag(shape / mean^2, trigamma(shape) - 1/shape): along a common
     # mean is the shortest path, for moving the mean only adds.
@@ -129,6 +134,7 @@ def test_derivatives_are_those_of_the_closed_form():
     np.testing.assert_array_equal(jax.tree.leaves(still), np.zeros(4))
 
 
+@pytest.mark.slow
 def test_float32():
     family = families.Normal()
     p, q = (
