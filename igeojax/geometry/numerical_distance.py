@@ -53,7 +53,8 @@ def numerical_distance(
       family: the family.
       p: natural or source parameters.
       q: natural or source parameters.
-      segments: of the finest path, a power of 2 from 2 on.
+      segments: of the finest path, a power of 2 from 2 on; more where `error` is too large, as for
+        laws of very different scale.
 
     Returns:
       A `NumericalDistance`; its value is nan outside the domain.
