@@ -248,6 +248,7 @@ def geodesic(
 
     def scaled(leaf: Array, event: tuple[int, ...]) -> Array:
         known = jnp.where(over(found.converged, event), leaf, jnp.nan)
+        known = known.reshape((1,) * times.ndim + known.shape)
         return times.reshape(times.shape + (1,) * leaf.ndim).astype(leaf.dtype) * known
 
     leaves = zip(jax.tree.leaves(found.velocity), family.point_shape, strict=True)

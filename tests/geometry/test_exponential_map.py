@@ -160,6 +160,18 @@ def test_batches_and_float32():
     assert (geometry.ravel(family, found.velocity)[2] == 0).all()
 
 
+@pytest.mark.slow
+def test_geodesics_of_batches_have_the_times_in_front():
+    family = families.Normal()
+    p = family.natural_from_params(0.0, 1.0)
+    q = family.natural_from_params(jnp.array([1.0, 2.0, 3.0]), jnp.array([1.0, 2.0, 3.0]))
+    times = jnp.array([[0.0, 0.2], [0.7, 1.0]])
+    found = geometry.geodesic(family, p, q, times)
+    assert family.batch_shape(found) == (2, 2, 3)
+    alone = geometry.geodesic(family, p, jax.tree.map(operator.itemgetter(1), q), 0.7)
+    np.testing.assert_allclose(found.xx[1, 0, 1], alone.xx, rtol=1e-8)
+
+
 def test_bad_input():
     family = families.Normal()
     p = family.natural_from_params(0.0, 1.0)
