@@ -48,7 +48,9 @@ from igeojax.geometry.invariance import (
     reparameterisation_gap,
 )
 from igeojax.geometry.means import (
+    FrechetMean,
     e_mean,
+    frechet_mean,
     m_mean,
 )
 from igeojax.geometry.metric import (
@@ -88,6 +90,7 @@ __all__ = [
     "Clustering",
     "DistanceBounds",
     "FittedTable",
+    "FrechetMean",
     "LogarithmMap",
     "NumericalDistance",
     "Projection",
@@ -106,6 +109,7 @@ __all__ = [
     "fisher_matrix",
     "fisher_matvec",
     "fisher_rao_distance",
+    "frechet_mean",
     "geodesic",
     "inner",
     "iterative_proportional_fitting",

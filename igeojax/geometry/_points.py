@@ -53,6 +53,21 @@ def row_points(family: ExponentialFamily, name: str, points: Any) -> tuple[Any, 
     return theta, batch[0]
 
 
+def single_row_points(family: ExponentialFamily, name: str, points: Any) -> tuple[Any, int]:
+    """Natural parameters along axis 0 and no other batch axis, and their number.
+
+    Raises:
+      ValueError: there is no such axis, it is empty, or there are more.
+    """
+    theta, count = row_points(family, name, points)
+    batch = family.batch_shape(theta)
+    if len(batch) != 1:
+        raise ValueError(
+            f"{name} must have one leading axis; got batch shape {batch}. Use jax.vmap for batches."
+        )
+    return theta, count
+
+
 def aligned(family: ExponentialFamily, **points: Any) -> list[Any]:
     """Natural parameters of one rank, so that they broadcast without rank promotion."""
     theta = {name: natural_point(family, point) for name, point in points.items()}

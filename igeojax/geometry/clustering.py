@@ -12,7 +12,7 @@ from igeojax.divergences.exponential.relative_entropy import kl
 from igeojax.families._pairs import selected
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.weighting import normalized_weights
-from igeojax.geometry._points import padded, row_points
+from igeojax.geometry._points import padded, single_row_points
 
 SIDES = ("right", "left")
 """Where the centers stand in the divergence."""
@@ -84,7 +84,7 @@ def bregman_k_means(
       >>> jnp.sort(poisson.params_from_natural(found.centers).rate).round(6).tolist()
       [2.0, 60.0]
     """
-    theta, count = row_points(family, "points", points)
+    theta, count = single_row_points(family, "points", points)
     checks.require_option("side", side, SIDES)
     checks.require_count("max_steps", max_steps)
     checks.require_count("num_clusters", num_clusters)
@@ -93,15 +93,13 @@ def bregman_k_means(
             f"num_clusters must be at most the number of laws, {count}; got {num_clusters}. Use "
             "fewer clusters."
         )
-    _require_single(family, "points", theta)
     dtype = jax.tree.leaves(theta)[0].dtype
     share = normalized_weights(weights, count)
     share = jnp.full(count, 1 / count, dtype) if share is None else share.astype(dtype)
     if start is None:
         checks.require_key(key)
         return _seeded(family, theta, share, key, num_clusters, side, max_steps)
-    centers, found = row_points(family, "start", start)
-    _require_single(family, "start", centers)
+    centers, found = single_row_points(family, "start", start)
     if found != num_clusters:
         raise ValueError(
             f"start must hold {num_clusters} centers along axis 0; got {found}. Pass as many as "
@@ -109,14 +107,6 @@ def bregman_k_means(
         )
     centers = jax.tree.map(lambda leaf: leaf.astype(dtype), centers)
     return _clustered(family, theta, share, centers, side, max_steps)
-
-
-def _require_single(family: ExponentialFamily, name: str, points: Any) -> None:
-    batch = family.batch_shape(points)
-    if len(batch) != 1:
-        raise ValueError(
-            f"{name} must have one leading axis; got batch shape {batch}. Use jax.vmap for batches."
-        )
 
 
 def _distances(family: ExponentialFamily, points: Any, centers: Any, side: str) -> Array:

@@ -1,14 +1,18 @@
-"""Means of several laws: averages in the two dual affine charts."""
+"""Means of several laws: averages in the two dual affine charts, and the center of mass between."""
 
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
+from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.weighting import normalized_weights, weighted_mean
-from igeojax.geometry._points import row_points
+from igeojax.geometry._points import row_points, single_row_points
+from igeojax.geometry.exponential_map import exponential_map, logarithm_map
+from igeojax.geometry.metric import inner
 
 
 def e_mean(
@@ -89,3 +93,156 @@ def _average(points: Any, weights: Array | None) -> Any:
         return weighted_mean(jnp.where(counted, leaf, 0.0), weights)
 
     return jax.tree.map(mean, points)
+
+
+class FrechetMean(NamedTuple):
+    """A Fréchet mean, and how well it was found.
+
+    `residual` is the length of the mean of the velocities to the laws, which is 0 at the mean, in
+    units of the root of their mean squared distance. `converged` says that it is at most the
+    tolerance and that all velocities were found.
+    """
+
+    point: Any
+    residual: Float[Array, ""]
+    converged: Bool[Array, ""]
+
+
+def frechet_mean(
+    family: ExponentialFamily,
+    points: Any,
+    weights: Float[ArrayLike, "laws"] | None = None,
+    *,
+    tolerance: float | None = None,
+    segments: int = 64,
+    max_steps: int = 100,
+) -> FrechetMean:
+    """Fréchet mean `argmin_q sum_i w_i d(p_i, q)^2` in the Fisher-Rao distance d.
+
+    A mean of no chart. Karcher's iteration: along the geodesic of the mean of the velocities to the
+    laws, from half-way between e-mean and m-mean, in steps that are halved where they lower the sum
+    less than they should, as far out in negative curvature. A step costs a `logarithm_map` to each
+    law and an `exponential_map`; it takes a few where the laws are near to each other. Not for
+    reverse-mode derivatives.
+
+    The mean is unique where the curvature is not positive, as of normal laws, and among classes; if
+    not, this is a local minimum.
+
+    Args:
+      family: the family.
+      points: natural or source parameters, the laws along axis 0; batches by `jax.vmap`.
+      weights: non-negative, one for each law; None weighs all alike.
+      tolerance: largest `residual` that counts as converged; None for `10 sqrt(eps)`.
+      segments: of the paths of `logarithm_map`, a power of 2 from 2 on.
+      max_steps: bound of steps.
+
+    Returns:
+      A `FrechetMean`, its point a natural parameter.
+
+    Raises:
+      NotImplementedError: a statistic of the family is a matrix.
+      TypeError: `family` is not a family, `points` not points of it, or a count no integer.
+      ValueError: no or more than one axis of laws, weights of a wrong shape, negative or all zero,
+        or a concrete law that has weight is outside the natural domain.
+
+    References:
+      [Karcher1977] section 1; [Pennec2006] section 4 (the iteration).
+
+    Examples:
+      >>> from igeojax import families
+      >>> exponential = families.Exponential()
+      >>> mean = frechet_mean(exponential, exponential.Params(jnp.array([1.0, 2.0, 4.0])))
+      >>> round(float(exponential.params_from_natural(mean.point).rate), 4), bool(mean.converged)
+      (2.0, True)
+    """
+    theta, count = single_row_points(family, "points", points)
+    checks.require_count("max_steps", max_steps)
+    dtype = jnp.result_type(*jax.tree.leaves(theta))
+    share = normalized_weights(weights, count)
+    share = jnp.full(count, 1 / count, dtype) if share is None else share.astype(dtype)
+    checks.require_values(
+        "points",
+        family.in_natural_domain(theta) | (share == 0),
+        lambda inside: inside,
+        "inside the natural domain",
+        "See family.in_natural_domain.",
+    )
+    limit = 10 * float(jnp.finfo(dtype).eps) ** 0.5 if tolerance is None else tolerance
+    return _center(family, theta, share, limit, segments, max_steps)
+
+
+class _Pull(NamedTuple):
+    """Mean velocity to the laws, its squared length, their mean squared distance, and if found."""
+
+    velocity: Any
+    square: Array
+    spread: Array
+    found: Array
+
+
+class _Walk(NamedTuple):
+    theta: Any
+    pull: _Pull
+    residual: Array
+    length: Array
+    steps: Array
+
+
+@functools.partial(jax.jit, static_argnames=("family", "segments", "max_steps"))
+def _center(
+    family: ExponentialFamily,
+    points: Any,
+    share: Array,
+    tolerance: ArrayLike,
+    segments: int,
+    max_steps: int,
+) -> FrechetMean:
+    """Karcher's iteration, for weights that sum to one."""
+    dtype = share.dtype
+    eps = float(jnp.finfo(dtype).eps)
+
+    def pull(theta: Any) -> _Pull:
+        to = logarithm_map(family, theta, points, segments=segments)
+        feet = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (share.size, *leaf.shape)), theta)
+        squares = inner(family, feet, to.velocity, to.velocity)
+        counted = share > 0
+        spread = jnp.sum(share * jnp.where(counted, squares, 0.0))
+        error = jnp.sum(share * jnp.where(counted, to.error, 0.0))
+        velocity = _average(to.velocity, share)
+        # Not `to.converged`: the mean may be one of the laws, and a velocity of 0 has no digits.
+        near = (~counted | (to.residual < eps**0.25)).all() & (error <= 0.01 * jnp.sqrt(spread))
+        same = spread <= eps * inner(family, theta, theta, theta)
+        return _Pull(velocity, inner(family, theta, velocity, velocity), spread, near | same)
+
+    def residual_of(theta: Any, pull: _Pull) -> Array:
+        # Laws that are all the same up to rounding: there is no spread to measure by.
+        scale = pull.spread + eps * inner(family, theta, theta, theta)
+        return jnp.sqrt(pull.square / jnp.where(scale > 0, scale, 1.0))
+
+    def unfinished(walk: _Walk) -> Array:
+        return (walk.steps < max_steps) & (walk.residual > tolerance) & (walk.length > eps)
+
+    def advance(walk: _Walk) -> _Walk:
+        step = jax.tree.map(lambda leaf: walk.length * leaf, walk.pull.velocity)
+        theta = exponential_map(family, walk.theta, step)
+        after = pull(theta)
+        enough = walk.pull.spread - 0.5 * walk.length * walk.pull.square
+        # The sum has no digits left for small steps, the velocity has.
+        good = (after.spread < enough) | (after.square < 0.5 * walk.pull.square)
+        kept = lambda new, old: jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
+        return _Walk(
+            kept(theta, walk.theta),
+            kept(after, walk.pull),
+            jnp.where(good, residual_of(theta, after), walk.residual),
+            jnp.where(good, 1.0, 0.5) * walk.length,
+            walk.steps + 1,
+        )
+
+    natural = family.natural_from_mean(_average(family.mean_from_natural(points), share))
+    start = jax.tree.map(lambda a, b: 0.5 * (a + b), _average(points, share), natural)
+    nowhere = jnp.full((), jnp.inf, dtype)
+    rest = _Pull(jax.tree.map(jnp.zeros_like, start), nowhere, nowhere, jnp.zeros((), bool))
+    first = _Walk(start, rest, nowhere, jnp.ones((), dtype), jnp.zeros((), int))
+    # The first step, of no velocity, is where the start is looked at: one program for all.
+    last = jax.lax.while_loop(unfinished, advance, first)
+    return FrechetMean(last.theta, last.residual, last.pull.found & (last.residual <= tolerance))

@@ -1,6 +1,7 @@
-"""Dual means: averages in their chart, and minimizers of the sums of divergences."""
+"""Means: averages in their chart, and minimizers of the sums of divergences and of distances."""
 
 import functools
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -118,3 +119,126 @@ def test_bad_input():
             mean(poisson, points, [1.0, 2.0])
         with pytest.raises(ValueError, match="weights must be finite and non-negative"):
             mean(poisson, points, [1.0, -2.0, 3.0])
+
+
+def squared_distances(family, points, weights, vector):
+    """Half the weighted sum of squared Fisher-Rao distances, by their closed form."""
+    here = jax.tree.map(lambda leaf: leaf[None], geometry.unravel(family, vector))
+    return 0.5 * jnp.sum(weights * geometry.fisher_rao_distance(family, here, points) ** 2)
+
+
+def test_frechet_mean_of_rates_is_geometric():
+    # The line of logarithms; a law of no weight does not count, not even one outside the domain.
+    exponential = families.Exponential()
+    points = exponential.natural_from_params(np.array([1.0, 5.0, 0.2]))
+    found = geometry.frechet_mean(exponential, points, WEIGHTS)
+    rate = exponential.params_from_natural(found.point).rate
+    np.testing.assert_allclose(np.log(rate), WEIGHTS @ np.log([1.0, 5.0, 0.2]), rtol=1e-7)
+    assert found.converged
+    outside = exponential.Point(points.x.at[1].set(1.0))
+    found = geometry.frechet_mean(exponential, outside, [1.0, 0.0, 3.0])
+    rate = exponential.params_from_natural(found.point).rate
+    np.testing.assert_allclose(rate, 0.2**0.75, rtol=1e-7)
+    # Laws that are all the same are their mean, to the last digits, which no spread can measure.
+    same = jax.tree.map(lambda leaf: jnp.full_like(leaf, leaf[0]), points)
+    found = geometry.frechet_mean(exponential, same, WEIGHTS)
+    np.testing.assert_allclose(found.point.x, -1, rtol=1e-14)
+    assert found.converged
+    assert not geometry.frechet_mean(exponential, points, WEIGHTS, tolerance=0.0).converged
+    with pytest.raises(ValueError, match=r"points must be inside the natural domain.*index \(1,\)"):
+        geometry.frechet_mean(exponential, outside, WEIGHTS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1.0, 10.0])
+def test_frechet_mean_of_normal_laws(width):
+    # Far apart the steps have to be halved, in a space of negative curvature.
+    normal = families.Normal()
+    scales = jnp.array([1.0, 2.0, 0.5]) ** np.sqrt(width)
+    points = normal.natural_from_params(width * jnp.array([0.0, 1.0, -1.0]), scales)
+    found = geometry.frechet_mean(normal, points, WEIGHTS)
+    assert found.converged
+    here = geometry.ravel(normal, found.point)
+    slope = jax.grad(lambda v: squared_distances(normal, points, WEIGHTS, v))(here)
+    fisher = geometry.fisher_matrix(normal, found.point)
+    whole = squared_distances(normal, points, WEIGHTS, here)
+    length = jnp.sqrt(slope @ jnp.linalg.solve(fisher, slope) / whole)
+    assert length < 1e-6
+    # Of two laws it is the midpoint, half-way to both.
+    found = geometry.frechet_mean(normal, points, [1.0, 1.0, 0.0])
+    ends = [jax.tree.map(operator.itemgetter(i), points) for i in (0, 1)]
+    whole = geometry.fisher_rao_distance(normal, *ends)
+    halves = [geometry.fisher_rao_distance(normal, found.point, end) for end in ends]
+    np.testing.assert_allclose(halves, [whole / 2] * 2, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_frechet_mean_of_two_is_in_the_middle_of_their_geodesic():
+    normal = families.Normal()
+    points = normal.natural_from_params(jnp.array([0.0, 2.0]), jnp.array([1.0, 3.0]))
+    first, last = (jax.tree.map(operator.itemgetter(i), points) for i in (0, 1))
+    for weight in (0.5, 0.8):
+        found = geometry.frechet_mean(normal, points, [weight, 1 - weight])
+        expected = geometry.geodesic(normal, first, last, 1 - weight)
+        np.testing.assert_allclose(found.point, expected, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_frechet_mean_of_classes_is_that_of_the_sphere():
+    categorical = families.Categorical(4)
+    probs = np.array([[0.7, 0.1, 0.1, 0.1], [0.05, 0.8, 0.1, 0.05], [0.1, 0.2, 0.1, 0.6]])
+    found = geometry.frechet_mean(categorical, categorical.Params(probs), WEIGHTS)
+    assert found.converged
+    roots = np.sqrt(probs)
+    center = np.sqrt(np.asarray(categorical.params_from_natural(found.point).probs))
+    cosine = roots @ center
+    toward = (roots - cosine[:, None] * center) / np.sqrt(1 - cosine**2)[:, None]
+    np.testing.assert_allclose((WEIGHTS * np.arccos(cosine)) @ toward, 0, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_frechet_mean_without_a_closed_form():
+    gamma = families.Gamma()
+    points = gamma.natural_from_params(jnp.array([1.0, 4.0, 2.0]), jnp.array([1.0, 0.5, 8.0]))
+    found = geometry.frechet_mean(gamma, points, WEIGHTS)
+    assert found.converged
+    here = geometry.ravel(gamma, found.point)
+    value, slope = jax.value_and_grad(lambda v: squared_distances(gamma, points, WEIGHTS, v))(here)
+    fisher = geometry.fisher_matrix(gamma, found.point)
+    assert jnp.sqrt(slope @ jnp.linalg.solve(fisher, slope) / value) < 1e-5
+
+
+@pytest.mark.slow
+def test_frechet_mean_is_batched_by_vmap_and_keeps_float32():
+    normal = families.Normal()
+    points = normal.natural_from_params(jnp.arange(8.0).reshape(2, 4), 2.0)
+    found = jax.vmap(functools.partial(geometry.frechet_mean, normal))(points)
+    for row in range(2):
+        alone = geometry.frechet_mean(normal, jax.tree.map(operator.itemgetter(row), points))
+        for one, other in zip(alone.point, found.point, strict=True):
+            np.testing.assert_allclose(one, other[row], rtol=1e-9)
+    single = jax.tree.map(lambda leaf: leaf[0].astype(jnp.float32), points)
+    low = geometry.frechet_mean(normal, single)
+    assert low.converged
+    assert {leaf.dtype for leaf in jax.tree.leaves(low.point)} == {jnp.dtype("float32")}
+    for one, other in zip(low.point, found.point, strict=True):
+        np.testing.assert_allclose(one, other[0], rtol=1e-2)
+
+
+def test_frechet_mean_of_bad_input():
+    poisson = families.Poisson()
+    points = poisson.Point(jnp.zeros(3))
+    with pytest.raises(TypeError, match="instance of a family"):
+        geometry.frechet_mean(families.Poisson, points)
+    with pytest.raises(ValueError, match=r"one leading axis; got batch shape \(3, 1\)"):
+        geometry.frechet_mean(poisson, poisson.Point(jnp.zeros((3, 1))))
+    with pytest.raises(ValueError, match=r"weights must have shape \(3,\)"):
+        geometry.frechet_mean(poisson, points, [1.0, 2.0])
+    with pytest.raises(ValueError, match="power of 2"):
+        geometry.frechet_mean(poisson, points, segments=10)
+    with pytest.raises(TypeError, match="max_steps must be a Python integer"):
+        geometry.frechet_mean(poisson, points, max_steps=2.0)
+    matrices = families.MultivariateNormal(2)
+    laws = matrices.Params(jnp.zeros((2, 2)), jnp.stack([jnp.eye(2)] * 2))
+    with pytest.raises(NotImplementedError, match="matrices"):
+        geometry.frechet_mean(matrices, laws)
