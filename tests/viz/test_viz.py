@@ -120,3 +120,41 @@ def test_ellipses_need_a_positive_radius(ax, radius):
         viz.fisher_ellipses(
             ax, families.Normal(), families.Normal().Point, [[0.0, 1.0]], radius=radius
         )
+
+
+def test_lines_of_the_simplex_have_one_probability(ax):
+    viz.simplex(ax, grid=4)
+    height = np.sqrt(0.75)
+    ends = [np.stack(line.get_data(), axis=-1) for line in ax.lines[:9]]
+    corners = np.array([[0, 0, 1], [1, 0, 1], [0.5, height, 1]])
+    levels = []
+    for pair in ends:
+        probs = np.linalg.solve(corners.T, np.vstack([pair.T, np.ones(2)]))
+        (same,) = np.flatnonzero(np.isclose(*probs.T) & (probs[:, 0] > 0.1))
+        levels.append((same, round(probs[same, 0], 6)))
+    assert sorted(levels) == [(i, share) for i in range(3) for share in (0.25, 0.5, 0.75)]
+    texts = [text.get_text() for text in ax.texts]
+    assert sorted(texts) == sorted(["0.25", "0.5", "0.75"] * 3 + ["1", "2", "3"])
+    with pytest.raises(ValueError, match="grid must be at least 0"):
+        viz.simplex(ax, grid=-1)
+
+
+def test_the_determinant_is_that_of_the_metric(ax):
+    normal = families.Normal()
+    chart = lambda xi: normal.natural_from_params(loc=xi[0], scale=xi[1])
+    scales = np.linspace(0.5, 2.0, 7)
+    viz.fisher_log_determinant(
+        ax, normal, chart, np.linspace(-1, 1, 4), scales, x_label="mean (cm)"
+    )
+    mesh, *_ = ax.collections
+    expected = np.broadcast_to(np.log(2 / scales**4)[:, None], (7, 4))
+    np.testing.assert_allclose(mesh.get_array(), expected, rtol=1e-12, atol=1e-12)
+    assert ax.get_xlabel() == "mean (cm)"
+    assert ax.figure.axes[1].get_ylabel() == "log det of the Fisher metric"
+    with pytest.raises(ValueError, match="first must be increasing; got 0"):
+        viz.fisher_log_determinant(ax, normal, chart, [1.0, 1.0], scales)
+    with pytest.raises(ValueError, match=r"second must be a vector of two .* got shape \(1,\)"):
+        viz.fisher_log_determinant(ax, normal, chart, scales, [1.0])
+    outside = lambda xi: normal.Point(xi[0], -0.5 * xi[1])
+    with pytest.raises(ValueError, match=r"the metric at each point of the grid must be finite"):
+        viz.fisher_log_determinant(ax, normal, outside, scales, [-1.0, 1.0])
