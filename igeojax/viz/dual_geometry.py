@@ -12,10 +12,10 @@ from jaxtyping import Array
 from igeojax._core import checks
 from igeojax.divergences.exponential.relative_entropy import kl
 from igeojax.families.base import ExponentialFamily
+from igeojax.geometry._discrete_geodesic import discrete_geodesics, flat_vectors
 from igeojax.geometry._points import one_point, single_row_points
 from igeojax.geometry.coordinates import ravel, unravel
 from igeojax.geometry.dual_geodesic import e_geodesic, m_geodesic
-from igeojax.geometry.exponential_map import geodesic
 from igeojax.geometry.metric import fisher_matrix
 from igeojax.geometry.projection import m_projection
 from igeojax.viz._plane import (
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _ANGLES = 180
 _HALVINGS = 60
+_LEVELS = 6
 
 
 def geodesic_triangle(
@@ -59,11 +60,12 @@ def geodesic_triangle(
       names: of the laws.
       labels: of the three corners, or of the two axes with their unit; None for the names of the
         parameters.
-      resolution: points along a geodesic.
+      resolution: points along an e- or m-geodesic.
 
     Raises:
       TypeError: `family` is not a family, `laws` not points of it, or `resolution` no integer.
-      ValueError: the family does not fit in the plane, or not three laws or names.
+      ValueError: the family does not fit in the plane, not three laws or names, or laws so far
+        apart that a geodesic was not found.
 
     Examples:
       >>> from igeojax import families
@@ -84,19 +86,31 @@ def geodesic_triangle(
     checks.require_count("resolution", resolution, 2)
     times = _times(resolution)
     ends = jax.tree.map(lambda leaf: jnp.roll(leaf, -1, axis=0), theta)
-    # Paths of few segments are as good as the eye; the others are exact.
+    # Points of a path of 64 segments are within the width of a line of the geodesic.
+    vectors, _ = flat_vectors(family, theta, ends)
+    paths = discrete_geodesics(family, jnp.zeros(3, vectors[0].dtype), *vectors, _LEVELS)
+    found = paths.residual[:, -1] < float(jnp.finfo(vectors[0].dtype).eps) ** 0.25
+    inner = jnp.where(found[None, :, None], jnp.swapaxes(paths.points[:, -1], 0, 1), jnp.nan)
     curves = (
         ("e-geodesic", E_STROKE, e_geodesic(family, theta, ends, times)),
         ("m-geodesic", M_STROKE, m_geodesic(family, theta, ends, times)),
-        ("Levi-Civita geodesic", FISHER_STROKE, geodesic(family, theta, ends, times, segments=16)),
+        ("Levi-Civita geodesic", FISHER_STROKE, unravel(family, inner)),
     )
+    drawn = [places(family, points) for *_, points in curves]
+    for (name, *_), place in zip(curves, drawn, strict=True):
+        checks.require_values(
+            f"laws on each {name}",
+            np.isfinite(place).all(axis=(0, 2)),
+            lambda found: found,
+            "found",
+            "Such laws are too far apart; the index is that of the first of them.",
+        )
     _frame(ax, family, labels)
-    for name, stroke, points in curves:
-        place = places(family, points)
+    for (name, stroke, _), place in zip(curves, drawn, strict=True):
         for side in range(3):
             label = name if side == 0 else None
             ax.plot(*place[:, side].T, linewidth=2, label=label, **stroke._asdict())
-    _mark(ax, family, theta, names)
+    _mark(ax, family, theta, names, np.concatenate([place.reshape(-1, 2) for place in drawn]))
     _finish(ax, family)
 
 
@@ -167,13 +181,14 @@ def pythagorean_triangle(
         (e_geodesic(family, q, r, times), "e-geodesic, KL(q || r)", E_STROKE),
         (e_geodesic(family, p, r, times), "the sum, KL(p || r)", Stroke("0.3", ":")),
     )
-    for (points, name, stroke), value in zip(sides, numbers, strict=True):
+    drawn = [places(family, points) for points, *_ in sides]
+    for (_, name, stroke), place, value in zip(sides, drawn, numbers, strict=True):
         label = f"{name} = {value:.4f} nats"
-        ax.plot(*places(family, points).T, linewidth=2.5, label=label, **stroke._asdict())
-    _mark(ax, family, stacked(p, q, r), ("p", "q", "r"))
+        ax.plot(*place.T, linewidth=2.5, label=label, **stroke._asdict())
+    _mark(ax, family, stacked(p, q, r), ("p", "q", "r"), np.vstack(drawn))
     _finish(ax, family)
     if not is_simplex(family):
-        _zoom(ax, np.vstack([places(family, points) for points, *_ in sides]))
+        _zoom(ax, np.vstack(drawn))
 
 
 def kl_balls(
@@ -227,7 +242,7 @@ def kl_balls(
             label = f"{name} = {amounts} nats" if index == 0 else None
             ax.plot(*place.T, linewidth=2, label=label, **stroke._asdict())
             ax.fill(*place.T, color=stroke.color, alpha=0.08, linewidth=0)
-    _mark(ax, family, stacked(theta), ("p",))
+    _mark(ax, family, stacked(theta), ("p",), places(family, stacked(theta)))
     _finish(ax, family)
 
 
@@ -301,25 +316,27 @@ def _frame(ax: "Axes", family: ExponentialFamily, labels: Sequence[str] | None) 
         ax.grid(alpha=0.3)
 
 
-def _mark(ax: "Axes", family: ExponentialFamily, laws: Any, names: Sequence[str]) -> None:
-    """Laws as points with their names, away from the middle of them."""
+def _mark(
+    ax: "Axes", family: ExponentialFamily, laws: Any, names: Sequence[str], drawn: np.ndarray
+) -> None:
+    """Laws as points with their names, away from the middle of what is drawn."""
     from matplotlib.patheffects import withStroke
 
     place = places(family, laws)
-    away = place - place.mean(axis=0)
-    spread = np.ptp(place, axis=0)
+    away = place - drawn.mean(axis=0)
+    spread = np.ptp(drawn, axis=0)
     away = away / np.where(spread > 0, spread, 1.0)
     length = np.linalg.norm(away, axis=1, keepdims=True)
     away = np.where(length > 0, away / np.where(length > 0, length, 1.0), [0.7, 0.7])
     ax.plot(*place.T, "o", color="black", markersize=6, markeredgecolor="white", zorder=4)
-    for name, spot, shift in zip(names, place, 12 * away, strict=True):
+    for name, spot, shift in zip(names, place, 8 * away, strict=True):
         ax.annotate(
             name,
             (float(spot[0]), float(spot[1])),
             (float(shift[0]), float(shift[1])),
             textcoords="offset points",
-            ha="center",
-            va="center",
+            ha="left" if shift[0] > 3 else "right" if shift[0] < -3 else "center",
+            va="bottom" if shift[1] > 3 else "top" if shift[1] < -3 else "center",
             fontsize="large",
             path_effects=[withStroke(linewidth=3, foreground="white")],
             zorder=5,

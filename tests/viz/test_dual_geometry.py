@@ -57,7 +57,7 @@ def off_geodesics(family, laws, found, kind):
         ends = [row(laws, 0), row(laws, 1)]
         return max(
             abs(float(distance(ends[0], p) + distance(p, ends[1]) - distance(*ends)))
-            for p in (row(found, i) for i in range(0, 80, 16))
+            for p in (row(found, i) for i in range(0, 65, 16))
         )
     chart = family.mean_from_natural(found) if kind == "m-geodesic" else found
     vector = np.asarray(geometry.ravel(family, chart))

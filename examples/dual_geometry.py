@@ -1,0 +1,325 @@
+"""Laws as points: python examples/dual_geometry.py [folder].
+
+On flowers, digits and wines of scikit-learn.
+
+1. Fisher-Rao distances between species of flowers, exact and numerical, and their bounds.
+2. Three means of three laws: in natural coordinates, in mean coordinates, and in neither.
+3. Digits as laws of their ink: nearest neighbors on the simplex, and k-means in KL beside k-means.
+4. Curvature of both spaces, and Pythagoras at two projections.
+5. Pictures.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_digits, load_iris, load_wine
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import adjusted_rand_score
+from sklearn.preprocessing import scale
+
+from igeojax import families, geometry, viz
+from igeojax.divergences import exponential
+
+NORMAL, CLASSES = families.Normal(), families.Categorical(3)
+PIXELS = families.Categorical(64)
+FLOWERS = families.MultivariateNormal(4)
+SPECIES = ("setosa", "versicolor", "virginica")
+PAIRS = [(0, 1), (1, 2), (0, 2)]
+CULTIVARS = ("cultivar 1", "cultivar 2", "cultivar 3")
+LABELS = ("mean of petal length (cm)", "standard deviation (cm)")
+
+
+def stacked(points: list[Any]) -> Any:
+    """Laws along a new first axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *points)
+
+
+def at(points: Any, index: Any) -> Any:
+    """Some of the laws along the first axis."""
+    return jax.tree.map(lambda leaf: leaf[index], points)
+
+
+def pairs(points: Any) -> tuple[Any, Any]:
+    """First and second laws of all pairs of species."""
+    first, second = np.transpose(PAIRS)
+    return at(points, first), at(points, second)
+
+
+def species_laws(family: Any, columns: Any) -> Any:
+    """One law a species, by maximum likelihood."""
+    data = load_iris()
+    return stacked(
+        [family.fit(jnp.asarray(data.data[data.target == k][:, columns])) for k in range(3)]
+    )
+
+
+def ink() -> tuple[np.ndarray, np.ndarray]:
+    """Share of the ink of each image of a digit on each pixel, and the digits."""
+    images, labels = load_digits(return_X_y=True)
+    images = images + 0.5  # no law without mass on a pixel
+    return images / images.sum(axis=1, keepdims=True), labels
+
+
+def cultivars_by_flavanoids() -> Any:
+    """Laws of a wine's cultivar where its flavanoids are low, middle and high, a third each."""
+    data = load_wine()
+    values = data.data[:, data.feature_names.index("flavanoids")]
+    counts = np.ones((3, 3))  # no cultivar without mass
+    np.add.at(counts, (np.digitize(values, np.quantile(values, [1 / 3, 2 / 3])), data.target), 1)
+    return CLASSES.natural_from_params(jnp.asarray(counts / counts.sum(axis=1, keepdims=True)))
+
+
+def logits_of_wines(chosen: list[int]) -> np.ndarray:
+    """What a classifier by alcohol and flavanoids thinks of some wines."""
+    data = load_wine()
+    x = scale(data.data[:, [data.feature_names.index(k) for k in ("alcohol", "flavanoids")]])
+    return LogisticRegression().fit(x, data.target).decision_function(x)[chosen]
+
+
+def table_of(title: str, headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
+    """A table with its numbers to the right."""
+    table = Table(title=title, title_justify="left")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == headings[0] else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def distances(normal: Any, console: Console) -> None:
+    """Part 1: how far apart the species are, by one measurement and by all four."""
+    flowers = species_laws(FLOWERS, slice(None))
+    closed = geometry.fisher_rao_distance(NORMAL, *pairs(normal))
+    # Of any family of vector statistics; here its error can be seen.
+    numerical = geometry.numerical_distance(NORMAL, *pairs(normal))
+    off = jnp.abs(numerical.value - closed)
+    bounds = geometry.distance_bounds(NORMAL, *pairs(normal))
+    all_bounds = geometry.distance_bounds(FLOWERS, *pairs(flowers))
+    rows = []
+    for index, (one, two) in enumerate(PAIRS):
+        values = (f"{closed[index]:.8f}", f"{numerical.value[index]:.8f}")
+        errors = (f"{numerical.error[index]:.0e}", f"{off[index]:.0e}")
+        limits = (f"{b.lower[index]:.3f} - {b.upper[index]:.3f}" for b in (bounds, all_bounds))
+        rows.append((f"{SPECIES[one]} - {SPECIES[two]}", *values, *errors, *limits))
+    headings = ("species", "distance", "numerical", "error", "truly", "bounds", "of all four")
+    title = "Fisher-Rao distances of petal lengths, and bounds for all four measurements"
+    console.print(table_of(title, headings, rows))
+
+
+def means(normal: Any, console: Console) -> None:
+    """Part 2: averages of three laws, and the middle of two."""
+
+    @jax.jit
+    def amounts(q):
+        kl = lambda *pair: jnp.mean(exponential.kl(NORMAL, *pair))
+        squares = geometry.fisher_rao_distance(NORMAL, at(q, None), normal) ** 2
+        return kl(at(q, None), normal), jnp.mean(squares), kl(normal, at(q, None))
+
+    center = geometry.frechet_mean(NORMAL, normal)
+    found = {
+        "e-mean": geometry.e_mean(NORMAL, normal),
+        "Fréchet mean": center.point,
+        "m-mean": geometry.m_mean(NORMAL, normal),
+    }
+    rows = []
+    for name, point in found.items():
+        loc, scale = NORMAL.params_from_natural(point)
+        rows.append(
+            (name, f"{loc:.3f}", f"{scale:.3f}", *(f"{value:.3f}" for value in amounts(point)))
+        )
+    headings = ("", "mean (cm)", "sd (cm)", "KL(mean || law)", "distance^2", "KL(law || mean)")
+    console.print(
+        table_of("Means of the three species: each has the least of its own", headings, rows)
+    )
+    console.print(
+        f"Fréchet mean: residual {float(center.residual):.1e}, converged: {bool(center.converged)}"
+    )
+    # Of two laws with equal weights it is the middle of their geodesic.
+    middle = geometry.frechet_mean(NORMAL, normal, [0.5, 0.0, 0.5]).point
+    halves = [geometry.fisher_rao_distance(NORMAL, middle, at(normal, k)) for k in (0, 2)]
+    whole = geometry.fisher_rao_distance(NORMAL, at(normal, 0), at(normal, 2))
+    console.print(
+        f"Middle of setosa and virginica: {halves[0]:.6f} and {halves[1]:.6f} away, of {whole:.6f}"
+    )
+
+
+def simplex_of_ink(shares: np.ndarray, labels: np.ndarray, console: Console) -> None:
+    """Part 3: digits as points of the simplex of 64 pixels."""
+    digits = PIXELS.natural_from_params(
+        jnp.asarray(np.stack([shares[labels == digit].mean(axis=0) for digit in range(10)]))
+    )
+    distance = jax.jit(lambda p, q: geometry.fisher_rao_distance(PIXELS, p, q))
+    between = distance(jax.tree.map(lambda leaf: leaf[:, None], digits), at(digits, None))
+    between = np.asarray(between) + np.diag(np.full(10, np.inf))
+    nearest = between.argmin(axis=1)
+    row = tuple(f"{k} ({between[digit, k]:.2f})" for digit, k in enumerate(nearest))
+    console.print(
+        table_of(
+            "Ink of the mean digit: the nearest other digit, and the Fisher-Rao distance to it",
+            tuple(map(str, range(10))),
+            [row],
+        )
+    )
+    laws = PIXELS.natural_from_params(jnp.asarray(shares))
+    runs = [
+        geometry.bregman_k_means(PIXELS, laws, 10, key=jax.random.key(seed)) for seed in range(5)
+    ]
+    best = min(runs, key=lambda run: float(run.objective[-1]))
+    plain = KMeans(10, n_init=5, random_state=0).fit(shares)
+    rows = []
+    for name, steps, found in (
+        ("k-means in KL", int(best.num_steps), best.labels),
+        ("k-means (scikit-learn)", plain.n_iter_, plain.labels_),
+    ):
+        rows.append((name, str(steps), f"{adjusted_rand_score(labels, np.asarray(found)):.3f}"))
+    title = (
+        "1797 images in ten clusters, best of five: agreement with the digits, adjusted Rand index"
+    )
+    console.print(table_of(title, ("", "steps", "agreement"), rows))
+
+
+def curvature_and_pythagoras(normal: Any, classes: Any, console: Console) -> None:
+    """Part 4: constants of both spaces, and a theorem in nats."""
+    rows, plane = [], jnp.eye(2)
+    for name, family, points, expected in (
+        ("Normal", NORMAL, normal, -0.5),
+        ("Categorical(3)", CLASSES, classes, 0.25),
+    ):
+        manifold = geometry.family_manifold(family)
+        sectional = jax.jit(
+            jax.vmap(lambda x, m=manifold: geometry.sectional_curvature(m, x, *plane))
+        )
+        values = sectional(geometry.ravel(family, points))
+        rows.append((name, *(f"{value:.6f}" for value in values), f"{expected:g}"))
+    console.print(
+        table_of(
+            "Sectional curvature at three laws", ("", "first", "second", "third", "known"), rows
+        )
+    )
+    # All measurements onto independent ones, an e-flat submanifold: what their dependence is worth.
+    flowers = species_laws(FLOWERS, slice(None))
+    directions = FLOWERS.Point(
+        x=jnp.eye(8, 4), xx=jnp.concatenate([jnp.zeros((4, 4, 4)), jax.vmap(jnp.diag)(jnp.eye(4))])
+    )
+    base = FLOWERS.natural_from_params(mean=jnp.zeros(4), covariance=jnp.eye(4))
+    rows = []
+    for name, index in zip(SPECIES, range(3), strict=True):
+        p = at(flowers, index)
+        q = geometry.m_projection(FLOWERS, p, base, directions).point
+        parts = [float(exponential.kl(FLOWERS, *pair)) for pair in ((p, q), (q, base), (p, base))]
+        gap = abs(float(geometry.pythagorean_gap(FLOWERS, p, q, base))) / parts[2]
+        rows.append((name, *(f"{part:.4f}" for part in parts), f"{gap:.0e}"))
+    headings = ("p", "KL(p || q)", "KL(q || r)", "KL(p || r)", "gap, relative")
+    title = "p: four measurements, q: p made independent, r: a standard normal law (nats)"
+    console.print(table_of(title, headings, rows))
+
+
+def picture(columns: int, size: tuple[float, float]):
+    """A figure without a window, and its Axes in a row."""
+    figure = Figure(figsize=size, dpi=130, layout="constrained")
+    return figure, np.ravel(figure.subplots(1, columns))
+
+
+def pictures(normal: Any, classes: Any, folder: Path, advance) -> None:
+    """Part 5: the half-plane of normal laws, and the triangle of three classes."""
+    figure, (left, right) = picture(2, (11, 6))
+    viz.geodesic_triangle(left, NORMAL, normal, names=SPECIES, labels=LABELS)
+    left.set_title("Petal length of three species")
+    viz.geodesic_triangle(
+        right, CLASSES, classes, names=("low", "middle", "high"), labels=CULTIVARS
+    )
+    right.set_title("Cultivars of wines by their flavanoids", y=1.06)
+    figure.savefig(folder / "geodesics.png")
+    advance()
+
+    chart = lambda xi: NORMAL.natural_from_params(loc=xi[0], scale=xi[1])
+    figure, (ax,) = picture(1, (6.4, 4.8))
+    viz.fisher_log_determinant(
+        ax,
+        NORMAL,
+        chart,
+        jnp.linspace(1.0, 6.5, 40),
+        jnp.linspace(0.1, 0.8, 60),
+        x_label=LABELS[0],
+        y_label=LABELS[1],
+    )
+    loc, scale = NORMAL.params_from_natural(normal)
+    ax.plot(loc, scale, "o", color="white", markeredgecolor="black")
+    for place, name in zip(zip(loc, scale, strict=True), SPECIES, strict=True):
+        box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
+        ax.annotate(name, place, (9, 0), textcoords="offset points", va="center", bbox=box)
+    ax.set_title("Where laws are easily told apart")
+    figure.savefig(folder / "determinant.png")
+    advance()
+
+    figure, (left, right) = picture(2, (11, 6))
+    same_scale = NORMAL.Point(x=1.0, xx=0.0)
+    viz.pythagorean_triangle(left, NORMAL, at(normal, 2), at(normal, 1), same_scale, labels=LABELS)
+    left.set_title("virginica (p) on laws as wide as versicolor (r)")
+    low, high = at(classes, 0), at(classes, 2)
+    wines = geometry.m_mean(CLASSES, classes)
+    line = jax.tree.map(jnp.subtract, low, high)
+    viz.pythagorean_triangle(right, CLASSES, wines, high, line, labels=CULTIVARS)
+    right.set_title("all wines (p) on the line of low and high (r) flavanoids", y=1.06)
+    figure.savefig(folder / "pythagoras.png")
+    advance()
+
+    figure, (left, right) = picture(2, (11, 6))
+    viz.kl_balls(left, NORMAL, at(normal, 1), (0.05, 0.5), labels=LABELS)
+    left.set_title("Around the petal lengths of versicolor")
+    viz.kl_balls(right, CLASSES, wines, (0.02, 0.2), labels=CULTIVARS)
+    right.set_title("Around the cultivars of all wines", y=1.06)
+    figure.savefig(folder / "kl_balls.png")
+    advance()
+
+    chosen = [27, 90, 144]  # of each cultivar one that is not clear
+    figure, (ax,) = picture(1, (6.4, 5.8))
+    names = [f"wine {index}, {cultivar}" for index, cultivar in zip(chosen, CULTIVARS, strict=True)]
+    viz.temperature_paths(ax, logits_of_wines(chosen), labels=CULTIVARS, names=names)
+    ax.set_title("A classifier of wines, cooled and heated", y=1.06)
+    figure.savefig(folder / "temperature.png")
+    advance()
+
+
+def main() -> None:
+    """Run all parts and say where the pictures are."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", nargs="?", default="dual_geometry_pictures", type=Path)
+    folder = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_enable_x64", True)
+    console = Console(width=100)
+    began, started = time.perf_counter(), time.time()
+    with Progress(console=console) as progress:
+        task = progress.add_task("dual geometry", total=9)
+        advance = lambda: progress.advance(task)
+        normal = species_laws(NORMAL, 2)
+        distances(normal, console)
+        advance()
+        means(normal, console)
+        advance()
+        shares, labels = ink()
+        simplex_of_ink(shares, labels, console)
+        advance()
+        classes = cultivars_by_flavanoids()
+        curvature_and_pythagoras(normal, classes, console)
+        advance()
+        pictures(normal, classes, folder, advance)
+    drawn = sorted(p.name for p in folder.glob("*.png") if p.stat().st_mtime >= started)
+    console.print(
+        f"\n{time.perf_counter() - began:.0f} s. Pictures in {folder.resolve()}: {', '.join(drawn)}"
+    )
+
+
+if __name__ == "__main__":
+    main()
