@@ -79,7 +79,13 @@ def simplex(
             outward = (start + end) / 2 - CORNERS.mean(axis=0)
             place = first + 0.1 * outward
             ax.text(
-                *place, f"{share:.2g}", ha="center", va="center", color="0.4", fontsize="x-small"
+                place[0],
+                place[1],
+                f"{share:.2g}",
+                ha="center",
+                va="center",
+                color="0.4",
+                fontsize="x-small",
             )
     outline = np.vstack([CORNERS, CORNERS[:1]])
     ax.plot(outline[:, 0], outline[:, 1], color="0.2", linewidth=1)

@@ -1,7 +1,7 @@
 """Softmax of three logits at all temperatures, as paths in the simplex."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -86,7 +86,7 @@ def temperature_paths(
         if index == 0:
             _name_temperatures(ax, path, marks, temperatures)
     known = ", ".join(f"{temperature:g}" for temperature in temperatures)
-    marker = {"color": "0.4", "linestyle": "none"}
+    marker: dict[str, Any] = {"color": "0.4", "linestyle": "none"}
     ax.plot([], [], marker="o", label=f"temperatures T = {known}", **marker)
     ax.plot(*center, marker="s", label="T = infinity: uniform", **{**marker, "color": "black"})
     ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.06), handlelength=3)
