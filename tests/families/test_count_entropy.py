@@ -96,6 +96,7 @@ def test_a_heavy_tail_is_a_gamma_law():
         )
 
 
+@pytest.mark.slow
 def test_multinomial_near_certain():
     def entropy(n, p):
         total = mpmath.mpf(0)

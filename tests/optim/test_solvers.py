@@ -314,6 +314,7 @@ def test_dense_resolves_parameters_of_other_units(diagonal, damping, gradient):
     assert float(state.residual) < 1e-6
 
 
+@pytest.mark.slow
 def test_sample_space_never_climbs():
     # Pixels of 0 to 255: the metric is 1e8 times the damping, and Woodbury's formula cancels.
     family = families.Categorical(10)
