@@ -298,7 +298,7 @@ def main() -> None:
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_enable_x64", True)
-    console = Console(width=100)
+    console = Console(width=110)
     began, started = time.perf_counter(), time.time()
     with Progress(console=console) as progress:
         task = progress.add_task("dual geometry", total=9)
