@@ -77,16 +77,9 @@ def simplex(
             first, last = start + share * (end - start), other + share * (end - other)
             ax.plot(*zip(first, last, strict=True), color="0.85", linewidth=0.6, zorder=0.5)
             outward = (start + end) / 2 - CORNERS.mean(axis=0)
-            place = first + 0.1 * outward
-            ax.text(
-                place[0],
-                place[1],
-                f"{share:.2g}",
-                ha="center",
-                va="center",
-                color="0.4",
-                fontsize="x-small",
-            )
+            x, y = first + 0.1 * outward
+            text = f"{share:.2g}"
+            ax.text(x, y, text, ha="center", va="center", color="0.4", fontsize="x-small")
     outline = np.vstack([CORNERS, CORNERS[:1]])
     ax.plot(outline[:, 0], outline[:, 1], color="0.2", linewidth=1)
     if points is not None:

@@ -1,7 +1,7 @@
 """Softmax of three logits at all temperatures, as paths in the simplex."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
@@ -86,9 +86,8 @@ def temperature_paths(
         if index == 0:
             _name_temperatures(ax, path, marks, temperatures)
     known = ", ".join(f"{temperature:g}" for temperature in temperatures)
-    marker: dict[str, Any] = {"color": "0.4", "linestyle": "none"}
-    ax.plot([], [], marker="o", label=f"temperatures T = {known}", **marker)
-    ax.plot(*center, marker="s", label="T = infinity: uniform", **{**marker, "color": "black"})
+    ax.plot([], [], "o", color="0.4", label=f"temperatures T = {known}")
+    ax.plot(*center, "s", color="black", label="T = infinity: uniform")
     ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.06), handlelength=3)
 
 
