@@ -41,7 +41,7 @@ MAPS = Path("/proc/self/maps")
 def _room_for_programs():
     """Drop compiled programs before their memory maps run out: Linux allows a process 65530.
 
-    One geodesic of one family takes 500; beyond the limit the compiler crashes.
+    One geodesic of one family takes 500 to 1000; beyond the limit the compiler crashes.
     """
     yield
     if MAPS.exists() and MAPS.read_bytes().count(b"\n") > 25_000:

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from igeojax.numerics.seeding import plus_plus_seeds
+
 OPTIONS = ("k-means++", "random")
 """Names of the ways to start."""
 
@@ -73,17 +75,8 @@ def nearest_seed_responsibilities(
     def squared_distance(seed: Array) -> Array:
         return jnp.sum((scaled - scaled[seed][None]) ** 2, axis=1)
 
-    first_key, *keys = jax.random.split(key, num_components)
-    first = jax.random.categorical(first_key, jnp.log(weights))
-    distances = [squared_distance(first)]
-    nearest = distances[0]
-    for seed_key in keys:
-        # With fewer distinct observations than seeds all distances are 0: any one will do.
-        mass = jnp.where(jnp.max(weights * nearest) > 0, weights * nearest, weights)
-        seed = jax.random.categorical(seed_key, jnp.log(mass))
-        distances.append(squared_distance(seed))
-        nearest = jnp.minimum(nearest, distances[-1])
-    closest = jnp.argmin(jnp.stack(distances, axis=1), axis=1)
+    seeds = plus_plus_seeds(key, weights, squared_distance, num_components)
+    closest = jnp.argmin(jax.vmap(squared_distance)(seeds), axis=0)
     hard = jax.nn.one_hot(closest, num_components, dtype=features.dtype)
     return (1 - softness) * hard + softness / num_components
 

@@ -74,8 +74,7 @@ def _prepared(family: ExponentialFamily, point: Any, rank: int) -> Any:
     """A natural parameter with that many batch axes, nan outside the domain."""
     inside = family.in_natural_domain(point)
     pad = (1,) * (rank - inside.ndim)
-    nothing = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), point)
-    known = selected(family, inside, point, nothing)
+    known = known_where(family, inside, point)
     return jax.tree.map(lambda leaf: leaf.reshape(pad + leaf.shape), known)
 
 
@@ -83,6 +82,12 @@ def selected(family: ExponentialFamily, mask: Array, point: Any, other: Any) -> 
     """`point` where the batch mask holds, `other` elsewhere."""
     leaves = zip(*map(jax.tree.leaves, (point, other)), family.point_shape, strict=True)
     return family.from_leaves([jnp.where(over(mask, event), u, v) for u, v, event in leaves])
+
+
+def known_where(family: ExponentialFamily, mask: Array, point: Any) -> Any:
+    """The point where the batch mask holds, nan elsewhere."""
+    nothing = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), point)
+    return selected(family, mask, point, nothing)
 
 
 def over(mask: Array, event: tuple[int, ...]) -> Array:

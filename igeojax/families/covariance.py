@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, ArrayLike
 
 from igeojax._core import checks
@@ -14,6 +13,7 @@ from igeojax.families.positive_definite import (
     symmetrized,
 )
 from igeojax.numerics.remainders import ratio_remainder
+from igeojax.numerics.triangular import cholesky, solve_triangular
 
 Parts = tuple[Array, Array, Array]
 """`u`, `v` with `-log int p^a q^(1-a) = a u + (1-a) v`, and whether the integral is finite."""
@@ -149,15 +149,15 @@ def mean_covariance_parts(p: tuple[Array, Array], q: tuple[Array, Array], order:
     covariance_p, covariance_q = jnp.broadcast_arrays(p[1], q[1])
     mixed = order * covariance_q + (1 - order) * covariance_p
     mixed = jnp.where(order == 1, covariance_q, jnp.where(order == 0, covariance_p, mixed))
-    factor = jnp.linalg.cholesky(mixed)
+    factor = cholesky(mixed)
     finite = jnp.isfinite(jnp.diagonal(factor, 0, -2, -1)).all(axis=-1)
     identity = jnp.broadcast_to(jnp.eye(factor.shape[-1], dtype=factor.dtype), factor.shape)
     factor = jnp.where(finite[..., None, None], factor, identity)
-    whiten = lambda matrix: solve_triangular(factor, matrix, lower=True)
+    whiten = lambda matrix: solve_triangular(factor, matrix)
     push = jnp.sum(whiten((mean_p - mean_q)[..., None]) ** 2, axis=(-2, -1))
     gap = whiten(jnp.swapaxes(whiten(covariance_q - covariance_p), -1, -2))
     gap = symmetrized(gap)
-    factors = jnp.linalg.cholesky(covariance_q), jnp.linalg.cholesky(covariance_p)
+    factors = cholesky(covariance_q), cholesky(covariance_p)
     log_dets = [log_det_ratio(own, factor) for own in factors]
     first = log_det_change_remainder((1 - order) * gap, log_dets[0])
     second = log_det_change_remainder(-order * gap, log_dets[1])
@@ -228,7 +228,7 @@ def precision_factor(theta: Any) -> Array:
       >>> precision_factor(theta).tolist()
       [[2.0]]
     """
-    return jnp.linalg.cholesky(-2 * theta.xx)
+    return cholesky(-2 * theta.xx)
 
 
 def symmetrized_point(point: Any) -> Any:

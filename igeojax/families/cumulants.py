@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, ArrayLike, Complex, Float
 
 from igeojax._core import checks
@@ -36,6 +35,7 @@ from igeojax.families.positive_definite import log_det
 from igeojax.families.product import Product
 from igeojax.families.pushforward import Pushforward
 from igeojax.numerics.complex_log_gamma import complex_log_gamma
+from igeojax.numerics.triangular import solve_triangular
 
 
 def cumulant_generating_function(
@@ -270,10 +270,10 @@ def _multivariate_normal(point: Any) -> Array:
     """Of a complex symmetric precision, whitened by the factor of its real part."""
     real = jax.tree.map(jnp.real, point)
     factor = precision_factor(real)
-    half = solve_triangular(factor, -2 * jnp.imag(point.xx), lower=True)
-    turn = solve_triangular(factor, jnp.swapaxes(half, -1, -2), lower=True)
+    half = solve_triangular(factor, -2 * jnp.imag(point.xx))
+    turn = solve_triangular(factor, jnp.swapaxes(half, -1, -2))
     angles, axes = jnp.linalg.eigh(turn)
-    white = lambda v: solve_triangular(factor, v[..., None], lower=True)[..., 0]
+    white = lambda v: solve_triangular(factor, v[..., None])[..., 0]
     push = jax.lax.complex(white(real.x), white(jnp.imag(point.x)))
     push = jnp.einsum("...ij,...i->...j", axes.astype(push.dtype), push)
     scale = 1 + 1j * angles

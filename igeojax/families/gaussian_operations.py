@@ -5,12 +5,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.covariance import precision_factor, symmetrized_point
 from igeojax.numerics.safe import sqrt_at_zero
+from igeojax.numerics.triangular import cholesky, solve_triangular
 
 
 class GaussianOperations:
@@ -58,9 +58,9 @@ class GaussianOperations:
         theta = symmetrized_point(theta)
         # Precision of the marginal: the Schur complement L_11 - L_12 L_22^{-1} L_21.
         cross = theta.xx[..., dropped[:, None], kept[None, :]]
-        factor = jnp.linalg.cholesky(-2 * theta.xx[..., dropped[:, None], dropped[None, :]])
-        half = solve_triangular(factor, -2 * cross, lower=True)
-        shift = solve_triangular(factor, theta.x[..., dropped, None], lower=True)
+        factor = cholesky(-2 * theta.xx[..., dropped[:, None], dropped[None, :]])
+        half = solve_triangular(factor, -2 * cross)
+        shift = solve_triangular(factor, theta.x[..., dropped, None])
         transposed = jnp.swapaxes(half, -1, -2)
         return self.Point(
             theta.x[..., kept] - (transposed @ shift)[..., 0],
@@ -179,7 +179,7 @@ class GaussianOperations:
         """The mean, and a matrix L^{-T} whose square is the covariance."""
         factor = precision_factor(theta)
         identity = jnp.broadcast_to(jnp.eye(self.dim, dtype=factor.dtype), factor.shape)
-        inverse = solve_triangular(factor, identity, lower=True)
+        inverse = solve_triangular(factor, identity)
         root = jnp.swapaxes(inverse, -1, -2)
         return jnp.einsum("...ij,...jk,...k->...i", root, inverse, theta.x), root
 

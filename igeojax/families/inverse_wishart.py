@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
@@ -13,13 +12,14 @@ from igeojax.families.base import ExponentialFamily
 from igeojax.families.positive_definite import (
     is_positive_definite,
     log_det,
-    log_det_excess,
     symmetric_inverse,
     symmetrized,
     whitened,
 )
 from igeojax.families.wishart import Wishart, WishartPoint, bartlett, checked_dof_scale
 from igeojax.numerics.multivariate_gamma import multivariate_gamma_excess, wishart_entropy
+from igeojax.numerics.remainders import log_det_remainder
+from igeojax.numerics.triangular import cholesky, solve_triangular
 
 
 class InverseWishartPoint(NamedTuple):
@@ -88,11 +88,11 @@ class InverseWishart(ExponentialFamily[InverseWishartPoint, InverseWishartParams
         return jnp.eye(self.dim)
 
     def statistics(self, x: ArrayLike) -> InverseWishartPoint:
-        factor = jnp.linalg.cholesky(self._data(x))
+        factor = cholesky(self._data(x))
         return InverseWishartPoint(log_det(factor), symmetric_inverse(factor))
 
     def log_base_measure(self, x: ArrayLike) -> Array:
-        return -0.5 * (self.dim + 1) * log_det(jnp.linalg.cholesky(self._data(x)))
+        return -0.5 * (self.dim + 1) * log_det(cholesky(self._data(x)))
 
     def mean_log_base_measure(self, theta: InverseWishartPoint) -> Array:
         return -0.5 * (self.dim + 1) * self.mean_from_natural(theta).log_det_x
@@ -127,21 +127,21 @@ class InverseWishart(ExponentialFamily[InverseWishartPoint, InverseWishartParams
         return is_positive_definite(x)
 
     def _entropy(self, theta: InverseWishartPoint) -> Array:
-        whole = log_det(jnp.linalg.cholesky(-theta.inverse_x))
+        whole = log_det(cholesky(-theta.inverse_x))
         return wishart_entropy(-theta.log_det_x, whole, self.dim, 0.5 * (self.dim + 1))
 
     def _log_density(self, theta: InverseWishartPoint, x: Array) -> Array:
         # As for Wishart, with M = -theta_2 inverse(x) / a.
-        a, factor = -theta.log_det_x, jnp.linalg.cholesky(x)
+        a, factor = -theta.log_det_x, cholesky(x)
         scale = -theta.inverse_x / a[..., None, None]
         full = jnp.broadcast_shapes(scale.shape, x.shape)
         factor, scale = jnp.broadcast_to(factor, full), jnp.broadcast_to(scale, full)
         moved = whitened(factor, scale)
         moved = moved - jnp.broadcast_to(jnp.eye(self.dim, dtype=moved.dtype), full)
         near = jnp.sum(moved**2, axis=(-2, -1)) < 0.25
-        close = log_det_excess(jnp.where(near[..., None, None], moved, 0.0))
+        close = log_det_remainder(jnp.where(near[..., None, None], moved, 0.0))
         whole = log_det(factor)
-        log_scale = log_det(jnp.linalg.cholesky(-theta.inverse_x)) - self.dim * jnp.log(a)
+        log_scale = log_det(cholesky(-theta.inverse_x)) - self.dim * jnp.log(a)
         far = jnp.trace(moved, axis1=-2, axis2=-1) - log_scale + whole
         deviance = a * jnp.where(near, close, far)
         return multivariate_gamma_excess(a, self.dim) - deviance - 0.5 * (self.dim + 1) * whole
@@ -173,7 +173,7 @@ class InverseWishart(ExponentialFamily[InverseWishartPoint, InverseWishartParams
         return scale / (dof + self.dim + 1)[..., None, None]
 
     def _fit(self, x: Array, weights: Array | None) -> InverseWishartPoint:
-        inverse = symmetric_inverse(jnp.linalg.cholesky(x))
+        inverse = symmetric_inverse(cholesky(x))
         return _point(self._wishart._fit(inverse, weights))
 
     def _draw(self, key, theta, shape):
@@ -183,9 +183,9 @@ class InverseWishart(ExponentialFamily[InverseWishartPoint, InverseWishartParams
     def _draw_root(self, key: Array, theta: InverseWishartPoint, shape: tuple[int, ...]) -> Array:
         """Matrices R with `R^T R` a draw."""
         inner = bartlett(key, -theta.log_det_x, self.dim, shape)
-        outer = jnp.linalg.cholesky(-2 * theta.inverse_x)
+        outer = cholesky(-2 * theta.inverse_x)
         outer = jnp.broadcast_to(jnp.swapaxes(outer, -1, -2), inner.shape)
-        return solve_triangular(inner, outer, lower=True)
+        return solve_triangular(inner, outer)
 
 
 def _reciprocal(point: InverseWishartPoint) -> WishartPoint:

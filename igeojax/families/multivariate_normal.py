@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
@@ -27,6 +26,7 @@ from igeojax.families.positive_definite import (
     symmetric_inverse,
 )
 from igeojax.families.weighting import weighted_mean
+from igeojax.numerics.triangular import cho_solve, cholesky, solve_triangular
 
 
 class MultivariateNormalPoint(NamedTuple):
@@ -95,7 +95,7 @@ class MultivariateNormal(
 
     def log_partition(self, theta: MultivariateNormalPoint) -> Array:
         factor = precision_factor(theta)
-        white = solve_triangular(factor, theta.x[..., None], lower=True)
+        white = solve_triangular(factor, theta.x[..., None])
         norm = 0.5 * self.dim * math.log(2 * math.pi)
         return 0.5 * jnp.sum(white**2, axis=(-2, -1)) - 0.5 * log_det(factor) + norm
 
@@ -106,7 +106,7 @@ class MultivariateNormal(
 
     def natural_from_mean(self, eta: MultivariateNormalPoint) -> MultivariateNormalPoint:
         covariance = eta.xx - eta.x[..., :, None] * eta.x[..., None, :]
-        return _natural(eta.x, jnp.linalg.cholesky(covariance))
+        return _natural(eta.x, cholesky(covariance))
 
     def natural_from_params(
         self,
@@ -160,12 +160,12 @@ class MultivariateNormal(
             return _natural(mean, jnp.tril(matrix))
         checks.require_positive_definite(name, matrix)
         if name == "covariance":
-            return _natural(mean, jnp.linalg.cholesky(matrix))
+            return _natural(mean, cholesky(matrix))
         return MultivariateNormalPoint(jnp.einsum("...ij,...j->...i", matrix, mean), -0.5 * matrix)
 
     def params_from_natural(self, theta: MultivariateNormalPoint) -> MultivariateNormalParams:
         factor = precision_factor(theta)
-        mean = cho_solve((factor, True), theta.x[..., None])[..., 0]
+        mean = cho_solve(factor, theta.x[..., None])[..., 0]
         return MultivariateNormalParams(mean, symmetric_inverse(factor))
 
     def in_natural_domain(self, theta: MultivariateNormalPoint) -> Array:
@@ -190,12 +190,12 @@ class MultivariateNormal(
         # precision of `theta` whitened by `other`; C and push are differences of naturals.
         factor, other_factor = precision_factor(theta), precision_factor(other)
         step = symmetrized_point(step)
-        mean = cho_solve((other_factor, True), other.x[..., None])
+        mean = cho_solve(other_factor, other.x[..., None])
         push = step.x[..., None] + 2 * step.xx @ mean
-        gap = solve_triangular(factor, push, lower=True)
-        half = solve_triangular(other_factor, -2 * step.xx, lower=True)
+        gap = solve_triangular(factor, push)
+        half = solve_triangular(other_factor, -2 * step.xx)
         ratio = log_det_ratio(factor, other_factor)
-        change = solve_triangular(other_factor, jnp.swapaxes(half, -1, -2), lower=True)
+        change = solve_triangular(other_factor, jnp.swapaxes(half, -1, -2))
         return 0.5 * (log_det_change_remainder(change, ratio) + jnp.sum(gap**2, axis=(-2, -1)))
 
     def _source_parts(self, p: MultivariateNormalParams, q: MultivariateNormalParams, order: Array):
@@ -204,7 +204,7 @@ class MultivariateNormal(
 
     def _source_entropy(self, params: MultivariateNormalParams) -> Array:
         _, covariance = checked_mean_covariance(*params, self.dim)
-        factor = jnp.linalg.cholesky(covariance)
+        factor = cholesky(covariance)
         return scale_entropy(jnp.diagonal(factor, 0, -2, -1)).sum(axis=-1)
 
     def mean(self, theta: MultivariateNormalPoint) -> Array:
@@ -304,7 +304,7 @@ class MultivariateNormal(
         covariance = (1 - share) * covariance + share * target
         ridge = jnp.asarray(covariance_regularization, x.dtype) * jnp.eye(self.dim, dtype=x.dtype)
         covariance = covariance + jnp.broadcast_to(ridge, covariance.shape)
-        factor = jnp.linalg.cholesky(covariance)
+        factor = cholesky(covariance)
         # Of dependent columns rounding leaves a pivot of this size: no covariance at all.
         noise = self.dim * jnp.finfo(x.dtype).eps * jnp.diagonal(covariance, 0, -2, -1)
         noise = noise + (4 * jnp.finfo(x.dtype).eps * mean) ** 2
@@ -316,7 +316,7 @@ class MultivariateNormal(
         if math.prod(batch) == 1:  # one matrix product for all points, not one for each
             theta = jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[len(batch) :]), theta)
         factor = precision_factor(theta)
-        mean = cho_solve((factor, True), theta.x[..., None])[..., 0]
+        mean = cho_solve(factor, theta.x[..., None])[..., 0]
         centred = x - mean.reshape((1,) * (x.ndim - mean.ndim) + mean.shape)
         white = centred @ factor if factor.ndim == 2 else jnp.einsum("...i,...ij", centred, factor)
         norm = 0.5 * self.dim * math.log(2 * math.pi)
@@ -324,18 +324,16 @@ class MultivariateNormal(
 
     def _draw(self, key, theta, shape):
         factor = precision_factor(theta)
-        mean = cho_solve((factor, True), theta.x[..., None])[..., 0]
+        mean = cho_solve(factor, theta.x[..., None])[..., 0]
         noise = jax.random.normal(key, (*shape, self.dim), theta.x.dtype)
         factor = jnp.broadcast_to(factor, (*shape, self.dim, self.dim))
-        colored = solve_triangular(factor, noise[..., None], lower=True, trans="T")[..., 0]
+        colored = solve_triangular(factor, noise[..., None], transposed=True)[..., 0]
         return jnp.broadcast_to(mean, colored.shape) + colored
 
 
 def _natural(mean: Array, scale_tril: Array) -> MultivariateNormalPoint:
     precision = symmetric_inverse(scale_tril)
-    return MultivariateNormalPoint(
-        cho_solve((scale_tril, True), mean[..., None])[..., 0], -0.5 * precision
-    )
+    return MultivariateNormalPoint(cho_solve(scale_tril, mean[..., None])[..., 0], -0.5 * precision)
 
 
 def _trailing(weights: Array, rank: int) -> Array:

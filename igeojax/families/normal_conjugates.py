@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array
 
 from igeojax.families._pairs import over, selected
@@ -19,6 +18,7 @@ from igeojax.families.gamma import Gamma, GammaPoint
 from igeojax.families.positive_definite import log_det_ratio, symmetrized, whitened
 from igeojax.families.wishart import Wishart, WishartPoint
 from igeojax.numerics.remainders import ratio_remainder
+from igeojax.numerics.triangular import cholesky, solve_triangular
 
 _GAMMA = Gamma()
 _Precisions = Callable[[Any, Any, Array, Array, Array], tuple[Array, Array, Array, Array]]
@@ -181,8 +181,8 @@ def wishart_precision_parts(
     mixed = jax.tree.map(lambda u, v: order * u + (1 - order) * v, p, q)
     inside = family.in_natural_domain(mixed)
     mixed = selected(family, inside, mixed, q)
-    factor = jnp.linalg.cholesky(-mixed.x)
-    white = solve_triangular(factor, apart[..., None], lower=True)[..., 0]
+    factor = cholesky(-mixed.x)
+    white = solve_triangular(factor, apart[..., None])[..., 0]
     length = jnp.sum(white**2, axis=-1)
     inside = inside & (1 + added * length > 0)
     excess = jnp.where(inside, added, 0.0) * length
@@ -194,7 +194,7 @@ def wishart_precision_parts(
         # S (I + C) S - I for S = I - w e e^T / (r (1 + r)), r^2 = 1 + w |e|^2.
         own = _shrunk(weight * change, white, slope / (1 + root))
         own = own - (slope / root)[..., None, None] * _outer(white, white)
-        far = log_det_ratio(jnp.linalg.cholesky(-law.x), factor) - jnp.log1p(excess)
+        far = log_det_ratio(cholesky(-law.x), factor) - jnp.log1p(excess)
         return family._mean_bregman(law.log_det_x, mixed.log_det_x, weight * step[0], own, far)
 
     return of(p, 1 - order), of(q, -order), mixed.log_det_x * length / (1 + excess), inside

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
@@ -29,6 +28,7 @@ from igeojax.families.weighting import weighted_mean
 from igeojax.families.wishart import Wishart, WishartPoint, checked_dof_scale
 from igeojax.numerics.multivariate_gamma import wishart_entropy
 from igeojax.numerics.remainders import ratio_remainder
+from igeojax.numerics.triangular import cho_solve, cholesky, solve_triangular
 
 
 class NormalInverseWishartPoint(NamedTuple):
@@ -107,8 +107,8 @@ class NormalInverseWishart(
 
     def statistics(self, x: ArrayLike) -> NormalInverseWishartPoint:
         x, v = _split(self._data(x))
-        factor = jnp.linalg.cholesky(v)
-        white = solve_triangular(factor, x[..., None], lower=True)
+        factor = cholesky(v)
+        white = solve_triangular(factor, x[..., None])
         inverse = symmetric_inverse(factor)
         return NormalInverseWishartPoint(
             log_det(factor),
@@ -130,8 +130,8 @@ class NormalInverseWishart(
         return NormalInverseWishartPoint(mean_log, inverse, product, square)
 
     def natural_from_mean(self, eta: NormalInverseWishartPoint) -> NormalInverseWishartPoint:
-        factor = jnp.linalg.cholesky(eta.inverse_v)
-        mean = cho_solve((factor, True), eta.inverse_v_x[..., None])[..., 0]
+        factor = cholesky(eta.inverse_v)
+        mean = cho_solve(factor, eta.inverse_v_x[..., None])[..., 0]
         spread = eta.x_inverse_v_x - jnp.sum(mean * eta.inverse_v_x, axis=-1)
         law = self._covariances.natural_from_mean(InverseWishartPoint(eta.log_det_v, eta.inverse_v))
         return self._natural(mean, self.dim / spread, law)
@@ -189,7 +189,7 @@ class NormalInverseWishart(
         return self._entropy_of(-2 * theta.x_inverse_v_x, WishartPoint(-a, rate))
 
     def _entropy_of(self, concentration: Array, precision: WishartPoint) -> Array:
-        a, whole = precision.log_det_x, log_det(jnp.linalg.cholesky(-precision.x))
+        a, whole = precision.log_det_x, log_det(cholesky(-precision.x))
         normal = 0.5 * self.dim * jnp.log(2 * math.pi * math.e / concentration)
         return wishart_entropy(a, whole, self.dim, 0.5 * (self.dim + 2)) + normal
 
@@ -213,12 +213,11 @@ class NormalInverseWishart(
     def _log_density(self, theta: NormalInverseWishartPoint, x: Array) -> Array:
         x, v = _split(x)
         apart = (x - _mean(theta))[..., None]
-        factor = jnp.linalg.cholesky(v)
+        factor = cholesky(v)
         full = jnp.broadcast_shapes(factor.shape[:-1], apart.shape[:-1])
         white = solve_triangular(
             jnp.broadcast_to(factor, (*full, self.dim)),
             jnp.broadcast_to(apart, (*full, 1)),
-            lower=True,
         )
         square = theta.x_inverse_v_x * jnp.sum(white**2, axis=(-2, -1))
         scale = 0.5 * self.dim * jnp.log(-theta.x_inverse_v_x / math.pi) - 0.5 * log_det(factor)
@@ -263,12 +262,12 @@ class NormalInverseWishart(
 
     def _fit(self, x: Array, weights: Array | None) -> NormalInverseWishartPoint:
         x, v = _split(x)
-        factor = jnp.linalg.cholesky(v)
+        factor = cholesky(v)
         inverse = symmetric_inverse(factor)
-        precision = jnp.linalg.cholesky(weighted_mean(inverse, weights))
+        precision = cholesky(weighted_mean(inverse, weights))
         push = weighted_mean(jnp.einsum("...ij,...j->...i", inverse, x), weights)
-        mean = cho_solve((precision, True), push[..., None])[..., 0]
-        white = solve_triangular(factor, (x - mean[None])[..., None], lower=True)
+        mean = cho_solve(precision, push[..., None])[..., 0]
+        white = solve_triangular(factor, (x - mean[None])[..., None])
         spread = weighted_mean(jnp.sum(white**2, axis=(-2, -1)), weights)
         # Constant data leave only the rounding of the mean: no spread at all.
         size = jnp.einsum("...ij,...i->...j", precision, jnp.abs(mean))

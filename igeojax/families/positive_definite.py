@@ -1,10 +1,10 @@
 """Symmetric positive definite matrices on the last two axes, by their Cholesky factors."""
 
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from igeojax.numerics.remainders import log1p_remainder, log_det_remainder
+from igeojax.numerics.remainders import log_det_remainder
+from igeojax.numerics.triangular import cholesky, solve_triangular
 
 
 def is_positive_definite(x: ArrayLike) -> Bool[Array, "*batch"]:
@@ -24,7 +24,7 @@ def is_positive_definite(x: ArrayLike) -> Bool[Array, "*batch"]:
     x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
     size = jnp.max(jnp.abs(x), axis=(-2, -1))
     skew = jnp.max(jnp.abs(x - jnp.swapaxes(x, -1, -2)), axis=(-2, -1))
-    definite = jnp.isfinite(jnp.linalg.cholesky(x)).all(axis=(-2, -1))
+    definite = jnp.isfinite(cholesky(x)).all(axis=(-2, -1))
     return jnp.isfinite(size) & (skew <= 8 * jnp.finfo(x.dtype).eps * size) & definite
 
 
@@ -94,7 +94,7 @@ def symmetric_inverse(factor: Float[Array, "*batch dim dim"]) -> Float[Array, "*
       [[0.25]]
     """
     identity = jnp.broadcast_to(jnp.eye(factor.shape[-1], dtype=factor.dtype), factor.shape)
-    inverse = solve_triangular(factor, identity, lower=True)
+    inverse = solve_triangular(factor, identity)
     return symmetrized(jnp.swapaxes(inverse, -1, -2) @ inverse)
 
 
@@ -114,33 +114,8 @@ def whitened(
       >>> whitened(2 * jnp.eye(1), jnp.eye(1)).tolist()
       [[0.25]]
     """
-    half = solve_triangular(factor, matrix, lower=True)
-    return symmetrized(solve_triangular(factor, jnp.swapaxes(half, -1, -2), lower=True))
-
-
-def log_det_excess(change: Float[Array, "*batch dim dim"]) -> Float[Array, "*batch"]:
-    """`tr C - log det(I + C)` of a symmetric `C > -I`, by elimination: a sum of non-negative terms.
-
-    Each pivot `1 + e` brings `e - log(1 + e)` and what its Schur complement takes from the trace.
-    Without an eigendecomposition, for large batches of small matrices; unrolled over the size.
-
-    Args:
-      change: symmetric matrices.
-
-    Returns:
-      Non-negative values.
-
-    Examples:
-      >>> float(log_det_excess(1e-10 * jnp.eye(2))) < 1.0001e-20
-      True
-    """
-    total = jnp.zeros(change.shape[:-2], change.dtype)
-    for _ in range(change.shape[-1]):
-        excess, column = change[..., 0, 0], change[..., 1:, 0]
-        scaled = column / (1 + excess)[..., None]
-        total = total + log1p_remainder(excess) + jnp.sum(column * scaled, axis=-1)
-        change = change[..., 1:, 1:] - column[..., :, None] * scaled[..., None, :]
-    return total
+    half = solve_triangular(factor, matrix)
+    return symmetrized(solve_triangular(factor, jnp.swapaxes(half, -1, -2)))
 
 
 def log_det_change_remainder(change: Array, direct: Array) -> Array:

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
@@ -15,7 +14,6 @@ from igeojax.families.positive_definite import (
     is_positive_definite,
     log_det,
     log_det_change_remainder,
-    log_det_excess,
     log_det_ratio,
     symmetric_inverse,
     symmetrized,
@@ -31,6 +29,8 @@ from igeojax.numerics.multivariate_gamma import (
     multivariate_shape_bregman,
     wishart_entropy,
 )
+from igeojax.numerics.remainders import log_det_remainder
+from igeojax.numerics.triangular import cholesky, solve_triangular
 
 
 class WishartPoint(NamedTuple):
@@ -94,27 +94,27 @@ class Wishart(ExponentialFamily[WishartPoint, WishartParams]):
 
     def statistics(self, x: ArrayLike) -> WishartPoint:
         x = self._data(x)
-        return WishartPoint(log_det(jnp.linalg.cholesky(x)), x)
+        return WishartPoint(log_det(cholesky(x)), x)
 
     def log_base_measure(self, x: ArrayLike) -> Array:
-        return -0.5 * (self.dim + 1) * log_det(jnp.linalg.cholesky(self._data(x)))
+        return -0.5 * (self.dim + 1) * log_det(cholesky(self._data(x)))
 
     def mean_log_base_measure(self, theta: WishartPoint) -> Array:
         return -0.5 * (self.dim + 1) * self.mean_from_natural(theta).log_det_x
 
     def log_partition(self, theta: WishartPoint) -> Array:
         a = theta.log_det_x
-        return log_multivariate_gamma(a, self.dim) - a * log_det(jnp.linalg.cholesky(-theta.x))
+        return log_multivariate_gamma(a, self.dim) - a * log_det(cholesky(-theta.x))
 
     def mean_from_natural(self, theta: WishartPoint) -> WishartPoint:
         self.batch_shape(theta)
-        factor, a = jnp.linalg.cholesky(-theta.x), theta.log_det_x
+        factor, a = cholesky(-theta.x), theta.log_det_x
         mean_log = multivariate_digamma(a, self.dim) - log_det(factor)
         return WishartPoint(mean_log, a[..., None, None] * symmetric_inverse(factor))
 
     def natural_from_mean(self, eta: WishartPoint) -> WishartPoint:
         """Inverse mean map: the degrees solve `log det E[x] - E[log det x] = p log a - ...`."""
-        factor = jnp.linalg.cholesky(eta.x)
+        factor = cholesky(eta.x)
         return self._natural_from_gap(factor, log_det(factor) - eta.log_det_x)
 
     def _natural_from_gap(self, factor: Array, gap: Array) -> WishartPoint:
@@ -131,14 +131,14 @@ class Wishart(ExponentialFamily[WishartPoint, WishartParams]):
             concrete `scale` not symmetric positive definite.
         """
         dof, scale = checked_dof_scale(self.dim, dof, scale)
-        return WishartPoint(0.5 * dof, -0.5 * symmetric_inverse(jnp.linalg.cholesky(scale)))
+        return WishartPoint(0.5 * dof, -0.5 * symmetric_inverse(cholesky(scale)))
 
     def params_from_natural(self, theta: WishartPoint) -> WishartParams:
-        inverse = symmetric_inverse(jnp.linalg.cholesky(-theta.x))
+        inverse = symmetric_inverse(cholesky(-theta.x))
         return WishartParams(2 * theta.log_det_x, 0.5 * inverse)
 
     def in_natural_domain(self, theta: WishartPoint) -> Array:
-        diagonal = jnp.diagonal(jnp.linalg.cholesky(-theta.x), 0, -2, -1)
+        diagonal = jnp.diagonal(cholesky(-theta.x), 0, -2, -1)
         a = theta.log_det_x
         return jnp.isfinite(a) & (a > 0.5 * (self.dim - 1)) & jnp.isfinite(diagonal).all(axis=-1)
 
@@ -146,18 +146,18 @@ class Wishart(ExponentialFamily[WishartPoint, WishartParams]):
         return is_positive_definite(x)
 
     def _entropy(self, theta: WishartPoint) -> Array:
-        whole = log_det(jnp.linalg.cholesky(-theta.x))
+        whole = log_det(cholesky(-theta.x))
         return wishart_entropy(theta.log_det_x, whole, self.dim, -0.5 * (self.dim + 1))
 
     def _log_density(self, theta: WishartPoint, x: Array) -> Array:
         # In units of the mean, M = -theta_2 x / a: -a (tr M - p - log det M) and what is left.
-        a, factor = theta.log_det_x, jnp.linalg.cholesky(-theta.x)
-        whole = log_det(jnp.linalg.cholesky(x))
+        a, factor = theta.log_det_x, cholesky(-theta.x)
+        whole = log_det(cholesky(x))
         moved = jnp.swapaxes(factor, -1, -2) @ x @ factor / a[..., None, None]
         moved = moved - jnp.broadcast_to(jnp.eye(self.dim, dtype=moved.dtype), moved.shape)
         # Far from the mean an eigenvalue of M near 0 would have lost its digits.
         near = jnp.sum(moved**2, axis=(-2, -1)) < 0.25
-        close = log_det_excess(jnp.where(near[..., None, None], moved, 0.0))
+        close = log_det_remainder(jnp.where(near[..., None, None], moved, 0.0))
         log_mean = log_det(factor) - self.dim * jnp.log(a)
         far = jnp.trace(moved, axis1=-2, axis2=-1) - log_mean - whole
         deviance = a * jnp.where(near, close, far)
@@ -165,9 +165,9 @@ class Wishart(ExponentialFamily[WishartPoint, WishartParams]):
 
     def _bregman(self, theta: WishartPoint, other: WishartPoint, step: WishartPoint) -> Array:
         a, shape = theta.log_det_x, other.log_det_x
-        factor = jnp.broadcast_to(jnp.linalg.cholesky(-other.x), step.x.shape)
+        factor = jnp.broadcast_to(cholesky(-other.x), step.x.shape)
         change = whitened(factor, -symmetrized(step.x))
-        far = log_det_ratio(jnp.linalg.cholesky(-theta.x), factor)
+        far = log_det_ratio(cholesky(-theta.x), factor)
         return self._mean_bregman(a, shape, step.log_det_x, change, far)
 
     def _mean_bregman(self, a: Array, shape: Array, step: Array, change: Array, far: Array):
@@ -194,7 +194,7 @@ class Wishart(ExponentialFamily[WishartPoint, WishartParams]):
     def _source_entropy(self, params: WishartParams) -> Array:
         dof, scale = checked_dof_scale(self.dim, *params)
         inside = self.in_natural_domain(WishartPoint(0.5 * dof, -scale))
-        whole = -log_det(jnp.linalg.cholesky(2 * scale))
+        whole = -log_det(cholesky(2 * scale))
         entropy = wishart_entropy(0.5 * dof, whole, self.dim, -0.5 * (self.dim + 1))
         return jnp.where(inside, entropy, jnp.nan)
 
@@ -213,18 +213,18 @@ class Wishart(ExponentialFamily[WishartPoint, WishartParams]):
 
     def _fit(self, x: Array, weights: Array | None) -> WishartPoint:
         mean = weighted_mean(x, weights)
-        factor = jnp.linalg.cholesky(mean)
+        factor = cholesky(mean)
         # With r = x / mean, log det E[x] - E[log det x] = E[tr r - p - log det r].
         batch = jnp.broadcast_to(factor[None], x.shape)
-        gap = weighted_mean(log_det_excess(whitened(batch, x - mean[None])), weights)
+        gap = weighted_mean(log_det_remainder(whitened(batch, x - mean[None])), weights)
         # Constant data leave only the rounding of the mean: no gap at all.
         noise = 8 * self.dim * jnp.finfo(gap.dtype).eps ** 2
         return self._natural_from_gap(factor, jnp.where(gap > noise, gap, 0.0))
 
     def _draw(self, key, theta, shape):
         inner = bartlett(key, theta.log_det_x, self.dim, shape)
-        outer = jnp.broadcast_to(jnp.linalg.cholesky(-2 * theta.x), inner.shape)
-        root = solve_triangular(outer, inner, lower=True, trans="T")
+        outer = jnp.broadcast_to(cholesky(-2 * theta.x), inner.shape)
+        root = solve_triangular(outer, inner, transposed=True)
         return symmetrized(root @ jnp.swapaxes(root, -1, -2))
 
 

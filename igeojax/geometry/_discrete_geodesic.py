@@ -22,6 +22,9 @@ from jaxtyping import Array, ArrayLike
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily, require_family
 from igeojax.geometry.coordinates import ravel, unravel
+from igeojax.geometry.metric import fisher_matrix
+from igeojax.numerics.small_solve import block_tridiagonal_solve, small_solve
+from igeojax.numerics.triangular import MOST_UNROLLED
 
 _MEAN_STEPS = 40
 _ROUGHLY = 1e-4
@@ -38,6 +41,11 @@ class Paths(NamedTuple):
 
     points: Array
     residual: Array
+
+    @property
+    def found(self) -> Array:
+        """Whether the finest path of each pair was found: Newton squares the size of its steps."""
+        return self.residual[..., -1] < float(jnp.finfo(self.points.dtype).eps) ** 0.25
 
 
 # One program for all calls, also outside of jit: it costs seconds to compile.
@@ -91,9 +99,9 @@ def mean_vector(family: ExponentialFamily, theta: Array) -> Array:
     return ravel(family, family.mean_from_natural(unravel(family, theta)))
 
 
-def metric(family: ExponentialFamily, theta: Array) -> Array:
+def fisher(family: ExponentialFamily, theta: Array) -> Array:
     """Fisher matrix at a natural vector."""
-    return jax.jacfwd(lambda v: mean_vector(family, v))(theta)
+    return fisher_matrix(family, unravel(family, theta))
 
 
 def energy(family: ExponentialFamily, points: Array) -> Array:
@@ -159,84 +167,40 @@ class _System(NamedTuple):
         """Damped Newton step of a residual, and its square in the metric."""
         diagonal = self.diagonal + damping * self.metric
         residual = jnp.where(self.free[:, None], residual, 0.0)
-        step = -_tridiagonal_solve(self.lower, diagonal, self.upper, residual)
+        step = -block_tridiagonal_solve(self.lower, diagonal, self.upper, residual)
         return step, jnp.einsum("ki,kij,kj->", step, self.metric, step)
 
     def square(self, residual: Array) -> Array:
         """Square of a residual in the inverse metric."""
         free = jnp.where(self.free[:, None], residual, 0.0)
-        return jnp.sum(free * jax.vmap(eliminated)(self.metric, free[..., None])[..., 0])
+        return jnp.sum(free * jax.vmap(small_solve)(self.metric, free[..., None])[..., 0])
 
 
 def _system(family: ExponentialFamily, alpha: Any, points: Array, free: Array) -> _System:
-    at = lambda v: metric(family, v)
-    fisher, inner = jax.vmap(at)(points), points[1:-1]
+    at = lambda v: fisher(family, v)
+    metric, inner = jax.vmap(at)(points), points[1:-1]
     bend = lambda v, d: jax.jvp(at, (v,), (d,))[1]
     skew = jax.vmap(bend)(inner, _second_difference(points))
     e_part, m_part = 0.5 * (1 + alpha), 0.5 * (1 - alpha)
-    middle, moves = fisher[1:-1], free[:, None, None]
+    middle, moves = metric[1:-1], free[:, None, None]
     # Rows of points that stay are those of the metric alone.
-    lower = jnp.where(moves, -e_part * middle - m_part * fisher[:-2], 0.0)
-    upper = jnp.where(moves, -e_part * middle - m_part * fisher[2:], 0.0)
+    lower = jnp.where(moves, -e_part * middle - m_part * metric[:-2], 0.0)
+    upper = jnp.where(moves, -e_part * middle - m_part * metric[2:], 0.0)
     diagonal = jnp.where(moves, 2 * middle + e_part * skew, middle)
     return _System(lower, diagonal, upper, middle, free)
 
 
-def _tridiagonal_solve(lower: Array, diagonal: Array, upper: Array, values: Array) -> Array:
-    """Solution of a block-tridiagonal system: one elimination forth, one substitution back."""
-    size = values.shape[1]
-
-    def eliminate(carry: tuple[Array, Array], row: Any) -> Any:
-        left, middle, right, value = row
-        ratio, part = carry
-        columns = jnp.concatenate([right, (value - left @ part)[:, None]], axis=1)
-        solved = eliminated(middle - left @ ratio, columns)
-        after = solved[:, :-1], solved[:, -1]
-        return after, after
-
-    def substitute(after: Array, row: Any) -> Any:
-        ratio, part = row
-        value = part - ratio @ after
-        return value, value
-
-    zero = jnp.zeros(size, values.dtype)
-    start = jnp.zeros((size, size), values.dtype), zero
-    _, rows = jax.lax.scan(eliminate, start, (lower, diagonal, upper, values))
-    return jax.lax.scan(substitute, zero, rows, reverse=True)[1]
-
-
-def eliminated(matrix: Array, values: Array) -> Array:
-    """Solution of a small dense system for several columns, by Gauss-Jordan with row pivots.
-
-    Not LAPACK: a batch of its triangular solves is shared among the threads of jaxlib's pool by a
-    thread of the pool, which waits; in loops on few cores two of them can wait for ever.
-    """
-    size = matrix.shape[0]
-
-    def pivot(k: Array, work: Array) -> Array:
-        below = jnp.where(jnp.arange(size) < k, -1.0, jnp.abs(work[:, k]))
-        best = jnp.argmax(below)
-        one, other = work[k], work[best]
-        row = other / other[k]
-        work = work.at[best].set(one)
-        factors = work[:, k].at[k].set(0.0)
-        return (work - factors[:, None] * row[None]).at[k].set(row)
-
-    work = jnp.concatenate([matrix, values], axis=1)
-    return jax.lax.fori_loop(0, size, pivot, work)[:, size:]
-
-
-def require_vector_statistics(family: ExponentialFamily) -> None:
-    """Refuse families of matrices, whose own maps are batches of triangular solves.
+def require_small_matrices(family: ExponentialFamily) -> None:
+    """Refuse families of large matrices: LAPACK's triangular solves in loops can wait for ever.
 
     Raises:
-      NotImplementedError: a statistic is a matrix.
+      NotImplementedError: a statistic is a matrix of more than eight rows.
     """
     require_family(family)
-    if any(len(shape) == 2 for shape in family.point_shape):
+    if any(len(shape) == 2 and shape[0] > MOST_UNROLLED for shape in family.point_shape):
         raise NotImplementedError(
-            f"numerical geodesics of {family}, whose statistics are matrices, can stop for ever "
-            "in jaxlib's threads on a CPU of few cores and are not offered yet. Use "
+            f"numerical geodesics of {family} need triangular solves of more than {MOST_UNROLLED} "
+            "rows in loops, which can stop for ever in jaxlib's threads on a CPU of few cores. Use "
             "geometry.distance_bounds, or fisher_rao_distance with `fixed=` where it has a form."
         )
 
@@ -288,35 +252,22 @@ def _solved(family: ExponentialFamily, alpha: Any, points: Array, free: Array) -
     return jax.lax.while_loop(unfinished, advance, start).points
 
 
-def extrapolated(values: Array) -> tuple[Array, Array]:
-    """Limit of values at steps h, h/2, ... along axis 0, with errors in even powers, and its error.
-
-    Of the orders of the last row of Richardson's table, entry by entry, the one that the last
-    halving changed least; the error is the next larger change, as a change may be small by chance.
-    """
-    row, changes = [values[0]], []
-    for value in values[1:]:
-        before, row = row, [value]
-        for order, earlier in enumerate(before, start=1):
-            row.append(row[-1] + (row[-1] - earlier) / (4**order - 1))
-        changes = [jnp.abs(late - early) for late, early in zip(row[1:], before, strict=True)]
-    sizes = jnp.stack(changes)
-    best = jnp.argmin(sizes, axis=0)[None]
-    limit = jnp.take_along_axis(jnp.stack(row[1:]), best, axis=0)[0]
-    return limit, jnp.sort(sizes, axis=0)[min(1, len(changes) - 1)]
-
-
 def flat_vectors(
     family: ExponentialFamily, *points: Any, batch: tuple[int, ...] = ()
 ) -> tuple[list[Array], tuple[int, ...]]:
-    """Vectors `(size, n)` of points over all batch axes and those asked for, and their shape."""
+    """Vectors `(size, n)` of one dtype over all batch axes and those asked for, and their shape."""
     vectors = [ravel(family, point) for point in points]
     shapes = {f"point {i}": vector.shape[:-1] for i, vector in enumerate(vectors)}
     checks.require_broadcastable(**shapes, alpha=batch)
     batch = jnp.broadcast_shapes(batch, *shapes.values())
-    size = math.prod(batch)
-    wide = [jnp.broadcast_to(v, (*batch, v.shape[-1])).reshape(size, -1) for v in vectors]
-    return wide, batch
+    size, dtype = math.prod(batch), jnp.result_type(*vectors)
+    wide = [jnp.broadcast_to(v.astype(dtype), (*batch, family.dimension)) for v in vectors]
+    return [v.reshape(size, family.dimension) for v in wide], batch
+
+
+def from_flat_vectors(family: ExponentialFamily, vectors: Array, batch: tuple[int, ...]) -> Any:
+    """Points of `flat_vectors`."""
+    return unravel(family, vectors.reshape(*batch, family.dimension))
 
 
 def checked_levels(segments: int) -> int:

@@ -4,10 +4,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from igeojax._core import checks
-from igeojax.families._pairs import natural, selected
+from igeojax.families._pairs import known_where, natural
 from igeojax.families.base import ExponentialFamily, require_family
 
 
@@ -82,7 +81,19 @@ def padded(point: Any, axes: int) -> Any:
     return jax.tree.map(lambda leaf: leaf.reshape((1,) * axes + leaf.shape), point)
 
 
-def known_where(family: ExponentialFamily, mask: Array, point: Any) -> Any:
-    """The point where the batch mask holds, nan elsewhere."""
-    nothing = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), point)
-    return selected(family, mask, point, nothing)
+def natural_of_mean(family: ExponentialFamily, eta: Any) -> Any:
+    """`natural_from_mean`, nan where its result has another mean.
+
+    What is no mean of any law may be given that of another one: of negative means a closed form may
+    make positive ones.
+    """
+    theta = family.natural_from_mean(eta)
+    found = jax.lax.stop_gradient(family.mean_from_natural(theta))
+    leaves = zip(jax.tree.leaves(found), jax.tree.leaves(eta), family.point_shape, strict=True)
+    inside = family.in_natural_domain(theta)
+    for mean, wanted, event in leaves:
+        axes = tuple(range(-len(event), 0))
+        gap = jnp.max(jnp.abs(mean - wanted), axis=axes, initial=0.0)
+        size = jnp.max(jnp.abs(wanted), axis=axes, initial=0.0)
+        inside = inside & (gap <= jnp.finfo(wanted.dtype).eps ** (1 / 3) * size)
+    return known_where(family, inside, theta)

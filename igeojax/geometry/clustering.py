@@ -13,6 +13,7 @@ from igeojax.families._pairs import selected
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.weighting import normalized_weights
 from igeojax.geometry._points import padded, single_row_points
+from igeojax.numerics.seeding import plus_plus_seeds
 
 SIDES = ("right", "left")
 """Where the centers stand in the divergence."""
@@ -127,25 +128,13 @@ def _seeded(
     max_steps: int,
 ) -> Clustering:
     """Clustering from k-means++ seeds."""
-    first_key, rest_key = jax.random.split(key)
-    first = jax.random.categorical(first_key, jnp.log(share))
 
-    def to_seed(seed: Array) -> Array:
+    def from_seed(seed: Array) -> Array:
         center = jax.tree.map(lambda leaf: leaf[seed][None], points)
         return _distances(family, points, center, side)[:, 0]
 
-    def draw(nearest: Array, seed_key: Array) -> tuple[Array, Array]:
-        # With fewer distinct laws than seeds all divergences are 0: any one will do.
-        mass = jnp.where(jnp.max(share * nearest) > 0, share * nearest, share)
-        # A law at infinite divergence is chosen before all others.
-        mass = jnp.where(jnp.isinf(mass).any(), jnp.isinf(mass).astype(mass.dtype), mass)
-        seed = jax.random.categorical(seed_key, jnp.log(mass))
-        return jnp.minimum(nearest, to_seed(seed)), seed
-
-    keys = jax.random.split(rest_key, num_clusters)[1:]
-    _, seeds = jax.lax.scan(draw, to_seed(first), keys)
-    chosen = jnp.concatenate([first[None], seeds])
-    centers = jax.tree.map(lambda leaf: leaf[chosen], points)
+    seeds = plus_plus_seeds(key, share, from_seed, num_clusters)
+    centers = jax.tree.map(lambda leaf: leaf[seeds], points)
     return _clustered(family, points, share, centers, side, max_steps)
 
 

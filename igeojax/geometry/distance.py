@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from igeojax._core import checks
@@ -47,6 +46,7 @@ from igeojax.geometry.numerical_distance import numerical_distance
 from igeojax.numerics.bessel_ratio import vmf_mean_length
 from igeojax.numerics.remainders import log_ratio
 from igeojax.numerics.safe import norm_at_zero, sqrt_at_zero
+from igeojax.numerics.triangular import cholesky, solve_triangular
 
 
 def fisher_rao_distance(
@@ -279,21 +279,21 @@ def _same_concentration(family: Any, p: Any, q: Any) -> Array:
 
 def _same_covariance(family: ExponentialFamily, p: Any, q: Any) -> Array:
     first, second = _shared(family, p, q, "covariance")
-    factor, step = jnp.linalg.cholesky(first.covariance), first.mean - second.mean
+    factor, step = cholesky(first.covariance), first.mean - second.mean
     factor, step = _broadcast_batch(factor, step[..., None])
-    return norm_at_zero(solve_triangular(factor, step, lower=True)[..., 0])
+    return norm_at_zero(solve_triangular(factor, step)[..., 0])
 
 
 def _same_mean(family: ExponentialFamily, p: Any, q: Any) -> Array:
     first, second = _shared(family, p, q, "mean")
     factor, step = _broadcast_batch(
-        jnp.linalg.cholesky(first.covariance), second.covariance - first.covariance
+        cholesky(first.covariance), second.covariance - first.covariance
     )
-    half = solve_triangular(factor, step, lower=True)
-    change = solve_triangular(factor, jnp.swapaxes(half, -1, -2), lower=True)
+    half = solve_triangular(factor, step)
+    change = solve_triangular(factor, jnp.swapaxes(half, -1, -2))
     # Where the second covariance is singular to rounding an eigenvalue may fall to -1: nan.
     value = _log_spectrum_norm(0.5 * (change + jnp.swapaxes(change, -1, -2)))
-    definite = jnp.isfinite(jnp.linalg.cholesky(second.covariance)).all(axis=(-2, -1))
+    definite = jnp.isfinite(cholesky(second.covariance)).all(axis=(-2, -1))
     return jnp.where(definite, math.sqrt(0.5) * value, jnp.nan)
 
 

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
 from igeojax._core import checks
+from igeojax.families._pairs import known_where
 from igeojax.families.base import ExponentialFamily
-from igeojax.geometry._points import aligned, known_where
+from igeojax.geometry._points import aligned, natural_of_mean
 
 
 def e_geodesic(family: ExponentialFamily, p: Any, q: Any, t: ArrayLike) -> Any:
@@ -76,18 +77,7 @@ def m_geodesic(family: ExponentialFamily, p: Any, q: Any, t: ArrayLike) -> Any:
     """
     p, q = aligned(family, p=p, q=q)
     eta = _line(family, family.mean_from_natural(p), family.mean_from_natural(q), t)
-    theta = family.natural_from_mean(eta)
-    # Beyond the ends eta may be no mean of any law, and what comes back for it that of another one:
-    # of negative means a closed form may make positive ones.
-    found = jax.lax.stop_gradient(family.mean_from_natural(theta))
-    leaves = zip(jax.tree.leaves(found), jax.tree.leaves(eta), family.point_shape, strict=True)
-    inside = family.in_natural_domain(theta)
-    for mean, wanted, event in leaves:
-        axes = tuple(range(-len(event), 0))
-        gap = jnp.max(jnp.abs(mean - wanted), axis=axes, initial=0.0)
-        size = jnp.max(jnp.abs(wanted), axis=axes, initial=0.0)
-        inside = inside & (gap <= jnp.finfo(wanted.dtype).eps ** (1 / 3) * size)
-    return known_where(family, inside, theta)
+    return natural_of_mean(family, eta)
 
 
 def _line(family: ExponentialFamily, p: Any, q: Any, t: ArrayLike) -> Any:

@@ -15,14 +15,15 @@ from igeojax.geometry._discrete_geodesic import (
     Paths,
     checked_levels,
     discrete_geodesics,
-    eliminated,
-    extrapolated,
+    fisher,
     flat_vectors,
+    from_flat_vectors,
     mean_vector,
-    metric,
-    require_vector_statistics,
+    require_small_matrices,
 )
 from igeojax.geometry.coordinates import unravel
+from igeojax.numerics.extrapolation import richardson_limit
+from igeojax.numerics.small_solve import small_solve
 
 _MAX_STEPS = 4096
 
@@ -49,7 +50,7 @@ def exponential_map(
       The natural parameter; nan where the geodesic leaves the domain before time 1.
 
     Raises:
-      NotImplementedError: a statistic of the family is a matrix.
+      NotImplementedError: a statistic of the family is a matrix of more than eight rows.
       TypeError: `family` is not a family, or an argument not a point of it.
       ValueError: shapes do not fit the family.
 
@@ -64,13 +65,13 @@ def exponential_map(
       >>> round(float(exponential.params_from_natural(there).rate), 5)  # e
       2.71828
     """
-    require_vector_statistics(family)
+    require_small_matrices(family)
     family.batch_shape(theta)
     family.batch_shape(velocity)
     alpha = checks.floating("alpha", alpha)
     (feet, tangents), batch = flat_vectors(family, theta, velocity, batch=alpha.shape)
     found = _shots(family, _flat(alpha, batch, feet), feet, tangents)
-    return unravel(family, found.reshape(*batch, -1))
+    return from_flat_vectors(family, found, batch)
 
 
 def _flat(alpha: Array, batch: tuple[int, ...], like: Array) -> Array:
@@ -90,7 +91,7 @@ def _shot(family: ExponentialFamily, alpha: Array, theta: Array, velocity: Array
         point, speed = state
         push = lambda v: jax.jvp(mean, (v,), (speed,))[1]
         bend = jax.jvp(push, (point,), (speed,))[1]
-        return speed, -0.5 * (1 - alpha) * eliminated(metric(family, point), bend[:, None])[:, 0]
+        return speed, -0.5 * (1 - alpha) * small_solve(fisher(family, point), bend[:, None])[:, 0]
 
     accuracy = 1e-10 if theta.dtype == jnp.float64 else 1e-5
     zero = jnp.zeros((), theta.dtype)
@@ -147,7 +148,7 @@ def logarithm_map(
       A `LogarithmMap`, its velocity a tangent at p in natural coordinates.
 
     Raises:
-      NotImplementedError: a statistic of the family is a matrix.
+      NotImplementedError: a statistic of the family is a matrix of more than eight rows.
       TypeError: an argument is not a point of the family.
       ValueError: shapes do not fit, or `segments` is not a power of 2.
 
@@ -161,7 +162,7 @@ def logarithm_map(
       >>> round(float(logarithm_map(exponential, p, q).velocity.x), 4)
       -1.0
     """
-    require_vector_statistics(family)
+    require_small_matrices(family)
     levels = checked_levels(segments)
     pair = pair_of(family, p, q)
     alpha = checks.floating("alpha", alpha)
@@ -170,7 +171,7 @@ def logarithm_map(
     paths = discrete_geodesics(family, alpha, *ends, levels)
     velocity, *rest = _velocities(family, paths, alpha, *ends)
     rest = (leaf.reshape(batch) for leaf in rest)
-    return LogarithmMap(unravel(family, velocity.reshape(*batch, -1)), *rest)
+    return LogarithmMap(from_flat_vectors(family, velocity, batch), *rest)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -194,20 +195,17 @@ def _velocity(
         change = mean_vector(family, pair[1]) - mean_vector(family, pair[0])
         return 2 ** level.astype(p.dtype) * (0.5 * (1 + alpha) * push + 0.5 * (1 - alpha) * change)
 
-    cotangent, change = extrapolated(jax.vmap(momentum)(starts, jnp.arange(levels + 1)))
-    fisher = metric(family, p)
-    solved = eliminated(fisher, jnp.stack([cotangent, change], axis=1))
+    cotangent, change = richardson_limit(jax.vmap(momentum)(starts, jnp.arange(levels + 1)))
+    solved = small_solve(fisher(family, p), jnp.stack([cotangent, change], axis=1))
     size, error = jnp.sqrt(cotangent @ solved[:, 0]), jnp.sqrt(jnp.abs(change @ solved[:, 1]))
-    residual = paths.residual[-1]
-    near = residual < float(jnp.finfo(p.dtype).eps) ** 0.25
-    return solved[:, 0], error, residual, near & (error <= 0.01 * size)
+    return solved[:, 0], error, paths.residual[-1], paths.found & (error <= 0.01 * size)
 
 
 def geodesic(
     family: ExponentialFamily,
     p: Any,
     q: Any,
-    times: ArrayLike,
+    t: ArrayLike,
     *,
     alpha: ArrayLike = 0.0,
     segments: int = 64,
@@ -215,18 +213,19 @@ def geodesic(
     """Points of the alpha-geodesic from p at time 0 to q at time 1.
 
     `exponential_map` of a part of the velocity of `logarithm_map`; for alpha = 1 and -1
-    `e_geodesic` and `m_geodesic` are exact. For alpha = 0 times are shares of the length.
+    `e_geodesic` and `m_geodesic` are exact. For alpha = 0 shares of t are shares of the
+    length.
 
     Args:
       family: the family.
       p: natural or source parameters.
       q: natural or source parameters; batch axes broadcast.
-      times: any shape; beyond [0, 1] the geodesic is continued.
+      t: real times, any shape; beyond [0, 1] the geodesic is continued.
       alpha: Amari's alpha.
       segments: of the finest path of `logarithm_map`.
 
     Returns:
-      Natural parameters, the axes of `times` before the batch axes; nan where the geodesic leaves
+      Natural parameters, the axes of `t` before the batch axes; nan where the geodesic leaves
       the domain, or no velocity was found.
 
     Raises:
@@ -243,7 +242,7 @@ def geodesic(
       2.0
     """
     found = logarithm_map(family, p, q, alpha=alpha, segments=segments)
-    times = checks.floating("times", times)
+    times = checks.floating("t", t)
     foot = pair_of(family, p, q).p
 
     def scaled(leaf: Array, event: tuple[int, ...]) -> Array:

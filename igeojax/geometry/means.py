@@ -140,7 +140,7 @@ def frechet_mean(
       A `FrechetMean`, its point a natural parameter.
 
     Raises:
-      NotImplementedError: a statistic of the family is a matrix.
+      NotImplementedError: a statistic of the family is a matrix of more than eight rows.
       TypeError: `family` is not a family, `points` not points of it, or a count no integer.
       ValueError: no or more than one axis of laws, weights of a wrong shape, negative or all zero,
         or a concrete law that has weight is outside the natural domain.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from igeojax.divergences.exponential.relative_entropy import kl
-from igeojax.families._pairs import selected
+from igeojax.families._pairs import known_where
 from igeojax.families.base import ExponentialFamily, require_family
 from igeojax.geometry.coordinates import ravel, unravel
 
@@ -101,8 +101,7 @@ def sharp(family: ExponentialFamily, theta: Any, cotangent: Any) -> Any:
     eta = family.mean_from_natural(theta)
     cotangent = jax.tree.map(lambda v, leaf: jnp.asarray(v, leaf.dtype), cotangent, eta)
     tangent = jax.jvp(family.natural_from_mean, (eta,), (cotangent,))[1]
-    nothing = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), tangent)
-    return selected(family, family.in_natural_domain(theta), tangent, nothing)
+    return known_where(family, family.in_natural_domain(theta), tangent)
 
 
 def fisher_matrix(

@@ -17,10 +17,10 @@ from igeojax.geometry._discrete_geodesic import (
     checked_levels,
     discrete_geodesics,
     energy,
-    extrapolated,
     flat_vectors,
-    require_vector_statistics,
+    require_small_matrices,
 )
+from igeojax.numerics.extrapolation import richardson_limit
 from igeojax.numerics.safe import sqrt_at_zero
 
 
@@ -60,7 +60,7 @@ def numerical_distance(
       A `NumericalDistance`; its value is nan outside the domain.
 
     Raises:
-      NotImplementedError: a statistic of the family is a matrix.
+      NotImplementedError: a statistic of the family is a matrix of more than eight rows.
       TypeError: an argument is not a point of the family.
       ValueError: shapes do not fit, or `segments` is not a power of 2.
 
@@ -74,7 +74,7 @@ def numerical_distance(
       >>> round(float(numerical_distance(normal, p, q).value), 4)  # sqrt 2
       1.4142
     """
-    require_vector_statistics(family)
+    require_small_matrices(family)
     levels = checked_levels(segments)
     pair = pair_of(family, p, q)
     ends, batch = flat_vectors(family, pair.p, pair.q)
@@ -101,12 +101,10 @@ def _distance(
     squares = segments * jax.vmap(lambda points: energy(family, points))(paths.points)
     ratios = jnp.where(apart, squares / jnp.where(apart, direct, 1.0), 1.0)
     ratios = jnp.concatenate([jnp.ones((1,), p.dtype), ratios])
-    ratio, error = extrapolated(ratios)
+    ratio, error = richardson_limit(ratios)
     value = sqrt_at_zero(divergence * ratio)
-    residual = paths.residual[-1]
-    eps = float(jnp.finfo(p.dtype).eps)
-    converged = (residual < eps**0.25) & (error < 0.02 * ratio)
-    return NumericalDistance(value, 0.5 * value * error / ratio, residual, converged)
+    converged = paths.found & (error < 0.02 * ratio)
+    return NumericalDistance(value, 0.5 * value * error / ratio, paths.residual[-1], converged)
 
 
 class DistanceBounds(NamedTuple):

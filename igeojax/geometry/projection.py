@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from igeojax._core import checks
+from igeojax.families._pairs import known_where
 from igeojax.families.base import ExponentialFamily, require_family
-from igeojax.geometry._points import aligned, known_where, one_point
+from igeojax.geometry._points import aligned, one_point
 from igeojax.geometry.coordinates import ravel, unravel
 
 

@@ -32,6 +32,7 @@ from igeojax.numerics.dirichlet_metric import (
     dirichlet_mean_logs_inverse,
     dirichlet_metric_solve,
 )
+from igeojax.numerics.extrapolation import richardson_limit
 from igeojax.numerics.gamma import (
     digamma_inverse,
     gamma_log_density,
@@ -53,6 +54,8 @@ from igeojax.numerics.remainders import (
     ratio_remainder,
 )
 from igeojax.numerics.safe import log_at_zero, norm_at_zero, quotient, sqrt_at_zero
+from igeojax.numerics.seeding import plus_plus_seeds
+from igeojax.numerics.small_solve import block_tridiagonal_solve, small_solve
 from igeojax.numerics.stirling import (
     digamma,
     digamma_step,
@@ -62,6 +65,7 @@ from igeojax.numerics.stirling import (
     trigamma_drop,
 )
 from igeojax.numerics.student_t import student_t_log_density
+from igeojax.numerics.triangular import cho_solve, cholesky, solve_triangular
 
 __all__ = [
     "ConjugateGradientInfo",
@@ -70,6 +74,9 @@ __all__ = [
     "betainc",
     "betainc_inverse",
     "betaln",
+    "block_tridiagonal_solve",
+    "cho_solve",
+    "cholesky",
     "conjugate_gradient",
     "digamma",
     "digamma_inverse",
@@ -99,12 +106,16 @@ __all__ = [
     "log_ratio",
     "log_sphere",
     "norm_at_zero",
+    "plus_plus_seeds",
     "quotient",
     "radial_law",
     "ratio_remainder",
+    "richardson_limit",
     "scaled_erfc",
     "scaled_trigamma_excess",
     "shape_bregman",
+    "small_solve",
+    "solve_triangular",
     "sqrt_at_zero",
     "stirling_remainder",
     "student_t_log_density",

@@ -13,7 +13,7 @@ from igeojax._core import checks
 from igeojax.divergences.exponential.relative_entropy import kl
 from igeojax.families.base import ExponentialFamily
 from igeojax.geometry._discrete_geodesic import discrete_geodesics, flat_vectors
-from igeojax.geometry._points import one_point, single_row_points
+from igeojax.geometry._points import natural_of_mean, one_point, single_row_points
 from igeojax.geometry.coordinates import ravel, unravel
 from igeojax.geometry.dual_geodesic import e_geodesic, m_geodesic
 from igeojax.geometry.metric import fisher_matrix
@@ -89,8 +89,7 @@ def geodesic_triangle(
     # Points of a path of 64 segments are within the width of a line of the geodesic.
     vectors, _ = flat_vectors(family, theta, ends)
     paths = discrete_geodesics(family, jnp.zeros(3, vectors[0].dtype), *vectors, _LEVELS)
-    found = paths.residual[:, -1] < float(jnp.finfo(vectors[0].dtype).eps) ** 0.25
-    inner = jnp.where(found[None, :, None], jnp.swapaxes(paths.points[:, -1], 0, 1), jnp.nan)
+    inner = jnp.where(paths.found[None, :, None], jnp.swapaxes(paths.points[:, -1], 0, 1), jnp.nan)
     curves = (
         ("e-geodesic", E_STROKE, e_geodesic(family, theta, ends, times)),
         ("m-geodesic", M_STROKE, m_geodesic(family, theta, ends, times)),
@@ -264,11 +263,8 @@ def _rim(family: ExponentialFamily, theta: Any, radius: Array, right: bool) -> A
         point = unravel(family, vector)
         if right:
             return point, family.in_natural_domain(point)
-        point = family.natural_from_mean(point)
-        # Of a vector that is no mean a closed form may make another law.
-        gap = jnp.abs(ravel(family, family.mean_from_natural(point)) - vector)
-        there = (gap <= 1e-4 * jnp.abs(vector)).all(axis=-1)
-        return point, there & family.in_natural_domain(point)
+        point = natural_of_mean(family, point)
+        return point, family.in_natural_domain(point)
 
     def is_within(length: Array) -> Array:
         point, inside = law(length)

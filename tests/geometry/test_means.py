@@ -227,7 +227,7 @@ def test_frechet_mean_is_batched_by_vmap_and_keeps_float32():
     assert low.converged
     assert {leaf.dtype for leaf in jax.tree.leaves(low.point)} == {jnp.dtype("float32")}
     for one, other in zip(low.point, found.point, strict=True):
-        np.testing.assert_allclose(one, other[0], rtol=1e-2)
+        np.testing.assert_allclose(one, other[0], rtol=2e-3)  # within the tolerance
 
 
 def test_frechet_mean_of_bad_input():
@@ -243,7 +243,7 @@ def test_frechet_mean_of_bad_input():
         geometry.frechet_mean(poisson, points, segments=10)
     with pytest.raises(TypeError, match="max_steps must be a Python integer"):
         geometry.frechet_mean(poisson, points, max_steps=2.0)
-    matrices = families.MultivariateNormal(2)
-    laws = matrices.Params(jnp.zeros((2, 2)), jnp.stack([jnp.eye(2)] * 2))
-    with pytest.raises(NotImplementedError, match="matrices"):
+    matrices = families.MultivariateNormal(9)
+    laws = matrices.Params(jnp.zeros((2, 9)), jnp.stack([jnp.eye(9)] * 2))
+    with pytest.raises(NotImplementedError, match="more than 8 rows"):
         geometry.frechet_mean(matrices, laws)

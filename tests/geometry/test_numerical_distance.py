@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.linalg
 from scipy.integrate import quad
 from scipy.special import polygamma
 
 from igeojax import families, geometry
 from igeojax.families.registry import FAMILIES
-from igeojax.geometry._discrete_geodesic import eliminated
-from tests.laws.programs import each_vector_family
+from tests.laws.programs import each_family_few_by_default
 
 CLOSED = ["Normal"]
 
@@ -32,7 +32,7 @@ def evaluated(name):
     return p, q, *jax.tree.map(np.asarray, found)
 
 
-@each_vector_family
+@each_family_few_by_default
 def test_it_is_a_metric_between_its_bounds(name):
     _, _, found, bounds = evaluated(name)
     assert found.converged.all()
@@ -150,23 +150,88 @@ def test_float32():
     np.testing.assert_allclose(found.value, exact, rtol=5e-6)
 
 
-def test_families_of_matrices_are_refused():
-    for name in ("MultivariateNormal", "Wishart"):
-        family, p = FAMILIES[name].family, FAMILIES[name].point(jax.random.key(0))
-        for function in (geometry.numerical_distance, geometry.fisher_rao_distance):
-            with pytest.raises(NotImplementedError, match="distance_bounds"):
-                function(family, p, p)
-        with pytest.raises(NotImplementedError, match="matrices"):
-            geometry.exponential_map(family, p, p)
+@pytest.mark.slow
+@pytest.mark.parametrize("dim", [2, 3])
+def test_multivariate_normal_laws_on_geodesics_from_the_standard_one(dim):
+    # The geodesic of a velocity (x, B) of mean and covariance is a matrix exponential.
+    family, rng = families.MultivariateNormal(dim), np.random.default_rng(dim)
+    x, half = rng.normal(size=(4, dim)), rng.normal(size=(4, dim, dim))
+    b = 0.5 * (half + half.swapaxes(-1, -2))
+    means, covariances = np.zeros((4, dim)), np.zeros((4, dim, dim))
+    for i in range(4):
+        column, nothing = x[i, :, None], np.zeros((dim, dim))
+        generator = np.block(
+            [
+                [-b[i], column, nothing],
+                [column.T, np.zeros((1, 1)), -column.T],
+                [nothing, -column, b[i]],
+            ]
+        )
+        end = scipy.linalg.expm(generator)
+        precision = 0.5 * (end[:dim, :dim] + end[:dim, :dim].T)
+        covariances[i] = np.linalg.inv(precision)
+        means[i] = covariances[i] @ end[:dim, dim]
+    covariances = 0.5 * (covariances + covariances.swapaxes(-1, -2))
+    standard = family.natural_from_params(mean=jnp.zeros(dim), covariance=jnp.eye(dim))
+    there = family.natural_from_params(mean=means, covariance=covariances)
+    speed = np.sqrt(np.sum(x**2, axis=1) + 0.5 * np.sum(b**2, axis=(1, 2)))
+    found = geometry.numerical_distance(family, standard, there)
+    assert found.converged.all()
+    np.testing.assert_allclose(found.value, speed, rtol=1e-6)
+    assert (np.abs(found.value - speed) <= found.error + 1e-12 * speed).all()
+    # In natural parameters the velocity is (x, B / 2); the feet are one for all.
+    feet = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (4, *leaf.shape)), standard)
+    end = geometry.exponential_map(family, feet, family.Point(jnp.asarray(x), jnp.asarray(0.5 * b)))
+    for one, other in zip(end, there, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-8)
 
 
-@pytest.mark.parametrize("size", [1, 2, 5])
-def test_elimination(size):
-    matrix, values = jax.random.normal(jax.random.key(size), (2, 3, size, size))
-    # Without exchange of rows the first pivot is 0.
-    matrix = matrix.at[0, 0, 0].set(0.0 if size > 1 else 1.0)
-    found = jax.vmap(eliminated)(matrix, values)
-    np.testing.assert_allclose(found, np.linalg.solve(matrix, values), rtol=1e-11, atol=1e-12)
+@pytest.mark.slow
+def test_multivariate_normal_laws_of_one_mean():
+    # Laws of one mean are a totally geodesic submanifold, with a closed form.
+    family = families.MultivariateNormal(3)
+    source = FAMILIES["MultivariateNormal"].params(jax.random.key(3), (2, 4))
+    mean = jnp.ones((4, 3))
+    p, q = (
+        family.natural_from_params(mean=mean, covariance=source["covariance"][i]) for i in range(2)
+    )
+    found = geometry.fisher_rao_distance(family, p, q)
+    np.testing.assert_allclose(
+        found, geometry.fisher_rao_distance(family, p, q, fixed="mean"), rtol=1e-8
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["MultivariateNormal", "Wishart", "NormalInverseWishart"])
+def test_small_matrices_take_nothing_of_lapack(name):
+    # Its triangular solves in loops can stop for ever on a CPU of few cores.
+    family, p = FAMILIES[name].family, FAMILIES[name].point(jax.random.key(0), (2,))
+    for function in (geometry.numerical_distance, geometry.logarithm_map, geometry.exponential_map):
+        assert (
+            "custom_call" not in jax.jit(functools.partial(function, family)).lower(p, p).as_text()
+        )
+
+
+def test_families_of_large_matrices_are_refused():
+    family = families.MultivariateNormal(9)
+    p = family.natural_from_params(mean=jnp.zeros(9), covariance=jnp.eye(9))
+    for function in (geometry.numerical_distance, geometry.fisher_rao_distance):
+        with pytest.raises(NotImplementedError, match="distance_bounds"):
+            function(family, p, p)
+    with pytest.raises(NotImplementedError, match="more than 8"):
+        geometry.exponential_map(family, p, p)
+
+
+def test_empty_batches_and_mixed_precision():
+    family = families.Exponential()
+    none = family.Params(jnp.ones((0,)))
+    assert geometry.numerical_distance(family, none, none).value.shape == (0,)
+    assert geometry.logarithm_map(family, none, none).velocity.x.shape == (0,)
+    # As elsewhere the wider of two precisions is that of the result.
+    p, q = family.Params(jnp.float32([2.0])), family.Params(jnp.array([2.0 * np.e]))
+    found = geometry.numerical_distance(family, p, q)
+    assert found.value.dtype == jnp.float64
+    np.testing.assert_allclose(found.value, 1.0, rtol=1e-9)
 
 
 @pytest.mark.slow

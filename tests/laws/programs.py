@@ -31,15 +31,6 @@ each_family_few_by_default = pytest.mark.parametrize(
     [pytest.param(name, marks=[] if name in FEW else [pytest.mark.slow]) for name in NAMES],
 )
 """The same for programs that take long to compile: one family in the default lane."""
-each_vector_family = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name in FEW else [pytest.mark.slow])
-        for name in NAMES
-        if all(len(shape) < 2 for shape in FAMILIES[name].family.point_shape)
-    ],
-)
-"""The same without the families of matrices, which have no numerical geodesics yet."""
 POINTS = 3
 ORDERS = (-0.05, 0.0, 0.3, 0.5, 0.8, 1.0, 1.05)
 

@@ -118,19 +118,25 @@ def test_inverse_of_the_gap():
     np.testing.assert_allclose(inverse_slope, 1 / slope, rtol=1e-12)
 
 
-def test_log_det_remainder_against_numpy():
+@pytest.mark.parametrize("size", [3, 9])  # by elimination, and by eigenvalues
+def test_log_det_remainder_against_numpy(size):
     random = np.random.default_rng(0)
-    root = random.normal(size=(4, 3, 3))
+    root = random.normal(size=(4, size, size))
     step = root + root.swapaxes(-1, -2)
     step *= 0.5 / np.abs(np.linalg.eigvalsh(step)).max()
-    expected = np.trace(step, axis1=-2, axis2=-1) - np.linalg.slogdet(np.eye(3) + step)[1]
+    expected = np.trace(step, axis1=-2, axis2=-1) - np.linalg.slogdet(np.eye(size) + step)[1]
     value = jax.jit(numerics.log_det_remainder)(jnp.asarray(step))
     np.testing.assert_allclose(value, expected, rtol=1e-12)
     # No cancellation: for small C it is tr(C^2)/2 - tr(C^3)/3.
     small = 1e-9 * step
     leading = np.trace(small @ small, axis1=-2, axis2=-1) / 2
     np.testing.assert_allclose(numerics.log_det_remainder(jnp.asarray(small)), leading, rtol=1e-8)
-    assert jnp.isnan(numerics.log_det_remainder(-2 * jnp.eye(2)))
+    assert jnp.isnan(numerics.log_det_remainder(-2 * jnp.eye(size)))
+    # Nearly singular, in coordinates that are not those of the eigenvalues.
+    turn = np.linalg.qr(random.normal(size=(size, size)))[0]
+    values = np.append(np.linspace(-0.5, 2.0, size - 1), -1 + 1e-6)
+    edge = numerics.log_det_remainder(jnp.asarray((turn * values) @ turn.T))
+    np.testing.assert_allclose(edge, np.sum(values - np.log1p(values)), rtol=1e-9)
 
 
 def test_log_det_remainder_derivatives_where_eigenvalues_coincide():
