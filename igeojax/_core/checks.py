@@ -138,7 +138,7 @@ def require_positive_definite(name: str, matrix: Array) -> None:
 
     Raises:
       ValueError: an entry is not finite, differs from its mirror image by more than `8 eps` of the
-        largest, or an eigenvalue is not positive.
+        largest, or a matrix has no Cholesky factor in its precision.
     """
     seen = concrete(matrix)
     if seen is None:
@@ -151,12 +151,18 @@ def require_positive_definite(name: str, matrix: Array) -> None:
             f"{name} must be symmetric; got entries that differ by {gap:.3g} from their mirror "
             "image. Pass 0.5 * (A + A.T)."
         )
-    smallest = np.linalg.eigvalsh(flat).min()
-    if smallest <= 0:
+    # What the computations need: an eigenvalue of 1e-16 may be rounded to either side of 0.
+    try:
+        np.linalg.cholesky(flat.astype(np.promote_types(matrix.dtype, np.float32)))
+    except np.linalg.LinAlgError:
+        values = np.linalg.eigvalsh(flat)
+        sizes = np.maximum(np.abs(values).max(axis=-1), np.finfo(float).tiny)
+        worst = values[np.argmin(values[:, 0] / sizes)]
         raise ValueError(
-            f"{name} must be positive definite; got smallest eigenvalue {smallest:.3g}. Add a "
-            "multiple of the identity, or drop dependent coordinates."
-        )
+            f"{name} must be positive definite; got smallest eigenvalue {worst[0]:.3g} and largest "
+            f"{worst[-1]:.3g} in {matrix.dtype}. Add a multiple of the identity, or drop dependent "
+            "coordinates."
+        ) from None
 
 
 def require_trailing_shape(name: str, value: Any, shape: tuple[int, ...]) -> None:

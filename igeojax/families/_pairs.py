@@ -115,7 +115,7 @@ def source_parts(
     return family._mixture_parts(p, q, as_order(order, family, p), from_above)
 
 
-def _between(u: Array, v: Array, order: Array, from_above: bool) -> Array:
+def between(u: Array, v: Array, order: Array, from_above: bool = False) -> Array:
     """`a u + (1-a) v`, where ends and infinities that both share stay as they are.
 
     Towards order 0 from above an infinite `u` still decides.
@@ -143,7 +143,7 @@ def natural_parts(
     family: ExponentialFamily, pair: Pair, order: Array, from_above: bool = False
 ) -> tuple[Array, Array, Array]:
     """`mixture_parts` of two natural parameters and the step between them."""
-    mixed = jax.tree.map(lambda u, v: _between(u, v, order, from_above), pair.p, pair.q)
+    mixed = jax.tree.map(lambda u, v: between(u, v, order, from_above), pair.p, pair.q)
     inside = family.in_natural_domain(mixed)
     safe = selected(family, inside, mixed, pair.q)
     # The steps from m are shares of the step between p and q, to all its digits.

@@ -49,6 +49,7 @@ from igeojax.geometry.invariance import (
 )
 from igeojax.geometry.means import (
     FrechetMean,
+    chernoff_point,
     e_mean,
     frechet_mean,
     m_mean,
@@ -98,6 +99,7 @@ __all__ = [
     "alpha_projection",
     "bhattacharyya_angle",
     "bregman_k_means",
+    "chernoff_point",
     "connection_first_kind",
     "connection_second_kind",
     "distance_bounds",

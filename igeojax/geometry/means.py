@@ -1,6 +1,7 @@
 """Means of several laws: averages in the two dual affine charts, and the center of mass between."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,11 +9,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from igeojax._core import checks
-from igeojax.families.base import ExponentialFamily
+from igeojax.divergences.exponential.chernoff import chernoff_order
+from igeojax.families._pairs import between, over
+from igeojax.families.base import ExponentialFamily, require_family
 from igeojax.families.weighting import normalized_weights, weighted_mean
-from igeojax.geometry._points import row_points, single_row_points
+from igeojax.geometry._points import aligned, row_points, single_row_points
+from igeojax.geometry.coordinates import ravel, unravel
 from igeojax.geometry.exponential_map import exponential_map, logarithm_map
 from igeojax.geometry.metric import inner
+from igeojax.numerics.small_solve import small_solve
 
 
 def e_mean(
@@ -83,6 +88,41 @@ def m_mean(
     return family.natural_from_mean(_average(eta, normalized_weights(weights, count)))
 
 
+def chernoff_point(family: ExponentialFamily, p: Any, q: Any) -> Any:
+    """Law on the e-geodesic of p and q from which both have one Kullback-Leibler divergence.
+
+    `argmin_c max(KL(c || p), KL(c || q))`, and the least value is their Chernoff information.
+    Cost and derivatives as of `divergences.exponential.chernoff_order`, whose point it is.
+
+    Args:
+      family: the family.
+      p: natural or source parameters.
+      q: natural or source parameters; batch axes broadcast.
+
+    Returns:
+      Natural parameters.
+
+    Raises:
+      TypeError: `family` is not a family, or a point not one of it.
+      ValueError: batch axes do not broadcast.
+
+    References:
+      [Nielsen2013b] section III.
+
+    Examples:
+      >>> from igeojax import families
+      >>> normal = families.Normal()
+      >>> middle = chernoff_point(normal, normal.Params(0.0, 1.0), normal.Params(2.0, 1.0))
+      >>> round(float(normal.params_from_natural(middle).loc), 6)
+      1.0
+    """
+    require_family(family)
+    order = chernoff_order(family, p, q)
+    p, q = aligned(family, p=p, q=q)
+    leaves = zip(jax.tree.leaves(p), jax.tree.leaves(q), family.point_shape, strict=True)
+    return family.from_leaves([between(u, v, over(order, event)) for u, v, event in leaves])
+
+
 def _average(points: Any, weights: Array | None) -> Any:
     if weights is None:
         return jax.tree.map(lambda leaf: weighted_mean(leaf, None), points)
@@ -122,8 +162,9 @@ def frechet_mean(
     A mean of no chart. Karcher's iteration: along the geodesic of the mean of the velocities to the
     laws, from half-way between e-mean and m-mean, in steps that are halved where they lower the sum
     less than they should, as far out in negative curvature. A step costs a `logarithm_map` to each
-    law and an `exponential_map`; it takes a few where the laws are near to each other. Not for
-    reverse-mode derivatives.
+    law and an `exponential_map`; it takes a few where the laws are near to each other. First
+    derivatives, in both modes, are those of the solution, at the cost of one more `logarithm_map`
+    and its derivatives in all directions.
 
     The mean is unique where the curvature is not positive, as of normal laws, and among classes; if
     not, this is a local minimum.
@@ -197,7 +238,38 @@ def _center(
     segments: int,
     max_steps: int,
 ) -> FrechetMean:
-    """Karcher's iteration, for weights that sum to one."""
+    """The mean for weights that sum to one, as the root of the mean of velocities."""
+    dtype = share.dtype
+
+    def pull(vector: Array) -> Array:
+        to = logarithm_map(family, unravel(family, vector), points, segments=segments)
+        return ravel(family, _average(to.velocity, share))
+
+    def solve(*_: Any) -> tuple[Array, tuple[Array, Array]]:
+        found = _walked(family, *fixed, segments, max_steps)
+        # What comes beside a root must have tangents, which truth values have not.
+        return ravel(family, found.point), (found.residual, found.converged.astype(dtype))
+
+    def tangent_solve(matvec: Callable[[Array], Array], rhs: Array) -> Array:
+        matrix = jax.vmap(matvec, out_axes=1)(jnp.eye(rhs.size, dtype=rhs.dtype))
+        return small_solve(matrix, rhs[:, None])[:, 0]
+
+    fixed = jax.lax.stop_gradient((points, share, tolerance))
+    start = jnp.zeros(family.dimension, dtype)
+    vector, aside = jax.lax.custom_root(pull, start, solve, tangent_solve, has_aux=True)
+    residual, converged = jax.lax.stop_gradient(aside)
+    return FrechetMean(unravel(family, vector), residual, converged > 0)
+
+
+def _walked(
+    family: ExponentialFamily,
+    points: Any,
+    share: Array,
+    tolerance: ArrayLike,
+    segments: int,
+    max_steps: int,
+) -> FrechetMean:
+    """Karcher's iteration."""
     dtype = share.dtype
     eps = float(jnp.finfo(dtype).eps)
 

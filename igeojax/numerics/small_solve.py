@@ -32,17 +32,20 @@ def small_solve(matrix: Float[Array, "n n"], columns: Float[Array, "n m"]) -> Fl
     """
     size = matrix.shape[0]
 
-    def pivot(k: Array, work: Array) -> Array:
-        below = jnp.where(jnp.arange(size) < k, -1.0, jnp.abs(work[:, k]))
-        best = jnp.argmax(below)
-        one, other = work[k], work[best]
-        row = other / other[k]
-        work = work.at[best].set(one)
-        factors = work[:, k].at[k].set(0.0)
-        return (work - factors[:, None] * row[None]).at[k].set(row)
+    def pivot(k: Array, work: tuple[Array, Array]) -> tuple[Array, Array]:
+        column = work[0][:, k]
+        best = jnp.argmax(jnp.where(jnp.arange(size) < k, -1.0, jnp.abs(column)))
+        factors = column.at[best].set(column[k]).at[k].set(0.0)
 
-    work = jnp.concatenate([matrix, columns], axis=1)
-    return jax.lax.fori_loop(0, size, pivot, work)[:, size:]
+        def eliminated(side: Array) -> Array:
+            row = side[best] / column[best]
+            return (side.at[best].set(side[k]) - factors[:, None] * row[None]).at[k].set(row)
+
+        # The columns stay linear in themselves, so that the solution can be transposed.
+        left, right = work
+        return eliminated(left), eliminated(right)
+
+    return jax.lax.fori_loop(0, size, pivot, (matrix, columns))[1]
 
 
 def block_tridiagonal_solve(

@@ -37,7 +37,7 @@ def cholesky(matrix: Float[Array, "*batch n n"]) -> Float[Array, "*batch n n"]:
       [[2.0, 0.0], [1.0, 1.0]]
     """
     n = matrix.shape[-1]
-    if n > MOST_UNROLLED:
+    if not 0 < n <= MOST_UNROLLED:
         return jnp.linalg.cholesky(matrix)
     rest, columns = 0.5 * (matrix + jnp.swapaxes(matrix, -1, -2)), []
     for k in range(n):
@@ -82,7 +82,7 @@ def solve_triangular(
       >>> solve_triangular(jnp.array([[2.0, 0.0], [1.0, 1.0]]), jnp.array([[4.0], [3.0]])).tolist()
       [[2.0], [1.0]]
     """
-    if factor.shape[-1] > MOST_UNROLLED:
+    if not 0 < factor.shape[-1] <= MOST_UNROLLED:
         return _lapack_solve(factor, columns, lower=True, trans="T" if transposed else "N")
     return _substituted(transposed, factor, columns)
 

@@ -244,6 +244,7 @@ def test_more_components_than_distinct_points_stays_finite():
     assert np.isfinite(_steps(result)).all()
 
 
+@pytest.mark.slow
 def test_ridge_reaches_the_family():
     x = jax.random.normal(jax.random.key(0), (40, 3)).at[:, 2].set(1.0)
     mixture = em.Mixture(families.MultivariateNormal(3), 2)
@@ -254,6 +255,7 @@ def test_ridge_reaches_the_family():
     np.testing.assert_allclose(covariance[:, 2, 2], 1e-2, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_progress_is_written_and_changes_only_rounding(capfd):
     mixture, _, x = _drawn("Poisson", 50)
     silent = mixture.fit(x, key=jax.random.key(0), max_iterations=3, tolerance=0.0)

@@ -166,6 +166,7 @@ def test_transport_along_a_horocycle_turns_by_its_length():
     np.testing.assert_allclose(mapped, [turned(s, vector) for s in speeds], rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_transport_has_derivatives_of_both_modes():
     program, vector = sideways(), jnp.array([0.7, -0.2])
 

@@ -213,6 +213,38 @@ def test_frechet_mean_without_a_closed_form():
     np.testing.assert_allclose(rises[:2], rises[2:], rtol=0.1)
 
 
+@each_family_few_by_default
+def test_chernoff_point_is_as_far_from_both(name):
+    family, p, q = FAMILIES[name].family, natural(name, 0), natural(name, 1)
+
+    @jax.jit
+    def quantities(p, q):
+        point = geometry.chernoff_point(family, p, q)
+        to = lambda law: exponential.kl(family, point, law)
+        return to(p), to(q), exponential.chernoff_information(family, p, q)
+
+    to_p, to_q, information = quantities(p, q)
+    np.testing.assert_allclose(to_p, to_q, rtol=1e-8)
+    np.testing.assert_allclose(to_p, information, rtol=1e-8)
+    assert (np.asarray(information) > 0).all()
+
+
+def test_chernoff_point_in_closed_form():
+    # Of Poisson rates a and b: (b - a) / log(b / a), with its derivative.
+    family = families.Poisson()
+
+    def rate(a, b):
+        point = geometry.chernoff_point(family, family.Params(a), family.Params(b))
+        return family.params_from_natural(point).rate
+
+    a, b = np.array([[2.0], [1e-3], [3.0]]), np.array([5.0, 3.0])
+    ratio, same = np.log(b / a), a == b
+    expected = np.where(same, a, (b - a) / np.where(same, 1.0, ratio))
+    np.testing.assert_allclose(jax.jit(rate)(a, b), expected, rtol=1e-12)
+    slope = (5 / 2 - 1 - np.log(5 / 2)) / np.log(5 / 2) ** 2
+    np.testing.assert_allclose(jax.grad(rate)(2.0, 5.0), slope, rtol=1e-9)
+
+
 @pytest.mark.slow
 def test_frechet_mean_is_batched_by_vmap_and_keeps_float32():
     normal = families.Normal()
@@ -228,6 +260,24 @@ def test_frechet_mean_is_batched_by_vmap_and_keeps_float32():
     assert {leaf.dtype for leaf in jax.tree.leaves(low.point)} == {jnp.dtype("float32")}
     for one, other in zip(low.point, found.point, strict=True):
         np.testing.assert_allclose(one, other[0], rtol=2e-3)  # within the tolerance
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("derivative", [jax.jacfwd, jax.jacrev])
+def test_derivatives_of_the_frechet_mean(derivative):
+    # Of exponential laws it is the weighted geometric mean of the rates.
+    family = families.Exponential()
+    weights, rates = jnp.array([0.2, 0.3, 0.5]), jnp.array([1.0, 2.0, 5.0])
+
+    def log_rate(weights, rates):
+        found = geometry.frechet_mean(family, family.Params(rates), weights, segments=8)
+        return jnp.log(family.params_from_natural(found.point).rate)
+
+    by_weight, by_rate = jax.jit(derivative(log_rate, (0, 1)))(weights, rates)
+    np.testing.assert_allclose(by_rate, weights / rates, rtol=1e-7)
+    # Weights are divided by their sum.
+    logs = np.log(np.asarray(rates))
+    np.testing.assert_allclose(by_weight, logs - np.asarray(weights) @ logs, rtol=1e-7)
 
 
 def test_frechet_mean_of_bad_input():

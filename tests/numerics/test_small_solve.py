@@ -21,6 +21,13 @@ def test_small_solve(size, dtype):
     assert (np.abs(residual) <= 64 * np.finfo(dtype).eps * size_of).all()
 
 
+def test_it_can_be_transposed():
+    matrix = jax.random.normal(jax.random.key(0), (3, 3))
+    columns = jax.random.normal(jax.random.key(1), (3, 2))
+    (back,) = jax.linear_transpose(lambda c: small_solve(matrix, c), columns)(columns)
+    np.testing.assert_allclose(back, np.linalg.solve(matrix.T, columns), rtol=1e-11)
+
+
 def test_a_singular_matrix_has_no_solution():
     assert not np.isfinite(small_solve(jnp.ones((2, 2)), jnp.eye(2))).all()
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from igeojax import em, families
 from igeojax.divergences import exponential, quadrature, simplex
 from igeojax.families.positive_definite import log_det
-from igeojax.numerics import student_t_log_density
+from igeojax.numerics import cholesky, student_t_log_density
 
 Quantity = Callable[..., Any]
 NORMAL, EXPONENTIAL, POISSON = families.Normal(), families.Exponential(), families.Poisson()
@@ -41,6 +41,6 @@ OTHERS: dict[str, Quantity] = {
         logits_p, logits_q, logits=True
     ),
     "entropy_categorical_probs": lambda _, probs: simplex.entropy(probs),
-    "logdet_spd": lambda _, cov: log_det(jnp.linalg.cholesky(cov)),
+    "logdet_spd": lambda _, cov: log_det(cholesky(cov)),
     "bregman_logdet": log_det_divergence,
 }

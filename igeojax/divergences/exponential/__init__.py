@@ -9,7 +9,7 @@ Jensen-Shannon, total variation and general f-divergences have no such form: see
 `divergences.quadrature` and `divergences.montecarlo`.
 """
 
-from igeojax.divergences.exponential.chernoff import chernoff_information
+from igeojax.divergences.exponential.chernoff import chernoff_information, chernoff_order
 from igeojax.divergences.exponential.power import (
     alpha_divergence,
     amari_alpha_divergence,
@@ -33,6 +33,7 @@ __all__ = [
     "amari_alpha_divergence",
     "bhattacharyya",
     "chernoff_information",
+    "chernoff_order",
     "chi_square",
     "cross_entropy",
     "geometric_jensen_shannon",

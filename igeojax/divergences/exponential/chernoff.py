@@ -46,7 +46,45 @@ def chernoff_information(family: ExponentialFamily, p: Any, q: Any) -> Float[Arr
       0.5
     """
     first, second, batch = _rows(family, p, q)
-    return jax.vmap(lambda one, other: _largest(family, one, other))(first, second).reshape(batch)
+
+    def largest(one: Any, other: Any) -> Array:
+        return _exponent(family, one, other, _best_order(family, one, other))
+
+    return jax.vmap(largest)(first, second).reshape(batch)
+
+
+def chernoff_order(family: ExponentialFamily, p: Any, q: Any) -> Float[Array, "*batch"]:
+    """The order `a` at which `-log int p^a q^(1-a)` is largest.
+
+    The member of the family on the e-geodesic there, `geometry.chernoff_point`, is as far from `p`
+    as from `q` in Kullback-Leibler divergence, which is the Chernoff information. Cost and
+    derivatives as of `chernoff_information`.
+
+    Args:
+      family: the family of both laws.
+      p: natural or source parameters.
+      q: natural or source parameters.
+
+    Returns:
+      Orders in `[0, 1]`; 1/2 for equal laws.
+
+    Raises:
+      TypeError: as `kl`.
+      ValueError: as `kl`.
+
+    References:
+      [CoverThomas2006] theorem 11.9.1; [Nielsen2013b].
+
+    Examples:
+      >>> from igeojax import families
+      >>> normal = families.Normal()
+      >>> round(float(chernoff_order(normal, normal.Params(0.0, 1.0), normal.Params(2.0, 1.0))), 6)
+      0.5
+    """
+    first, second, batch = _rows(family, p, q)
+    return jax.vmap(lambda one, other: _best_order(family, one, other))(first, second).reshape(
+        batch
+    )
 
 
 def _rows(family: ExponentialFamily, p: Any, q: Any) -> tuple[Any, Any, tuple[int, ...]]:
@@ -86,12 +124,14 @@ def _events(family: ExponentialFamily, point: Any) -> list[tuple[int, ...]]:
     return [leaf.shape for leaf in jax.tree.leaves(single)]
 
 
-def _largest(family: ExponentialFamily, p: Any, q: Any) -> Array:
-    def exponent(order: Array) -> Array:
-        near_p, near_q, _ = mixture_parts(family, p, q, order)
-        return order * near_p + (1 - order) * near_q
+def _exponent(family: ExponentialFamily, p: Any, q: Any, order: Array) -> Array:
+    near_p, near_q, _ = mixture_parts(family, p, q, order)
+    return order * near_p + (1 - order) * near_q
 
+
+def _best_order(family: ExponentialFamily, p: Any, q: Any) -> Array:
     def slope(order: Array) -> Array:
+        exponent = lambda a: _exponent(family, p, q, a)
         value = jax.jvp(exponent, (order,), (jnp.ones_like(order),))[1]
         # At infinite natural parameters the mixture does not move; only one law counts.
         near_p, near_q, _ = jax.lax.stop_gradient(mixture_parts(family, p, q, order))
@@ -103,8 +143,7 @@ def _largest(family: ExponentialFamily, p: Any, q: Any) -> Array:
         return jnp.where(inner, rhs / jnp.where(inner, curvature, -1.0), 0.0)
 
     middle = as_order(0.5, family, p)
-    best = jax.lax.custom_root(slope, middle, _falling_root, tangent_solve)
-    return exponent(best)
+    return jax.lax.custom_root(slope, middle, _falling_root, tangent_solve)
 
 
 def _falling_root(slope: Callable[[Array], Array], middle: Array) -> Array:
