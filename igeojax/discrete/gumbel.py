@@ -240,8 +240,7 @@ def _noisy(key: Array, logits: ArrayLike) -> tuple[Array, jnp.dtype]:
     logits = _scores.checked(logits)
     dtype = logits.dtype
     logits = logits.astype(jnp.promote_types(dtype, jnp.float32))
-    centered = logits - _scores.shift_of(logits, -1)
-    return centered + gumbel(key, logits.shape, logits.dtype), dtype
+    return _possible(logits) + gumbel(key, logits.shape, logits.dtype), dtype
 
 
 @jax.custom_jvp

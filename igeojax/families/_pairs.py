@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike
 
 from igeojax._core import checks
@@ -168,6 +169,20 @@ def _share(step: Array, weight: Array, difference: Array) -> Array:
 
 
 def as_order(order: ArrayLike, family: ExponentialFamily, p: Any) -> Array:
+    """A checked scalar order in the dtype of a point; nan where a traced one is not finite.
+
+    Raises:
+      TypeError: it is not real.
+      ValueError: it is no scalar, or a concrete one is nan or infinite.
+    """
+    order = checks.floating("order", order)
+    if order.ndim:
+        raise ValueError(
+            f"order must be a scalar; got shape {order.shape}. Use jax.vmap for many orders."
+        )
+    advice = "Of members of a family only finite orders are offered."
+    checks.require_values("order", order, np.isfinite, "finite", advice)
+    order = jnp.where(jnp.isfinite(order), order, jnp.nan)
     if not isinstance(p, family.Params):
         family.batch_shape(p)
     dtype = jnp.result_type(*map(jnp.result_type, jax.tree.leaves(p)))

@@ -170,8 +170,8 @@ def characteristic_function(
     Raises:
       TypeError: an argument is not a point of the family.
       ValueError: its shapes do not fit the family.
-      NotImplementedError: `psi` of the family has no elementary continuation (Bessel functions,
-        matrices).
+      NotImplementedError: the continuation of `psi` of the family is not implemented (Bessel
+        functions, matrices).
 
     Examples:
       >>> from igeojax import families
@@ -237,7 +237,7 @@ def _continuation(family: ExponentialFamily, point: Any) -> Array:
         case MultivariateNormal():
             return _multivariate_normal(point)
     raise NotImplementedError(
-        f"{family} has no elementary characteristic function. Use samples: the mean of "
+        f"the characteristic function of {family} is not implemented. Use samples: the mean of "
         "exp(1j * <t, T(x)>)."
     )
 

@@ -51,7 +51,7 @@ class DiagonalNormal(ExponentialFamily[DiagonalNormalPoint, DiagonalNormalParams
 
     Point = DiagonalNormalPoint
     Params = DiagonalNormalParams
-    conjugate_prior = "NormalInverseGamma"
+    conjugate_prior = "Product of NormalInverseGamma"
 
     def __post_init__(self):
         checks.require_count("dim", self.dim)

@@ -55,7 +55,6 @@ class IsotropicNormal(ExponentialFamily[IsotropicNormalPoint, IsotropicNormalPar
 
     Point = IsotropicNormalPoint
     Params = IsotropicNormalParams
-    conjugate_prior = "NormalInverseGamma"
 
     def __post_init__(self):
         checks.require_count("dim", self.dim)

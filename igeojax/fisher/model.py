@@ -316,7 +316,7 @@ def empirical_fisher_matrix(
         alone = jax.tree.map(lambda leaf: leaf[None], (example, target))
         theta = predict(unravel(coordinates), alone[0])
         outputs = family.batch_shape(theta)
-        found = jnp.shape(target)[: jnp.ndim(target) - len(family.event_shape)]
+        found = family._data_batch_shape(family._data(target))
         if outputs[1:] != found:
             raise ValueError(
                 f"targets must have one observation for each output, batch shape {outputs[1:]} an "

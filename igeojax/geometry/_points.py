@@ -4,10 +4,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from igeojax._core import checks
 from igeojax.families._pairs import known_where, natural
 from igeojax.families.base import ExponentialFamily, require_family
+from igeojax.geometry.metric import sharp
 
 
 def natural_point(family: ExponentialFamily, point: Any) -> Any:
@@ -67,6 +69,21 @@ def single_row_points(family: ExponentialFamily, name: str, points: Any) -> tupl
     return theta, count
 
 
+def require_laws_inside(family: ExponentialFamily, theta: Any, share: Array) -> None:
+    """Check that concrete laws with weight are inside the natural domain.
+
+    Raises:
+      ValueError: one is not.
+    """
+    checks.require_values(
+        "points",
+        family.in_natural_domain(theta) | (share == 0),
+        lambda inside: inside,
+        "inside the natural domain",
+        "See family.in_natural_domain.",
+    )
+
+
 def aligned(family: ExponentialFamily, **points: Any) -> list[Any]:
     """Natural parameters of one rank, so that they broadcast without rank promotion."""
     theta = {name: natural_point(family, point) for name, point in points.items()}
@@ -91,9 +108,14 @@ def natural_of_mean(family: ExponentialFamily, eta: Any) -> Any:
     found = jax.lax.stop_gradient(family.mean_from_natural(theta))
     leaves = zip(jax.tree.leaves(found), jax.tree.leaves(eta), family.point_shape, strict=True)
     inside = family.in_natural_domain(theta)
+    close, limit = inside, float(jnp.finfo(jnp.result_type(*jax.tree.leaves(eta))).eps) ** (1 / 3)
     for mean, wanted, event in leaves:
         axes = tuple(range(-len(event), 0))
         gap = jnp.max(jnp.abs(mean - wanted), axis=axes, initial=0.0)
         size = jnp.max(jnp.abs(wanted), axis=axes, initial=0.0)
-        inside = inside & (gap <= jnp.finfo(wanted.dtype).eps ** (1 / 3) * size)
-    return known_where(family, inside, theta)
+        close = close & (gap <= limit * size)
+    # A mean near 0 has no size of its own: in units of the standard deviation of its statistic.
+    gap = jax.tree.map(jnp.subtract, found, jax.lax.stop_gradient(eta))
+    at = jax.lax.stop_gradient(theta)
+    square = family.pairing(sharp(family, at, gap), gap)
+    return known_where(family, close | (inside & (square >= 0) & (square <= limit**2)), theta)

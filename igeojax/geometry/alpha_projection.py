@@ -13,6 +13,7 @@ from igeojax.divergences.exponential.power import amari_alpha_divergence
 from igeojax.families.base import ExponentialFamily
 from igeojax.geometry._points import one_point
 from igeojax.geometry.metric import pullback
+from igeojax.numerics.small_solve import small_solve
 
 
 class AlphaProjection(NamedTuple):
@@ -59,8 +60,8 @@ def alpha_projection(
       max_steps: bound of steps.
 
     Returns:
-      An `AlphaProjection`; `converged` is False where the steps end before the tolerance, and all
-      is nan where the start is outside the natural domain.
+      An `AlphaProjection`; `converged` is False where the steps end before the tolerance. Where
+      the start is outside the natural domain it is given back, with a residual of nan.
 
     Raises:
       TypeError: `family` is not a family, or the chart does not return a point of it.
@@ -95,7 +96,8 @@ def alpha_projection(
     solve = lambda _, first: _descended(fixed, metric, first, limit, max_steps)
 
     def tangent_solve(matvec: Callable[[Array], Array], rhs: Array) -> Array:
-        return jnp.linalg.solve(jax.vmap(matvec)(jnp.eye(rhs.size, dtype=rhs.dtype)).T, rhs)
+        matrix = jax.vmap(matvec, out_axes=1)(jnp.eye(rhs.size, dtype=rhs.dtype))
+        return small_solve(matrix, rhs[:, None])[:, 0]
 
     slope = jax.grad(divergence_of(theta, alpha))
     best, residual = jax.lax.custom_root(slope, start, solve, tangent_solve, has_aux=True)
@@ -127,7 +129,7 @@ def _descended(
 
     def advance(state: _Iterate) -> _Iterate:
         value, slope = jax.value_and_grad(divergence)(state.xi)
-        step = -jnp.linalg.solve(metric(state.xi), slope)
+        step = -small_solve(metric(state.xi), slope[:, None])[:, 0]
         decrement = -(slope @ step)
         residual = jnp.sqrt(jnp.maximum(decrement, 0.0))
         done = ~(residual > limit) | (state.steps == max_steps)

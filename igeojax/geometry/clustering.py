@@ -12,7 +12,7 @@ from igeojax.divergences.exponential.relative_entropy import kl
 from igeojax.families._pairs import selected
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.weighting import normalized_weights
-from igeojax.geometry._points import padded, single_row_points
+from igeojax.geometry._points import padded, require_laws_inside, single_row_points
 from igeojax.numerics.seeding import plus_plus_seeds
 
 SIDES = ("right", "left")
@@ -24,7 +24,8 @@ class Clustering(NamedTuple):
 
     `centers` are natural parameters, the clusters along axis 0. `objective` holds the weighted mean
     divergence after each assignment, and repeats its last value after the last step; it never
-    rises. `converged` says whether the last step left all labels as they were.
+    rises. `converged` says that the last step left all labels as they were and that
+    the objective is known: it is nan where a traced law has no divergence.
     """
 
     centers: Any
@@ -97,6 +98,7 @@ def bregman_k_means(
     dtype = jax.tree.leaves(theta)[0].dtype
     share = normalized_weights(weights, count)
     share = jnp.full(count, 1 / count, dtype) if share is None else share.astype(dtype)
+    require_laws_inside(family, theta, share)
     if start is None:
         checks.require_key(key)
         return _seeded(family, theta, share, key, num_clusters, side, max_steps)
@@ -196,4 +198,5 @@ def _clustered(
         jnp.ones((), bool),
     )
     last = jax.lax.while_loop(unfinished, advance, first)
-    return Clustering(last.centers, last.labels, last.objective, last.steps, ~last.changed)
+    converged = ~last.changed & ~jnp.isnan(last.objective[-1])
+    return Clustering(last.centers, last.labels, last.objective, last.steps, converged)

@@ -10,12 +10,12 @@ from typing import Any, cast
 import diffrax
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.geometry._arguments import one_scalar, one_vector, slopes, tangents
 from igeojax.geometry.statistical_manifold import StatisticalManifold, require_manifold
+from igeojax.numerics.triangular import cho_solve, cholesky
 
 
 def connection_first_kind(
@@ -87,7 +87,7 @@ def raised(metric: Float[Array, "n n"], tensor: Float[Array, "*rest n"]) -> Floa
       [0.5, 0.0]
     """
     columns = jnp.reshape(tensor, (-1, metric.shape[-1])).T
-    return jnp.reshape(cho_solve(cho_factor(metric), columns).T, tensor.shape)
+    return jnp.reshape(cho_solve(cholesky(metric), columns).T, tensor.shape)
 
 
 def connection_second_kind(

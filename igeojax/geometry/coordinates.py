@@ -1,4 +1,10 @@
-"""Charts of a family: the two dual affine ones, and the minimal vector chart of either."""
+"""Charts of a family: the two dual affine ones, and the minimal vector chart of either.
+
+Any other chart is a smooth function of natural parameters, or to them. A tangent is pushed forward
+by `jax.jvp(chart, (point,), (tangent,))[1]`, a cotangent pulled back by
+`jax.vjp(chart, point)[1](cotangent)[0]`; `pullback` does it for the metric, `sharp` and
+`fisher_matvec` (flat) turn one kind into the other.
+"""
 
 import math
 from typing import Any

@@ -40,12 +40,13 @@ from igeojax.families.pareto import Pareto
 from igeojax.families.poisson import Poisson
 from igeojax.families.product import Product
 from igeojax.families.rayleigh import Rayleigh
+from igeojax.families.von_mises import VonMises
 from igeojax.families.von_mises_fisher import VonMisesFisher
 from igeojax.families.weibull import Weibull
 from igeojax.geometry.numerical_distance import numerical_distance
 from igeojax.numerics.bessel_ratio import vmf_mean_length
 from igeojax.numerics.remainders import log_ratio
-from igeojax.numerics.safe import norm_at_zero, sqrt_at_zero
+from igeojax.numerics.safe import abs_at_zero, norm_at_zero, sqrt_at_zero
 from igeojax.numerics.triangular import cholesky, solve_triangular
 
 
@@ -57,8 +58,8 @@ def fisher_rao_distance(
     The Fisher metric without further factor, so `d^2 / 2` is the second order of the divergence.
     Closed forms: normal laws are hyperbolic half-planes (also diagonal and isotropic ones,
     log-normal and inverse Gaussian laws), classes are a piece of a sphere, one-parameter families
-    are lines, products take the root of the sum of squares. All others but families of matrices
-    by `numerical_distance`, which also tells its error.
+    are lines, products take the root of the sum of squares. All others by `numerical_distance`,
+    which also tells its error; matrices of up to eight rows.
 
     Args:
       family: the family.
@@ -68,12 +69,12 @@ def fisher_rao_distance(
         it, which is longer than that in the whole family. Its value is taken from p.
 
     Returns:
-      Distances over the broadcast batch axes; 0 with derivative 0 where the points are equal (its
-      square is smooth there); nan where a point is outside the domain, or the numerical distance
-      was not found.
+      Distances over the broadcast batch axes; 0 with derivative 0 where the points are equal (for
+      second derivatives of its square there use the Fisher matrix); nan where a point is outside
+      the domain, or the numerical distance was not found.
 
     Raises:
-      NotImplementedError: families of matrices have none yet, but with `fixed`.
+      NotImplementedError: a statistic is a matrix of more than eight rows; `fixed` may have a form.
       TypeError: an argument is not a point of the family.
       ValueError: shapes do not fit, an unknown `fixed`, or points that do not share it.
 
@@ -98,9 +99,10 @@ def fisher_rao_distance(
     if form is None:
         options = [name for kind, name in _CLOSED_FORMS if kind is type(family) and name]
         if fixed is not None:
+            names = f"one of {options}" if options else "which has none: leave it out"
             raise ValueError(
-                f"fixed must name a source parameter with a closed form for {family}, one of "
-                f"{options}; got {fixed!r}."
+                f"fixed must name a source parameter with a closed form for {family}, {names}; got "
+                f"{fixed!r}."
             )
         found = numerical_distance(family, p, q)
         return jnp.where(found.converged, found.value, jnp.nan)
@@ -162,11 +164,12 @@ def _source(family: ExponentialFamily, point: Any) -> tuple[Any, tuple[int, ...]
 def _half_plane(push: Array, rise: Array, height_p: Array, height_q: Array) -> Array:
     """Hyperbolic distance of half-plane points, `push` apart sideways and `rise` in height."""
     chord = norm_at_zero(jnp.stack(jnp.broadcast_arrays(push, rise), axis=-1))
-    ratio = 0.5 * chord / (jnp.sqrt(height_p) * jnp.sqrt(height_q))
+    height = jnp.sqrt(height_p) * jnp.sqrt(height_q)
     # Far points: asinh(r) = log(2 r), from logarithms, for the ratio may overflow.
-    far = ratio > jnp.finfo(ratio.dtype).eps ** -0.5
+    far = 0.5 * chord > jnp.finfo(chord.dtype).eps ** -0.5 * height
     logs = jnp.log(jnp.where(far, chord, 1.0)) - 0.5 * (jnp.log(height_p) + jnp.log(height_q))
-    return 2 * jnp.where(far, logs, jnp.arcsinh(jnp.where(far, 0.0, ratio)))
+    ratio = 0.5 * jnp.where(far, 0.0, chord) / jnp.where(far, 1.0, height)
+    return 2 * jnp.where(far, logs, jnp.arcsinh(ratio))
 
 
 def _normal(family: ExponentialFamily, p: Any, q: Any) -> Array:
@@ -203,12 +206,12 @@ def _inverse_root_step(a: Array, b: Array) -> Array:
 
 def _known_scale(family: Any, p: Any, q: Any) -> Array:
     first, second = _sources(family, p, q)
-    return jnp.abs(first.loc - second.loc) / family.scale
+    return abs_at_zero(first.loc - second.loc) / family.scale
 
 
 def _normal_same_scale(family: ExponentialFamily, p: Any, q: Any) -> Array:
     first, second = _shared(family, p, q, "scale")
-    return jnp.abs(first.loc - second.loc) / first.scale
+    return abs_at_zero(first.loc - second.loc) / first.scale
 
 
 def _logarithmic(
@@ -219,7 +222,7 @@ def _logarithmic(
     def distance(family: ExponentialFamily, p: Any, q: Any) -> Array:
         first, second = _sources(family, p, q) if fixed is None else _shared(family, p, q, fixed)
         ratio = log_ratio(getattr(first, name), getattr(second, name))
-        return size(first) * jnp.abs(ratio)
+        return size(first) * abs_at_zero(ratio)
 
     return distance
 
@@ -257,7 +260,7 @@ def _renamed(family: Any, one: ExponentialFamily, p: Any, q: Any) -> list[Any]:
 def _poisson(family: ExponentialFamily, p: Any, q: Any) -> Array:
     first, second = _sources(family, p, q)
     total = sqrt_at_zero(first.rate) + sqrt_at_zero(second.rate)
-    return 2 * jnp.abs(first.rate - second.rate) / jnp.where(total == 0, 1.0, total)
+    return 2 * abs_at_zero(first.rate - second.rate) / jnp.where(total == 0, 1.0, total)
 
 
 def _negative_binomial(family: Any, p: Any, q: Any) -> Array:
@@ -266,7 +269,7 @@ def _negative_binomial(family: Any, p: Any, q: Any) -> Array:
     failures = sqrt_at_zero(1 - first) + sqrt_at_zero(1 - second)
     spread = jnp.where(failures == 0, 1.0, failures) * jnp.sqrt(first) * jnp.sqrt(second)
     successes = getattr(family, "successes", 1)
-    return 2 * math.sqrt(successes) * jnp.arcsinh(jnp.abs(second - first) / spread)
+    return 2 * math.sqrt(successes) * jnp.arcsinh(abs_at_zero(second - first) / spread)
 
 
 def _same_concentration(family: Any, p: Any, q: Any) -> Array:
@@ -275,6 +278,14 @@ def _same_concentration(family: Any, p: Any, q: Any) -> Array:
     angle = 2 * jnp.arctan2(norm_at_zero(u - v), norm_at_zero(u + v))
     kappa = first.concentration
     return sqrt_at_zero(kappa * vmf_mean_length(family.dim, kappa)) * angle
+
+
+def _same_concentration_of_angles(family: Any, p: Any, q: Any) -> Array:
+    first, second = _shared(family, p, q, "concentration")
+    half = 0.5 * (first.loc - second.loc)
+    angle = 2 * jnp.arctan2(abs_at_zero(jnp.sin(half)), jnp.abs(jnp.cos(half)))
+    kappa = first.concentration
+    return sqrt_at_zero(kappa * vmf_mean_length(2, kappa)) * angle
 
 
 def _same_covariance(family: ExponentialFamily, p: Any, q: Any) -> Array:
@@ -328,14 +339,29 @@ def _shared(family: ExponentialFamily, p: Any, q: Any, name: str) -> list[Any]:
     first, second = _sources(family, p, q)
     one, two = (checks.concrete(getattr(params, name)) for params in (first, second))
     if one is not None and two is not None:
-        tolerance = np.sqrt(np.finfo(one.dtype).eps) * np.max(np.abs(one), initial=0.0)
-        gap = np.max(np.abs(one - two), initial=0.0)
-        if gap > tolerance:
+        unit = _unit(first, name)
+        apart = np.abs(one - two) > np.sqrt(np.finfo(one.dtype).eps) * (np.abs(one) + unit)
+        if apart.any():
+            gap = np.max(np.abs(one - two), initial=0.0)
             raise ValueError(
                 f"with fixed={name!r} both laws must share it; got values {gap:.3g} apart. Leave "
                 "out `fixed` for the distance in the whole family."
             )
     return [first, second]
+
+
+def _unit(params: Any, name: str) -> Any:
+    """What a difference of a location is measured by, which may itself be 0; other parameters not.
+
+    Arrays of numpy, or 0 where there are none to read.
+    """
+    if name == "loc":
+        scale = checks.concrete(params.scale)
+        return 0.0 if scale is None else scale
+    if name == "mean":
+        covariance = checks.concrete(params.covariance)
+        return 0.0 if covariance is None else np.sqrt(np.diagonal(covariance, 0, -2, -1))
+    return 0.0
 
 
 def _root_of_shape(params: Any) -> Array:
@@ -367,5 +393,6 @@ _CLOSED_FORMS: dict[tuple[type, str | None], Callable[..., Array]] = {
     (InverseGaussian, None): _inverse_gaussian,
     (MultivariateNormal, "covariance"): _same_covariance,
     (MultivariateNormal, "mean"): _same_mean,
+    (VonMises, "concentration"): _same_concentration_of_angles,
     (VonMisesFisher, "concentration"): _same_concentration,
 }

@@ -13,7 +13,7 @@ from igeojax.divergences.exponential.chernoff import chernoff_order
 from igeojax.families._pairs import between, over
 from igeojax.families.base import ExponentialFamily, require_family
 from igeojax.families.weighting import normalized_weights, weighted_mean
-from igeojax.geometry._points import aligned, row_points, single_row_points
+from igeojax.geometry._points import aligned, require_laws_inside, row_points, single_row_points
 from igeojax.geometry.coordinates import ravel, unravel
 from igeojax.geometry.exponential_map import exponential_map, logarithm_map
 from igeojax.geometry.metric import inner
@@ -201,13 +201,7 @@ def frechet_mean(
     dtype = jnp.result_type(*jax.tree.leaves(theta))
     share = normalized_weights(weights, count)
     share = jnp.full(count, 1 / count, dtype) if share is None else share.astype(dtype)
-    checks.require_values(
-        "points",
-        family.in_natural_domain(theta) | (share == 0),
-        lambda inside: inside,
-        "inside the natural domain",
-        "See family.in_natural_domain.",
-    )
+    require_laws_inside(family, theta, share)
     limit = 10 * float(jnp.finfo(dtype).eps) ** 0.5 if tolerance is None else tolerance
     return _center(family, theta, share, limit, segments, max_steps)
 

@@ -15,6 +15,7 @@ from igeojax.families.base import ExponentialFamily, require_family
 from igeojax.geometry._arguments import one_vector
 from igeojax.geometry.coordinates import ravel, unravel
 from igeojax.geometry.metric import fisher_matrix
+from igeojax.numerics.small_solve import small_solve
 
 _STEPS, _HALVINGS = 64, 40
 
@@ -113,15 +114,15 @@ def natural_from_mixed(
     def newton(state: tuple) -> tuple:
         vector, count, _, _ = state
         metric = fisher_matrix(family, unravel(family, vector))
-        factor = jax.scipy.linalg.lu_factor(jacobian(metric))
-        step = -jax.scipy.linalg.lu_solve(factor, residual(vector))
+        solved = lambda v: small_solve(jacobian(metric), residual(v)[:, None])[:, 0]
+        step = -solved(vector)
         size = length(metric, step)
 
         def is_short(trial: tuple) -> Array:
             share, _ = trial
             there = vector + share * step
             inside = family.in_natural_domain(unravel(family, there))
-            following = jax.scipy.linalg.lu_solve(factor, residual(there))
+            following = solved(there)
             shrinks = length(metric, following) <= (1 - share / 2) * size
             return ~(inside & shrinks) & (size > precision**0.75)
 
@@ -145,7 +146,7 @@ def natural_from_mixed(
 
     def tangent_solve(linear: Any, value: Array) -> Array:
         basis = jnp.eye(value.shape[0], dtype=value.dtype)
-        return jnp.linalg.solve(jax.vmap(linear, out_axes=1)(basis), value)
+        return small_solve(jax.vmap(linear, out_axes=1)(basis), value[:, None])[:, 0]
 
     vector, size = jax.lax.custom_root(residual, begin, solve, tangent_solve, has_aux=True)
     # Rounding may stop the search of an ill-conditioned law before its steps are as small as asked.

@@ -53,7 +53,7 @@ from igeojax.numerics.remainders import (
     log_ratio,
     ratio_remainder,
 )
-from igeojax.numerics.safe import log_at_zero, norm_at_zero, quotient, sqrt_at_zero
+from igeojax.numerics.safe import abs_at_zero, log_at_zero, norm_at_zero, quotient, sqrt_at_zero
 from igeojax.numerics.seeding import plus_plus_seeds
 from igeojax.numerics.small_solve import block_tridiagonal_solve, small_solve
 from igeojax.numerics.stirling import (
@@ -71,6 +71,7 @@ __all__ = [
     "ConjugateGradientInfo",
     "CountShape",
     "RadialLaw",
+    "abs_at_zero",
     "betainc",
     "betainc_inverse",
     "betaln",

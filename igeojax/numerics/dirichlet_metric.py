@@ -8,6 +8,9 @@ from igeojax.numerics.dirichlet import dirichlet_mean_logs, is_largest, others
 from igeojax.numerics.gamma import digamma_inverse
 from igeojax.numerics.stirling import digamma, scaled_trigamma_excess, trigamma, trigamma_drop
 
+_MOST_STEPS, _SETTLED = 24, 1e-6
+"""Newton's steps for the total; after a change of a millionth other steps bring the last digits."""
+
 
 @jax.custom_jvp
 def dirichlet_mean_logs_inverse(
@@ -70,8 +73,12 @@ def _total(mean_logs: Array) -> Array:
     low = 1e-3 * more / jnp.max(-mean_logs, axis=-1)
     high = 1e2 * more / deficit
 
-    def advance(_, carry):
-        total, low, high = carry
+    def unsettled(carry):
+        total, before, *_, steps = carry
+        return (steps < _MOST_STEPS) & (jnp.abs(total - before) > _SETTLED * total).any()
+
+    def advance(carry):
+        total, _, low, high, steps = carry
         a = digamma_inverse(mean_logs + digamma(total)[..., None])
         mass = jnp.sum(a, axis=-1)
         excess = jnp.log(mass) - jnp.log(total)
@@ -81,10 +88,12 @@ def _total(mean_logs: Array) -> Array:
         inverse = 1 / total + excess / (slope * total * total)
         inside = (inverse * high > 1) & (inverse * low < 1)
         middle = jnp.sqrt(low) * jnp.sqrt(high)
-        return jnp.where(inside, 1 / jnp.where(inside, inverse, 1.0), middle), low, high
+        after = jnp.where(inside, 1 / jnp.where(inside, inverse, 1.0), middle)
+        return after, total, low, high, steps + 1
 
     start = jnp.clip(0.5 * more / deficit, low, high)
-    return jax.lax.fori_loop(0, 24, advance, (start, low, high))[0]
+    unknown = jnp.full_like(start, jnp.inf)
+    return jax.lax.while_loop(unsettled, advance, (start, unknown, low, high, 0))[0]
 
 
 def _curvature_gap(a: Array) -> Array:

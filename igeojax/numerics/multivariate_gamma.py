@@ -103,8 +103,8 @@ def multivariate_log_minus_digamma_inverse(
     """Solve `multivariate_log_minus_digamma(a, dim) = s`: maximum likelihood of Wishart degrees.
 
     Newton's method in `1 / e` with `e = a - (dim - 1) / 2`, in which the gap is nearly straight:
-    its slope runs from `dim (dim + 1) / 4` at 0 to 1 at infinity. Twenty guarded steps from the
-    left end reach rounding; the derivative is that of the implicit function.
+    its slope runs from `dim (dim + 1) / 4` at 0 to 1 at infinity. At most twenty guarded steps from
+    the left end reach rounding; the derivative is that of the implicit function.
 
     Args:
       s: positive values (nats); 0 gives inf (constant data), a negative value nan.
@@ -123,15 +123,23 @@ def multivariate_log_minus_digamma_inverse(
     edge = 0.5 * (dim - 1)
     gap_of = lambda excess: multivariate_log_minus_digamma(edge + excess, dim)
 
-    def advance(_, inverse):
+    def unsettled(carry):
+        inverse, before, steps = carry
+        # The step after one of this size would change less than the last digit.
+        change = jnp.abs(inverse - before) > jnp.finfo(s.dtype).eps ** 0.5 * inverse
+        return (steps < 20) & change.any()
+
+    def advance(carry):
+        inverse, _, steps = carry
         excess = 1 / inverse
         gap, slope = jax.jvp(gap_of, (excess,), (jnp.ones_like(excess),))
         # d gap / d inverse = -slope / inverse^2.
         step = (gap - safe) * inverse / slope * inverse
-        return jnp.clip(inverse + step, 0.1 * inverse, 10 * inverse)
+        return jnp.clip(inverse + step, 0.1 * inverse, 10 * inverse), inverse, steps + 1
 
     start = safe * (4 / (dim * (dim + 1)))
-    inverse = jax.lax.fori_loop(0, 20, advance, start)
+    unknown = jnp.full_like(start, jnp.inf)
+    inverse = jax.lax.while_loop(unsettled, advance, (start, unknown, 0))[0]
     return jnp.where(positive, edge + 1 / inverse, jnp.where(s == 0, jnp.inf, jnp.nan))
 
 

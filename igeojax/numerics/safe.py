@@ -26,6 +26,23 @@ def sqrt_at_zero(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, x)))
 
 
+def abs_at_zero(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Absolute value whose derivative at 0 is 0, where that of `jnp.abs` is 1.
+
+    Args:
+      x: real values.
+
+    Returns:
+      `|x|`, of the shape of `x`.
+
+    Examples:
+      >>> import jax
+      >>> float(jax.grad(abs_at_zero)(0.0))
+      0.0
+    """
+    return jnp.where(x == 0, 0.0, jnp.abs(x))
+
+
 def log_at_zero(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Logarithm whose derivative at 0 is 0 by convention instead of infinite.
 

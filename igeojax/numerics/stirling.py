@@ -105,8 +105,9 @@ def stirling_remainder_slope(x: Float[Array, "*shape"]) -> Float[Array, "*shape"
     points = shifted(x)
     small = points < 1
     w = 1 / (2 * jnp.where(small, 1.0, points) + 1)
-    low = jnp.where(small, points, 1.0)
+    low = jnp.where(small & (points != 0), points, 1.0)
     direct = (low + 0.5) / (low * (low + 1)) - (jnp.log(low + 1) - jnp.log(low))
+    direct = jnp.where(points == 0, jnp.inf, direct)
     u = 1 / (x + SHIFT)
     series = _polynomial(_SLOPES, u * u)
     return -jnp.sum(jnp.where(small, direct, w * _polynomial(_NU_SLOPE, w * w)), axis=-1) - series

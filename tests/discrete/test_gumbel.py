@@ -117,6 +117,16 @@ def test_the_largest_entry_has_the_law_at_every_temperature(temperature):
     assert scipy.stats.chisquare(counts, 20_000 * np.exp(LOGITS)).pvalue > 1e-3
 
 
+def test_classes_at_infinity_share_relaxed_draws():
+    keys = jax.random.split(jax.random.key(12), 2000)
+    logits = np.array([np.inf, 0.0, np.inf, -np.inf])
+    hard, soft = HARD(keys, logits, 0.7), RELAX(keys, logits, 0.7)
+    counts = frequencies(hard.argmax(axis=-1), 4)
+    assert counts[1] == counts[3] == 0
+    assert 850 < counts[0] < 1150
+    np.testing.assert_array_equal(hard.argmax(axis=-1), soft.argmax(axis=-1))
+
+
 def test_straight_through_is_exactly_one_hot():
     keys = jax.random.split(jax.random.key(9), 500)
     hard, soft = HARD(keys, LOGITS, 0.7), RELAX(keys, LOGITS, 0.7)

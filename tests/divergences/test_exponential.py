@@ -112,6 +112,17 @@ def test_amari_alpha_is_one_less_twice_the_order(alpha):
     assert float(found) == pytest.approx(float(expected), rel=1e-12, abs=0)
 
 
+@pytest.mark.parametrize("name", ["renyi", "alpha_divergence"])
+def test_orders_without_a_value(name):
+    function, p, q = getattr(exponential, name), NORMAL.Params(0.0, 1.0), NORMAL.Params(1.0, 1.0)
+    for order in (INF, -INF, np.nan):
+        with pytest.raises(ValueError, match="order must be finite"):
+            function(NORMAL, p, q, order=order)
+        assert np.isnan(jax.jit(lambda a: function(NORMAL, p, q, order=a))(order))
+    with pytest.raises(ValueError, match=r"order must be a scalar; got shape \(2,\)"):
+        function(NORMAL, p, q, order=[0.5, 0.6])
+
+
 def chernoff(family):
     """Value and first and second derivative in the first argument, a source parameter."""
     law = lambda v: family.Params(*v) if isinstance(v, tuple) else family.Params(v)

@@ -250,6 +250,9 @@ def test_renyi_of_infinite_order_is_the_largest_log_ratio():
     assert float(simplex.renyi(*logits, order=INF, logits=True)) == pytest.approx(np.log(2))
     assert simplex.renyi([0.5, 0.5], [1.0, 0.0], order=INF) == INF
     assert simplex.renyi([1.0, 0.0], [0.5, 0.5], order=INF) == pytest.approx(np.log(2))
+    # Under jit too, where the order is a constant.
+    compiled = jax.jit(lambda p, q: simplex.renyi(p, q, order=jnp.inf))
+    assert float(compiled(p, q)) == pytest.approx(np.log(2), rel=1e-15, abs=0)
     assert float(simplex.renyi(p, q, order=1e4)) == pytest.approx(np.log(2), rel=1e-3, abs=0)
 
 

@@ -26,11 +26,15 @@ def test_the_tour_shows_what_it_claims(tmp_path):
     table = table_rows(output)
     # Distances lie within their bounds, and the numerical ones know their error.
     for pair in ("setosa - versicolor", "versicolor - virginica", "setosa - virginica"):
-        ((exact, numerical, error, off, bounds, _),) = table[pair]
-        low, high = map(float, bounds.split(" - "))
-        assert low <= float(exact) <= high
+        (exact, numerical, error, off, bounds), (both, _, converged, limits) = table[pair]
+        for value, limit in ((exact, bounds), (both, limits)):
+            low, high = map(float, limit.split(" - "))
+            assert low <= float(value) <= high
         assert float(exact) == pytest.approx(float(numerical), abs=1e-4)
         assert float(off) < 10 * float(error)
+        # Two measurements tell at least as much as one.
+        assert converged == "True"
+        assert float(both) > float(exact)
     # Each mean has the least of what it minimizes.
     columns = {"e-mean": 2, "Fréchet mean": 3, "m-mean": 4}
     for name, column in columns.items():

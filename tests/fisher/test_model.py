@@ -225,3 +225,18 @@ def test_empirical_fisher_of_all_labels_is_the_fisher_matrix():
     gradient = jax.jit(jax.grad(loss))
     gradients = np.stack([gradient(vector, n) for n in range(4)])
     np.testing.assert_allclose(empirical, gradients.T @ gradients / 4, rtol=1e-10, atol=1e-13)
+
+
+def test_empirical_fisher_of_a_product_is_that_of_its_factors():
+    coin, rate = families.Bernoulli(), families.Poisson()
+    family = families.Product((coin, rate))
+    logits = lambda w, x: coin.Point(w[0] * x)
+    rates = lambda w, x: rate.Point(w[1] * x)
+    inputs, at = jnp.array([0.5, -1.0, 2.0]), jnp.array([0.3, -0.2])
+    targets = np.array([1, 0, 1]), np.array([3, 0, 1])
+    both = lambda w, x: family.Point(logits(w, x), rates(w, x))
+    found = fisher.empirical_fisher_matrix(both, family, at, inputs, targets)
+    for k, (part, predict) in enumerate(((coin, logits), (rate, rates))):
+        alone = fisher.empirical_fisher_matrix(predict, part, at, inputs, targets[k])
+        assert alone[k, k] > 0
+        np.testing.assert_allclose(found[k, k], alone[k, k], rtol=1e-12)

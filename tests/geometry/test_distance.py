@@ -80,16 +80,25 @@ def test_source_parameters_and_float32_agree(name):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["Normal", "Categorical", "Poisson", "Exponential", "Bernoulli"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ("Normal", "Poisson") else [pytest.mark.slow])
+        for name in CLOSED
+    ],
+)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_gradient_at_equal_points_is_zero(name, dtype):
     # The peers return -inf: torture case T25.
-    family = FAMILIES[name].family
-    p = jax.tree.map(lambda leaf: leaf.astype(dtype), FAMILIES[name].point(jax.random.key(0)))
-    distance = lambda p, q: geometry.fisher_rao_distance(family, p, q)
-    for derivative in (jax.grad(distance), jax.jacfwd(distance)):
-        assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(derivative(p, p)))
+    entry = FAMILIES[name]
+    source = entry.params(jax.random.key(0), ())
+    make = entry.family.Params
+    params = make(**source) if isinstance(source, dict) else make(*source)
+    distance = lambda p, q: geometry.fisher_rao_distance(entry.family, p, q)
+    for point in (entry.point(jax.random.key(0)), params):
+        p = jax.tree.map(lambda leaf: leaf.astype(dtype), point)
+        for derivative in (jax.grad(distance, 1), jax.jacfwd(distance)):
+            assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(derivative(p, p)))
 
 
 def test_known_values():
@@ -115,6 +124,10 @@ def test_far_normal_laws_in_float32():
     assert float(geometry.fisher_rao_distance(normal, p, q)) == pytest.approx(
         expected, rel=1e-6, abs=0
     )
+    # Far out it is 2 sqrt(2) log(gap) less the logarithms of both scales, times sqrt(2).
+    slope = jax.grad(lambda q: geometry.fisher_rao_distance(normal, p, q))(q)
+    np.testing.assert_allclose(slope.loc, 2 * np.sqrt(2) / 1e20, rtol=1e-6)
+    np.testing.assert_allclose(slope.scale, -np.sqrt(2) / 1e-20, rtol=1e-6)
 
 
 def test_shared_parameters():
@@ -137,6 +150,29 @@ def test_shared_parameters():
     turned = [directions.Params(w, 2.0) for w in (u, v)]
     found = geometry.fisher_rao_distance(directions, *turned, fixed="concentration")
     information = 2 * (1 / np.tanh(2) - 1 / 2)  # kappa A(kappa) on the sphere
+    # Angles are directions of the plane.
+    angles, plane = families.VonMises(), families.VonMisesFisher(2)
+    locs = jnp.array([3.0, -3.0])
+    around = [angles.Params(loc, 2.0) for loc in locs]
+    turns = [plane.Params(jnp.array([jnp.cos(loc), jnp.sin(loc)]), 2.0) for loc in locs]
+    np.testing.assert_allclose(
+        geometry.fisher_rao_distance(angles, *around, fixed="concentration"),
+        geometry.fisher_rao_distance(plane, *turns, fixed="concentration"),
+        rtol=1e-13,
+    )
+    # In the lines of a normal law and of an inverse gamma law, by their one coordinate.
+    normal, inverse = families.Normal(), families.InverseGamma()
+    scales = [normal.Params(1.0, scale) for scale in (1.0, 3.0)]
+    along = geometry.fisher_rao_distance(normal, *scales, fixed="loc")
+    assert float(along) == pytest.approx(np.sqrt(2) * np.log(3), rel=1e-14, abs=0)
+    scales = [inverse.Params(4.0, scale) for scale in (1.0, 3.0)]
+    along = geometry.fisher_rao_distance(inverse, *scales, fixed="shape")
+    assert float(along) == pytest.approx(2 * np.log(3), rel=1e-14, abs=0)
+    # What is shared may be 0 but for rounding.
+    means = 1e-17 * jnp.ones(3), jnp.zeros(3)
+    near = [family.Params(*law) for law in zip(means, covariance, strict=True)]
+    found_near = geometry.fisher_rao_distance(family, *near, fixed="mean")
+    assert float(found_near) == pytest.approx(affine, rel=1e-12, abs=0)
     assert float(found) == pytest.approx(np.sqrt(information) * np.pi / 2, rel=1e-13, abs=0)
 
 

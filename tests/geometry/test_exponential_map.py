@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.linalg import expm
 from scipy.optimize import brentq
 
 from igeojax import families, geometry
@@ -188,3 +189,32 @@ def test_bad_input():
         geometry.logarithm_map(family, p, p, segments=10)
     with pytest.raises(TypeError, match="t must be a number"):
         geometry.geodesic(family, p, p, "half")
+
+
+@pytest.mark.slow
+def test_accuracy_does_not_depend_on_units():
+    # A law of other units: theta = -rate, and the geodesic multiplies the rate.
+    family = families.Exponential()
+    for rate in (1e-14, 1.0, 1e14):
+        step = family.Point(jnp.asarray(-rate))
+        found = geometry.exponential_map(family, exponential(rate), step)
+        np.testing.assert_allclose(found.x, -rate * np.e, rtol=1e-8)
+    family = families.Normal()
+    # The geodesic of a velocity (1, 1) of mean and variance is a matrix exponential.
+    end = expm(np.array([[-1.0, 1.0, 0.0], [1.0, 0.0, -1.0], [0.0, -1.0, 1.0]]))
+    loc, deviation = end[0, 1] / end[0, 0], end[0, 0] ** -0.5
+    for scale in (1.0, 3e4):
+        start = family.natural_from_params(jnp.float32(0.0), jnp.float32(scale))
+        step = family.Point(jnp.float32(1 / scale), jnp.float32(0.5 / scale**2))
+        end = family.params_from_natural(geometry.exponential_map(family, start, step))
+        np.testing.assert_allclose(end.loc / scale, loc, rtol=1e-4)
+        np.testing.assert_allclose(end.scale / scale, deviation, rtol=1e-4)
+
+
+def test_the_error_of_a_velocity_knows_of_rounding():
+    family = families.Exponential()
+    rates = jnp.float32(1.0), jnp.float32(1.0001)
+    found = geometry.logarithm_map(family, *(family.Params(rate) for rate in rates))
+    # In units of the distance: the velocity is -log of the ratio.
+    truth = -np.log(float(rates[1]) / float(rates[0]))
+    assert abs(float(found.velocity.x) - truth) <= float(found.error)

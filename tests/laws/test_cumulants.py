@@ -60,7 +60,7 @@ def test_characteristic_function(name):
     family, t = FAMILIES[name].family, jax.tree.map(lambda leaf: 3 * leaf, tangent(name, 0))
     theta = natural(name, 0)
     if name in BESSEL_AND_MATRICES:
-        with pytest.raises(NotImplementedError, match=r"no elementary.*Use samples"):
+        with pytest.raises(NotImplementedError, match=r"is not implemented.*Use samples"):
             cumulants.characteristic_function(family, theta, t)
         return
     found = jax.jit(lambda theta, t: cumulants.characteristic_function(family, theta, t))(theta, t)

@@ -118,6 +118,14 @@ def test_inverse_of_the_gap():
     np.testing.assert_allclose(inverse_slope, 1 / slope, rtol=1e-12)
 
 
+def test_digamma_near_zero_in_float32():
+    x = np.float32([2e-38, 1e-30, 1e-10])
+    np.testing.assert_allclose(jax.jit(numerics.digamma)(x), -1 / x, rtol=1e-6)
+    # 1e-38 is subnormal, and may be taken for 0.
+    assert jax.jit(numerics.digamma)(np.float32(1e-38)) <= np.float32(-9e37)
+    assert jax.jit(numerics.digamma)(np.float32(0.0)) == -np.inf
+
+
 @pytest.mark.parametrize("size", [3, 9])  # by elimination, and by eigenvalues
 def test_log_det_remainder_against_numpy(size):
     random = np.random.default_rng(0)

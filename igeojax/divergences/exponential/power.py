@@ -56,7 +56,7 @@ def alpha_divergence(
     whole = far | ends | (exponent == 0)
     exponent = jnp.where(whole, 1.0, exponent)
     shrink = jnp.where(whole, 1.0, -jnp.expm1(-exponent) / exponent)
-    return jnp.where(far & ~ends, extreme, limit * shrink)
+    return jnp.where(jnp.isnan(a), jnp.nan, jnp.where(far & ~ends, extreme, limit * shrink))
 
 
 def amari_alpha_divergence(
@@ -184,7 +184,8 @@ def renyi(family: ExponentialFamily, p: Any, q: Any, *, order: ArrayLike) -> Flo
     share = a * counted / jnp.where(a == 1, 1.0, 1 - a)
     value = jnp.where(a == 1, 0.0, share) + near_q
     # Outside, the integral is infinite: its log over a - 1.
-    return jnp.where(inside, value, jnp.where(a > 0, jnp.inf, -jnp.inf))
+    infinite = jnp.where(jnp.isnan(a), jnp.nan, jnp.where(a > 0, jnp.inf, -jnp.inf))
+    return jnp.where(inside, value, infinite)
 
 
 def bhattacharyya(family: ExponentialFamily, p: Any, q: Any) -> Float[Array, "*batch"]:

@@ -1,10 +1,10 @@
 """Divergences made of `sum p^a q^(1-a)`: alpha, Renyi, Hellinger, Bhattacharyya, chi-square."""
 
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from igeojax._core import checks
 from igeojax.divergences.simplex._arguments import (
     Probabilities,
     inside,
@@ -145,8 +145,10 @@ def renyi(
       0.157515
     """
     pair = logit_vectors(p, q) if logits else vectors(p, q)
+    # Looked at before it becomes an array, which under jit has no value.
+    infinite = not isinstance(order, jax.core.Tracer) and np.ndim(order) == 0 and order == np.inf
     order = scalar_order("order", order, pair[0].dtype, or_inf=True)
-    if checks.concrete(order) == np.inf:
+    if infinite:
         return jnp.max(log_ratio_from_logits(*pair) if logits else _log_ratios(*pair), axis=-1)
     return (renyi_from_logits if logits else _renyi)(*pair, order)
 
