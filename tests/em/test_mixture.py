@@ -102,7 +102,9 @@ def _scikit_learn(x, steps, start):
         return peer.fit(x)
 
 
-@pytest.mark.parametrize("steps", [1, 5, 25])
+@pytest.mark.parametrize(
+    "steps", [5, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (1, 25))]
+)
 def test_full_covariance_follows_scikit_learn(clouds, steps):
     x = clouds
     start = (np.full(4, 0.25), x[:600:150] + 0.5, np.stack([np.eye(5)] * 4))
@@ -152,6 +154,7 @@ def test_recovers_separated_clusters(initialization):
     np.testing.assert_allclose(np.exp(result.params.log_weights)[order], [0.2, 0.3, 0.5], atol=0.06)
 
 
+@pytest.mark.slow
 def test_restarts_keep_the_best():
     mixture, _, x = _drawn("Normal", 300)
     keys = jax.random.split(jax.random.key(7), 4)
@@ -174,6 +177,7 @@ def test_restarts_keep_the_best():
     assert max(alone) > min(alone)
 
 
+@pytest.mark.slow
 def test_float32_stays_float32_and_near_float64(clouds):
     mixture = em.Mixture(families.MultivariateNormal(5), 4)
     start = mixture.fit(jnp.asarray(clouds), key=jax.random.key(0), max_iterations=1).params

@@ -174,6 +174,7 @@ def test_the_log_density_forms_no_inverse():
     assert solves_against_identity(jax.make_jaxpr(family.params_from_natural)(theta).jaxpr) == 1
 
 
+@pytest.mark.slow
 def test_batches_of_points_and_data():
     mean, covariance = laws(9, (3,))
     theta = FAMILY.natural_from_params(mean, covariance)
