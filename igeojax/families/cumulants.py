@@ -24,18 +24,22 @@ from igeojax.families.exponential import Exponential
 from igeojax.families.gamma import Gamma
 from igeojax.families.inverse_gamma import InverseGamma
 from igeojax.families.inverse_gaussian import InverseGaussian
+from igeojax.families.inverse_wishart import InverseWishart
 from igeojax.families.isotropic_normal import IsotropicNormal
 from igeojax.families.multinomial import Multinomial
 from igeojax.families.multivariate_normal import MultivariateNormal
 from igeojax.families.negative_binomial import NegativeBinomial
 from igeojax.families.normal import Normal
+from igeojax.families.normal_inverse_gamma import NormalInverseGamma, variance_law
+from igeojax.families.normal_inverse_wishart import NormalInverseWishart
 from igeojax.families.normal_known_scale import NormalKnownScale
 from igeojax.families.poisson import Poisson
-from igeojax.families.positive_definite import log_det
+from igeojax.families.positive_definite import log_det, whitened
 from igeojax.families.product import Product
 from igeojax.families.pushforward import Pushforward
+from igeojax.families.wishart import Wishart
 from igeojax.numerics.complex_log_gamma import complex_log_gamma
-from igeojax.numerics.triangular import solve_triangular
+from igeojax.numerics.triangular import cholesky, solve_triangular
 
 
 def cumulant_generating_function(
@@ -170,8 +174,7 @@ def characteristic_function(
     Raises:
       TypeError: an argument is not a point of the family.
       ValueError: its shapes do not fit the family.
-      NotImplementedError: the continuation of `psi` of the family is not implemented (Bessel
-        functions, matrices).
+      NotImplementedError: `psi` of the family has no elementary continuation (Bessel functions).
 
     Examples:
       >>> from igeojax import families
@@ -236,8 +239,18 @@ def _continuation(family: ExponentialFamily, point: Any) -> Array:
             return _normal(jnp.sum(point.x**2, axis=-1), point.square, dim)
         case MultivariateNormal():
             return _multivariate_normal(point)
+        case Wishart(dim=dim):
+            return _wishart(point.log_det_x, point.x, dim)
+        case InverseWishart(dim=dim):
+            return _wishart(-point.log_det_x, point.inverse_x, dim)
+        case NormalInverseGamma():
+            law = _continuation(InverseGamma(), variance_law(point))
+            return law + 0.5 * jnp.log(math.pi / -point.xx_over_v)
+        case NormalInverseWishart(dim=dim):
+            law = _continuation(InverseWishart(dim), family._law(point))
+            return law + 0.5 * dim * jnp.log(math.pi / -point.x_inverse_v_x)
     raise NotImplementedError(
-        f"the characteristic function of {family} is not implemented. Use samples: the mean of "
+        f"{family} has no elementary characteristic function. Use samples: the mean of "
         "exp(1j * <t, T(x)>)."
     )
 
@@ -270,9 +283,7 @@ def _multivariate_normal(point: Any) -> Array:
     """Of a complex symmetric precision, whitened by the factor of its real part."""
     real = jax.tree.map(jnp.real, point)
     factor = precision_factor(real)
-    half = solve_triangular(factor, -2 * jnp.imag(point.xx))
-    turn = solve_triangular(factor, jnp.swapaxes(half, -1, -2))
-    angles, axes = jnp.linalg.eigh(turn)
+    angles, axes = jnp.linalg.eigh(whitened(factor, -2 * jnp.imag(point.xx)))
     white = lambda v: solve_triangular(factor, v[..., None])[..., 0]
     push = jax.lax.complex(white(real.x), white(jnp.imag(point.x)))
     push = jnp.einsum("...ij,...i->...j", axes.astype(push.dtype), push)
@@ -280,6 +291,15 @@ def _multivariate_normal(point: Any) -> Array:
     dim = point.x.shape[-1]
     quadratic = jnp.sum(push**2 / scale - jnp.log(scale), axis=-1)
     return 0.5 * (quadratic + dim * math.log(2 * math.pi)) - 0.5 * log_det(factor)
+
+
+def _wishart(a: Array, x: Array, dim: int) -> Array:
+    """`log Gamma_p(a) - a log det(-X)`, X whitened by the factor of its real part."""
+    factor = cholesky(-jnp.real(x))
+    angles = jnp.linalg.eigvalsh(whitened(factor, -jnp.imag(x)))
+    whole = log_det(factor) + jnp.sum(jnp.log(1 + 1j * angles), axis=-1)
+    gammas = sum(complex_log_gamma(a - 0.5 * j) for j in range(dim))
+    return gammas + 0.25 * dim * (dim - 1) * math.log(math.pi) - a * whole
 
 
 def cauchy_characteristic_function(

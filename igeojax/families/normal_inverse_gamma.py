@@ -81,12 +81,12 @@ class NormalInverseGamma(ExponentialFamily[NormalInverseGammaPoint, NormalInvers
         return NormalInverseGammaPoint(jnp.log(v), 1 / v, x / v, x * (x / v))
 
     def log_partition(self, theta: NormalInverseGammaPoint) -> Array:
-        variance = _INVERSE_GAMMA.log_partition(_variance_law(theta))
+        variance = _INVERSE_GAMMA.log_partition(variance_law(theta))
         return variance - 0.5 * jnp.log(-theta.xx_over_v / math.pi)
 
     def mean_from_natural(self, theta: NormalInverseGammaPoint) -> NormalInverseGammaPoint:
         self.batch_shape(theta)
-        mean_log, inverse = _INVERSE_GAMMA.mean_from_natural(_variance_law(theta))
+        mean_log, inverse = _INVERSE_GAMMA.mean_from_natural(variance_law(theta))
         loc = _loc(theta)
         square = loc**2 * inverse - 0.5 / theta.xx_over_v
         return NormalInverseGammaPoint(mean_log, inverse, loc * inverse, square)
@@ -109,13 +109,13 @@ class NormalInverseGamma(ExponentialFamily[NormalInverseGammaPoint, NormalInvers
         return _natural(*_checked(loc, concentration, shape, scale))
 
     def params_from_natural(self, theta: NormalInverseGammaPoint) -> NormalInverseGammaParams:
-        shape, scale = _INVERSE_GAMMA.params_from_natural(_variance_law(theta))
+        shape, scale = _INVERSE_GAMMA.params_from_natural(variance_law(theta))
         return NormalInverseGammaParams(_loc(theta), -2 * theta.xx_over_v, shape, scale)
 
     def in_natural_domain(self, theta: NormalInverseGammaPoint) -> Array:
         known = jnp.isfinite(theta.xx_over_v) & (theta.xx_over_v < 0) & jnp.isfinite(theta.x_over_v)
         safe = theta._replace(xx_over_v=jnp.where(known, theta.xx_over_v, -0.5))
-        return known & _INVERSE_GAMMA.in_natural_domain(_variance_law(safe))
+        return known & _INVERSE_GAMMA.in_natural_domain(variance_law(safe))
 
     def in_support(self, x: ArrayLike) -> Array:
         x, v = _split(jnp.asarray(x))
@@ -138,7 +138,7 @@ class NormalInverseGamma(ExponentialFamily[NormalInverseGammaPoint, NormalInvers
         x, v = _split(x)
         square = theta.xx_over_v * ((x - _loc(theta)) ** 2 / v)
         normal = square + 0.5 * jnp.log(-theta.xx_over_v / v / math.pi)
-        return normal + _INVERSE_GAMMA._log_density(_variance_law(theta), v)
+        return normal + _INVERSE_GAMMA._log_density(variance_law(theta), v)
 
     def _bregman(
         self,
@@ -147,7 +147,7 @@ class NormalInverseGamma(ExponentialFamily[NormalInverseGammaPoint, NormalInvers
         step: NormalInverseGammaPoint,
     ) -> Array:
         # KL of the variances, and the mean over them of the KL of the normal laws of x.
-        before, after = _variance_law(other), _variance_law(theta)
+        before, after = variance_law(other), variance_law(theta)
         loc = _loc(other)
         push = step.x_over_v + 2 * loc * step.xx_over_v
         apart = -0.5 * push / theta.xx_over_v
@@ -160,11 +160,11 @@ class NormalInverseGamma(ExponentialFamily[NormalInverseGammaPoint, NormalInvers
 
     def mean(self, theta: NormalInverseGammaPoint) -> Array:
         """Mean of x, and of v, which is inf where the shape is at most 1."""
-        return jnp.stack([_loc(theta), _INVERSE_GAMMA.mean(_variance_law(theta))], axis=-1)
+        return jnp.stack([_loc(theta), _INVERSE_GAMMA.mean(variance_law(theta))], axis=-1)
 
     def variance(self, theta: NormalInverseGammaPoint) -> Array:
         """Variance of x and of v; inf where the shape is at most 1, or 2."""
-        law = _variance_law(theta)
+        law = variance_law(theta)
         spread = -0.5 * _INVERSE_GAMMA.mean(law) / theta.xx_over_v
         return jnp.stack([spread, _INVERSE_GAMMA.variance(law)], axis=-1)
 
@@ -184,7 +184,7 @@ class NormalInverseGamma(ExponentialFamily[NormalInverseGammaPoint, NormalInvers
 
     def _draw(self, key, theta, shape):
         first, second = jax.random.split(key)
-        v = _INVERSE_GAMMA._draw(first, _variance_law(theta), shape)
+        v = _INVERSE_GAMMA._draw(first, variance_law(theta), shape)
         noise = jax.random.normal(second, shape, v.dtype)
         x = _loc(theta) + noise * jnp.sqrt(-0.5 * v / theta.xx_over_v)
         return jnp.stack([x, v], axis=-1)
@@ -220,8 +220,21 @@ def _loc(theta: NormalInverseGammaPoint) -> Array:
     return -0.5 * theta.x_over_v / theta.xx_over_v
 
 
-def _variance_law(theta: NormalInverseGammaPoint) -> InverseGammaPoint:
-    """Law of v: `b = -theta_2 - k m^2/2`."""
+def variance_law(theta: NormalInverseGammaPoint) -> InverseGammaPoint:
+    """Law of the variance v, inverse gamma with `b = -theta_2 - k m^2/2`; of complex points too.
+
+    Args:
+      theta: natural parameter of a normal inverse gamma law.
+
+    Returns:
+      That of the law of v.
+
+    Examples:
+      >>> theta = NormalInverseGamma().natural_from_params(0.0, 1.0, 3.0, 2.0)
+      >>> law = variance_law(theta)
+      >>> float(law.log_x), float(law.inverse_x)
+      (-3.0, -2.0)
+    """
     scale = -theta.inverse_v + 0.25 * theta.x_over_v * (theta.x_over_v / theta.xx_over_v)
     return InverseGammaPoint(theta.log_v + 1.5, -scale)
 

@@ -229,6 +229,7 @@ def test_chernoff_point_is_as_far_from_both(name):
     assert (np.asarray(information) > 0).all()
 
 
+@pytest.mark.slow
 def test_chernoff_point_in_closed_form():
     # Of Poisson rates a and b: (b - a) / log(b / a), with its derivative.
     family = families.Poisson()

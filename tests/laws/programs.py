@@ -21,11 +21,11 @@ from tests.laws.nodes import RULES
 NAMES = tuple(FAMILIES)
 # The default lane stays under ten minutes on two cores: the other families, built of the same code,
 # run in the slow one.
-CORE = {"Bernoulli", "Categorical", "Poisson", "Gamma", "Normal"}
+CORE = {"Bernoulli", "Categorical", "Poisson", "Exponential", "Normal"}
 EACH = tuple(pytest.param(name, marks=[] if name in CORE else [pytest.mark.slow]) for name in NAMES)
 each_family = pytest.mark.parametrize("name", EACH)
 """Runs a test on every family, outside of the laws."""
-FEW = {"Gamma"}
+FEW = {"Normal"}
 each_family_few_by_default = pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[] if name in FEW else [pytest.mark.slow]) for name in NAMES],

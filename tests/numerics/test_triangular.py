@@ -47,7 +47,8 @@ def test_what_is_not_positive_definite_has_no_factor(size):
     assert np.isnan(np.diagonal(factors[1:], 0, -2, -1)).all()
 
 
-@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2, 3])
 def test_derivatives(size):
     matrix, step = positive(size), positive(size + 1)[:, :size, :size]
     columns = jax.random.normal(jax.random.key(1), (3, size, 2))
