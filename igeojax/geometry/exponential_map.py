@@ -207,7 +207,9 @@ def _velocity(
     columns = jnp.column_stack([cotangent, change, jnp.diag(lost)])
     solved = small_solve(fisher(family, p), columns)
     size, error = jnp.sqrt(cotangent @ solved[:, 0]), jnp.sqrt(jnp.abs(change @ solved[:, 1]))
-    error = error + jnp.sqrt(jnp.sum(lost * jnp.diagonal(solved[:, 2:])))
+    # Between equal points there is nothing to lose.
+    floor = jnp.sqrt(jnp.sum(lost * jnp.diagonal(solved[:, 2:])))
+    error = error + jax.lax.stop_gradient(jnp.where((cotangent != 0).any(), floor, 0.0))
     return solved[:, 0], error, paths.residual[-1], paths.found & (error <= 0.01 * size)
 
 
