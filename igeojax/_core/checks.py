@@ -4,6 +4,7 @@ Checks of *values* look only at concrete arrays: under `jit`, `grad` or `vmap` t
 look at, and the functions then return nan outside their domain.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,9 @@ from jaxtyping import Array, ArrayLike
 def floating(name: str, value: ArrayLike) -> Array:
     """Return `value` as an array of a floating dtype; numbers and integers take the default one.
 
+    Warns:
+      UserWarning: numpy data of 64 bits lose digits, as x64 is off.
+
     Raises:
       TypeError: `value` is not a real number or an array of real numbers.
     """
@@ -27,7 +31,7 @@ def floating(name: str, value: ArrayLike) -> Array:
             f"{name} must be a number or an array of numbers; got {type(value).__name__}. "
             "Convert it with jnp.asarray first."
         )
-    array = jnp.asarray(value)
+    array = as_array(name, value)
     if jnp.issubdtype(array.dtype, jnp.floating):
         return array
     if jnp.issubdtype(array.dtype, jnp.integer):
@@ -35,6 +39,32 @@ def floating(name: str, value: ArrayLike) -> Array:
     raise TypeError(
         f"{name} must hold real numbers; got dtype {array.dtype}. Cast it to a floating dtype."
     )
+
+
+def as_array(name: str, value: ArrayLike) -> Array:
+    """Return `jnp.asarray(value)`; JAX itself narrows numpy data in silence where x64 is off.
+
+    Warns:
+      UserWarning: an array of float64 becomes one of float32.
+
+    Raises:
+      ValueError: an integer of 64 bits does not fit into 32.
+    """
+    array = jnp.asarray(value)
+    if not isinstance(value, np.ndarray) or value.dtype.itemsize <= array.dtype.itemsize:
+        return array
+    if value.dtype.kind == "f":
+        warnings.warn(
+            f"{name} has dtype {value.dtype} and becomes {array.dtype}, as jax_enable_x64 is off. "
+            f"Pass {name} as {array.dtype} to say that this is meant, or enable x64.",
+            stacklevel=3,
+        )
+    elif not np.array_equal(np.asarray(array), value):
+        raise ValueError(
+            f"{name} must hold integers that fit into {array.dtype}; got {np.abs(value).max()} in "
+            f"{value.dtype}. Pass them as a floating array, or enable x64."
+        )
+    return array
 
 
 def floating_together(**values: ArrayLike) -> tuple[Array, ...]:

@@ -1,18 +1,18 @@
 """Divergences of two members of a family that have no closed form, by sums and quadrature, in nats.
 
-Sums over all observations are exact where they are finitely many; over counts they take a fixed
-number of terms around both means. For densities on an interval, in a chart in which they lose no
-digits, the integral is broken at the locations of both laws and where their densities cross; nodes
-are dense at every break, so that laws of very different scale are resolved alike. Nodes are
-constants of the derivative: it is that of the integrand.
+Sums over all observations are exact where they are finitely many (`family.outcomes`: vectors and
+products too); over counts they take a fixed number of terms around both means. For densities on an
+interval, in a chart in which they lose no digits, the integral is broken at the locations of both
+laws and where their densities cross; nodes are dense at every break, so that laws of very different
+scale are resolved alike. Nodes are constants of the derivative: it is that of the integrand.
 
 What is integrated is made of `d = log p - log q`, in natural parameters
 `<theta_p - theta_q, T(x) - eta_q> - B(p, q)` with the Bregman divergence B, from differences that
 keep their digits: near laws lose none.
 
 The same nodes must give both laws the mass one within `eps^(5/8)`, 2e-10 or 5e-5 in float32:
-elsewhere the value is nan, not wrong. Families off the line (vectors, products) have none: see
-`montecarlo`.
+elsewhere the value is nan, not wrong. Other families off the line (vectors, products) have none:
+see `montecarlo`.
 """
 
 import functools
@@ -34,7 +34,7 @@ from igeojax.divergences._generators import (
 )
 from igeojax.divergences._nodes import Nodes, integers_around, nodes_between
 from igeojax.families._pairs import Pair
-from igeojax.families.base import ExponentialFamily
+from igeojax.families.base import MOST_OUTCOMES, ExponentialFamily
 from igeojax.families.support import Support
 
 _HALVINGS = {8: 55, 4: 26}
@@ -59,7 +59,7 @@ def jensen_shannon(
     float32), times the batch.
 
     Args:
-      family: the family of both laws; one with a `support`.
+      family: the family of both laws; one with a `support`, or with `outcomes`.
       p: natural or source parameters; batch axes broadcast.
       q: natural or source parameters.
       terms: number of counts that are summed, shared by windows around both means, for families on
@@ -70,7 +70,7 @@ def jensen_shannon(
       of a law (counts: raise `terms`), and outside the domain.
 
     Raises:
-      NotImplementedError: observations of the family do not lie on a line.
+      NotImplementedError: observations of the family neither lie on a line nor are at most 10^6.
       TypeError: a point is not of the family, or `terms` not an integer.
       ValueError: shapes do not fit the family, or `terms < 1`.
 
@@ -98,7 +98,7 @@ def total_variation(
     Costs as `jensen_shannon`.
 
     Args:
-      family: the family of both laws; one with a `support`.
+      family: the family of both laws; one with a `support`, or with `outcomes`.
       p: natural or source parameters; batch axes broadcast.
       q: natural or source parameters.
       terms: number of counts that are summed, shared by windows around both means, for families on
@@ -144,7 +144,7 @@ def f_divergence(
     Costs as `jensen_shannon`.
 
     Args:
-      family: the family of both laws; one with a `support`.
+      family: the family of both laws; one with a `support`, or with `outcomes`.
       p: natural or source parameters; batch axes broadcast.
       q: natural or source parameters.
       generator: `f`, elementwise on `[0, inf)`, differentiable at the ratios that occur. Ratios
@@ -208,11 +208,14 @@ def _densities(family: ExponentialFamily, p: Any, q: Any, terms: int, name: str)
     checks.require_count("terms", terms)
     given = family
     family, pair = on_a_chart(family, p, q)
-    support = family.support
+    outcomes, support = family.outcomes, family.support
+    if outcomes is not None:
+        return _at_outcomes(family, pair, outcomes)
     if support is None:
         generator = "generator, " if name == "f_divergence" else ""
         raise NotImplementedError(
-            f"{given} has no support on a line to sum or integrate over. Estimate the divergence "
+            f"{given} has no support on a line to integrate over, nor a list of at most "
+            f"{MOST_OUTCOMES} outcomes to sum over. Estimate the divergence "
             "from samples, with natural parameters p and q and keys k and l: "
             f"divergences.montecarlo.{name}(lambda x: family.log_density(p, x), "
             f"lambda x: family.log_density(q, x), {generator}"
@@ -227,15 +230,18 @@ def _densities(family: ExponentialFamily, p: Any, q: Any, terms: int, name: str)
 
 def _integers(family: ExponentialFamily, pair: Pair, support: Support, terms: int) -> Nodes:
     dtype = jax.tree.leaves(pair.p)[0].dtype
-    if support.size is not None:
-        rank = len(family.batch_shape(pair.p))
-        x = int(support.low) + jnp.arange(support.size).reshape((-1,) + (1,) * rank)
-        return Nodes(x, jnp.zeros_like(x, dtype))
     laws = jax.lax.stop_gradient(pair[:2])
     means = jnp.stack(jnp.broadcast_arrays(*map(family.mean, laws)))
     deviations = jnp.sqrt(jnp.stack(jnp.broadcast_arrays(*map(family.variance, laws))))
     x = integers_around(means, deviations, terms) + int(support.low)
     return Nodes(x, jnp.zeros_like(x, dtype))
+
+
+def _at_outcomes(family: ExponentialFamily, pair: Pair, outcomes: Any) -> _Densities:
+    """Both laws at each of finitely many observations."""
+    batch = (1,) * len(family.batch_shape(pair.p))
+    x = jax.tree.map(lambda v: jnp.asarray(v.reshape(v.shape[:1] + batch + v.shape[1:])), outcomes)
+    return _Densities(*jnp.broadcast_arrays(*_log_densities(family, pair, x)))
 
 
 def _log_laws(family: ExponentialFamily, pair: Pair, nodes: Nodes) -> _Densities:
@@ -246,10 +252,7 @@ def _log_laws(family: ExponentialFamily, pair: Pair, nodes: Nodes) -> _Densities
         # A node that rounds to an end, where a density may be infinite, has no weight to speak of.
         inside = inside & (x > support.low) & (x < support.high)
     x = jnp.where(inside, x, jnp.asarray(family._inside, x.dtype))
-    log_p, log_q = family.log_density(pair.p, x), family.log_density(pair.q, x)
-    neither = (log_p == -jnp.inf) & (log_q == -jnp.inf)
-    direct = log_p - jnp.where(neither, 0.0, log_q)
-    log_ratio = jnp.where(neither, 0.0, _stepped(family, pair, x, log_p, log_q, direct))
+    log_p, log_q, log_ratio = _log_densities(family, pair, x)
     weigh = lambda v: jnp.where(inside, v + nodes.log_weight, -jnp.inf)
     log_p, log_q, log_ratio = jnp.broadcast_arrays(
         weigh(log_p), weigh(log_q), jnp.where(inside, log_ratio, 0.0)
@@ -257,8 +260,15 @@ def _log_laws(family: ExponentialFamily, pair: Pair, nodes: Nodes) -> _Densities
     return _Densities(log_p, log_q, log_ratio)
 
 
+def _log_densities(family: ExponentialFamily, pair: Pair, x: Any) -> tuple[Array, Array, Array]:
+    log_p, log_q = family.log_density(pair.p, x), family.log_density(pair.q, x)
+    neither = (log_p == -jnp.inf) & (log_q == -jnp.inf)
+    direct = log_p - jnp.where(neither, 0.0, log_q)
+    return log_p, log_q, jnp.where(neither, 0.0, _stepped(family, pair, x, log_p, log_q, direct))
+
+
 def _stepped(
-    family: ExponentialFamily, pair: Pair, x: Array, log_p: Array, log_q: Array, direct: Array
+    family: ExponentialFamily, pair: Pair, x: Any, log_p: Array, log_q: Array, direct: Array
 ) -> Array:
     """`log p - log q` from the step of the parameters, where that has the smaller rounding."""
     leaves = zip(*map(jax.tree.leaves, pair), family.point_shape, strict=True)

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
-from igeojax.divergences.simplex._arguments import probabilities
+from igeojax.divergences.simplex._arguments import probabilities, require_logits
+from igeojax.divergences.simplex._logits import laws_from_logits
 from igeojax.divergences.simplex._terms import is_near
 from igeojax.numerics.remainders import log1p_remainder, log_ratio
 from igeojax.numerics.safe import quotient
@@ -16,6 +17,8 @@ def similarity_sensitive_divergence(
     p: Float[ArrayLike, "*batch classes"],
     q: Float[ArrayLike, "*batch classes"],
     similarity: Float[ArrayLike, "classes classes"],
+    *,
+    logits: bool = False,
 ) -> Float[Array, "*batch"]:
     """Similarity-sensitive divergence `1 + sum p log(Kp / Kq) - sum q (Kp) / (Kq)`.
 
@@ -28,6 +31,7 @@ def similarity_sensitive_divergence(
       p: probability vectors on the last axis, the law of the expectation.
       q: probability vectors.
       similarity: `K`, symmetric, entries in `[0, 1]`, ones on the diagonal.
+      logits: `p` and `q` hold logits, `-inf` allowed.
 
     Returns:
       Values in nats; inf where `(Kp)_i > 0 = (Kq)_i` for an outcome of `p`.
@@ -35,7 +39,8 @@ def similarity_sensitive_divergence(
     Raises:
       TypeError: an argument is not real.
       ValueError: shapes do not fit, concrete entries of `p` or `q` are negative or do not sum to
-        one within `sqrt(eps)`, or a concrete `similarity` is none.
+        one within `sqrt(eps)` (with `logits`, are nan or inf, or all -inf), or a concrete
+        `similarity` is none.
 
     References:
       [GallegoPosada2020] section 2.3.
@@ -46,7 +51,11 @@ def similarity_sensitive_divergence(
       0.277259
     """
     p, q, kernel = checks.floating_together(p=p, q=q, similarity=similarity)
-    p, q = probabilities("p", p), probabilities("q", q)
+    if logits:
+        require_logits("p", p)
+        require_logits("q", q)
+    else:
+        p, q = probabilities("p", p), probabilities("q", q)
     classes = p.shape[-1]
     if q.shape[-1] != classes or kernel.shape != (classes, classes):
         raise ValueError(
@@ -56,7 +65,8 @@ def similarity_sensitive_divergence(
     _require_similarity(kernel)
     p, q = jnp.broadcast_arrays(p, q)
     # Zero entries: their derivative would be infinite where K = I; 0 by convention, as for KL.
-    step, near_p, near_q = q - p, p @ kernel.T, q @ kernel.T
+    p, q, step = laws_from_logits(p, q) if logits else (p, q, q - p)
+    near_p, near_q = p @ kernel.T, q @ kernel.T
     shift = step @ kernel.T
     seen = (near_p != 0) & (near_q != 0)  # nan goes on
     here, there = jnp.where(seen, near_p, 1.0), jnp.where(seen, near_q, 1.0)

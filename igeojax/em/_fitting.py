@@ -55,7 +55,7 @@ def fit_mixture(
     fit_options: dict[str, Any],
 ) -> tuple[LoopResult, Float[Array, ""]]:
     """The best end of EM, and the total weight of the data; the arguments are those of the fit."""
-    data = jnp.asarray(data)
+    data = checks.as_array("data", data)
     weights = _checked_weights(mixture, data, weights, fit_options)
     if jnp.issubdtype(data.dtype, jnp.floating):
         data = data.astype(jnp.promote_types(data.dtype, jnp.float32))

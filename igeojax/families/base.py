@@ -20,6 +20,9 @@ from igeojax._core import checks
 from igeojax.families.support import Support
 from igeojax.families.weighting import normalized_weights, weighted_mean
 
+MOST_OUTCOMES = 10**6
+"""Observations that `ExponentialFamily.outcomes` lists at most."""
+
 PointT = TypeVar("PointT", bound=tuple)
 ParamsT = TypeVar("ParamsT", bound=tuple)
 
@@ -38,10 +41,18 @@ _TAKE_POINTS = {
 }
 
 
+_NAN_OUTSIDE = {"mean", "mean_from_natural", "params_from_natural", "variance"}
+"""Of these, what is nan outside the natural domain, where its formula may well give numbers."""
+
+
 def _checking(method: Callable[..., Any]) -> Callable[..., Any]:
+    name = method.__name__
+
     @functools.wraps(method)
     def checked(self: "ExponentialFamily", *points: Any) -> Any:
-        return method(self, *map(self._point, points))
+        points = tuple(map(self._point, points))
+        value = method(self, *points)
+        return self._nan_outside(name, points[0], value) if name in _NAN_OUTSIDE else value
 
     return checked
 
@@ -84,6 +95,17 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         """Where observations lie on the line, once; None: vectors and others, not on it."""
         return self._support
 
+    @property
+    def outcomes(self) -> Any:
+        """All observations, stacked on axis 0, where they are at most 10^6; else None.
+
+        Of a product a tuple of such arrays, one for each factor.
+        """
+        size = None if self.support is None else self.support.size
+        if self.support is None or size is None or size > MOST_OUTCOMES:
+            return None
+        return int(self.support.low) + np.arange(size)
+
     @abc.abstractmethod
     def statistics(self, x: ArrayLike) -> PointT:
         """Sufficient statistics `T(x)`, leaves of shape `batch + point_shape`."""
@@ -102,7 +124,7 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
 
     @abc.abstractmethod
     def params_from_natural(self, theta: PointT) -> ParamsT:
-        """Source parameters of a natural parameter."""
+        """Source parameters of a natural parameter; nan outside the natural domain."""
 
     @abc.abstractmethod
     def in_natural_domain(self, theta: PointT) -> Bool[Array, "*batch"]:
@@ -114,11 +136,17 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
 
     @abc.abstractmethod
     def mean(self, theta: PointT) -> Float[Array, "..."]:
-        """Mean `E[x]` of an observation, entry by entry; of a label, of its number."""
+        """Mean `E[x]` of an observation, entry by entry; of a label, of its number.
+
+        Nan outside the natural domain.
+        """
 
     @abc.abstractmethod
     def variance(self, theta: PointT) -> Float[Array, "..."]:
-        """Variance `E[(x - E[x])^2]` of an observation, entry by entry."""
+        """Variance `E[(x - E[x])^2]` of an observation, entry by entry.
+
+        Nan outside the natural domain.
+        """
 
     @abc.abstractmethod
     def mode(self, theta: PointT) -> Array:
@@ -221,7 +249,7 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
           theta: natural parameter.
 
         Returns:
-          The mean parameter, same batch shape.
+          The mean parameter, same batch shape; nan outside the natural domain.
 
         Examples:
           >>> from igeojax import families
@@ -231,7 +259,8 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         """
         self.batch_shape(theta)
         value, pullback = jax.vjp(self.log_partition, theta)
-        return pullback(jnp.ones_like(value))[0]
+        eta = pullback(jnp.ones_like(value))[0]
+        return self._nan_outside("mean_from_natural", theta, eta)
 
     def fisher_matvec(self, theta: PointT, tangent: PointT) -> PointT:
         """Fisher metric times a tangent, `Hess psi(theta) v = Cov[T] v`: one jvp of the mean map.
@@ -579,7 +608,16 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
     def _point(self, point: PointT) -> PointT:
         """The point, checked, its leaves as arrays."""
         self.batch_shape(point)
-        return jax.tree.map(jnp.asarray, point)
+        return jax.tree.map(functools.partial(checks.as_array, f"a point of {self}"), point)
+
+    def _nan_outside(self, name: str, theta: PointT, value: Any) -> Any:
+        """The value of the method `name` at `theta`, nan outside the natural domain."""
+        matrices = any(len(shape) == 2 for shape in self.point_shape)
+        if name == "mean_from_natural" and matrices:
+            return value  # It is nan already, by a Cholesky factor that would be taken twice.
+        inside = self.in_natural_domain(theta)
+        mask = lambda leaf: inside.reshape(inside.shape + (1,) * (leaf.ndim - inside.ndim))
+        return jax.tree.map(lambda leaf: jnp.where(mask(leaf), leaf, jnp.nan), value)
 
     def from_leaves(self, leaves: Sequence[Array]) -> PointT:
         """Point of its leaves, the inverse of `jax.tree.leaves`.
@@ -652,7 +690,7 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
 
     def _data(self, x: ArrayLike, dtype: Any = None) -> Array:
         """Observations as a floating array; integers take `dtype`, or the default one."""
-        array = jnp.asarray(x)
+        array = checks.as_array(f"data of {self}", x)
         if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool:
             return array.astype(dtype or float)
         return checks.floating(f"data of {self}", array)

@@ -213,7 +213,7 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
         return jnp.sum(probs * jnp.where(probs == 0, 0.0, log_at_zero(probs)), axis=-1)
 
     def _data(self, x: ArrayLike, dtype: Any = None) -> Array:
-        labels = jnp.asarray(x)
+        labels = checks.as_array(f"data of {self}", x)
         if not jnp.issubdtype(labels.dtype, jnp.integer):
             raise TypeError(
                 f"data of {self} must be integer labels 0..{self.num_classes - 1}; got dtype "

@@ -37,7 +37,10 @@ from igeojax.families.poisson import Poisson
 from igeojax.families.positive_definite import log_det, whitened
 from igeojax.families.product import Product
 from igeojax.families.pushforward import Pushforward
+from igeojax.families.von_mises import VonMises
+from igeojax.families.von_mises_fisher import VonMisesFisher
 from igeojax.families.wishart import Wishart
+from igeojax.numerics.complex_bessel import log_sphere_integral
 from igeojax.numerics.complex_log_gamma import complex_log_gamma
 from igeojax.numerics.triangular import cholesky, solve_triangular
 
@@ -169,12 +172,14 @@ def characteristic_function(
       t: a point of the same shapes, real.
 
     Returns:
-      Complex values of modulus at most 1.
+      Complex values of modulus at most 1; of von Mises(-Fisher) laws nan where `|t|` or the
+      concentration is too large for the quadrature of `numerics.complex_bessel`: `|t|` beyond
+      some 1000, or a concentration beyond some 4e4.
 
     Raises:
       TypeError: an argument is not a point of the family.
       ValueError: its shapes do not fit the family.
-      NotImplementedError: `psi` of the family has no elementary continuation (Bessel functions).
+      NotImplementedError: the continuation of `psi` is not known: a family of your own.
 
     Examples:
       >>> from igeojax import families
@@ -243,6 +248,10 @@ def _continuation(family: ExponentialFamily, point: Any) -> Array:
             return _wishart(point.log_det_x, point.x, dim)
         case InverseWishart(dim=dim):
             return _wishart(-point.log_det_x, point.inverse_x, dim)
+        case VonMises():
+            return log_sphere_integral(2, point.cos_x**2 + point.sin_x**2)
+        case VonMisesFisher(dim=dim):
+            return log_sphere_integral(dim, jnp.sum(point.x**2, axis=-1))
         case NormalInverseGamma():
             law = _continuation(InverseGamma(), variance_law(point))
             return law + 0.5 * jnp.log(math.pi / -point.xx_over_v)
@@ -250,7 +259,7 @@ def _continuation(family: ExponentialFamily, point: Any) -> Array:
             law = _continuation(InverseWishart(dim), family._law(point))
             return law + 0.5 * dim * jnp.log(math.pi / -point.x_inverse_v_x)
     raise NotImplementedError(
-        f"{family} has no elementary characteristic function. Use samples: the mean of "
+        f"the characteristic function of {family} is not known here. Use samples: the mean of "
         "exp(1j * <t, T(x)>)."
     )
 

@@ -1,16 +1,19 @@
 """The multinomial family of a known number of trials."""
 
 import dataclasses
+import itertools
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import gammaln
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.discrete.softmax import softmax
-from igeojax.families.base import ExponentialFamily
+from igeojax.families.base import MOST_OUTCOMES, ExponentialFamily
 from igeojax.families.categorical import Categorical, CategoricalParams, CategoricalPoint
 from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.counting import poisson_log_density
@@ -86,6 +89,16 @@ class Multinomial(ExponentialFamily[MultinomialPoint, MultinomialParams]):
     @property
     def event_shape(self):
         return (self.num_classes,)
+
+    @property
+    def outcomes(self):
+        slots = self.trials + self.num_classes - 1
+        if math.comb(slots, self.trials) > MOST_OUTCOMES:
+            return None
+        # Stars and bars: K - 1 of the slots are bars, the counts are the gaps between them.
+        bars = itertools.combinations(range(slots), self.num_classes - 1)
+        ends = np.array([(-1, *chosen, slots) for chosen in bars])
+        return np.diff(ends, axis=-1) - 1
 
     def statistics(self, x: ArrayLike) -> MultinomialPoint:
         return MultinomialPoint(self._data(x)[..., :-1])

@@ -1,6 +1,8 @@
 """Independent products of families."""
 
 import dataclasses
+import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +13,7 @@ from jaxtyping import Array, ArrayLike
 
 from igeojax._core import checks
 from igeojax.families._pairs import natural_parts, pair_of, source_parts
-from igeojax.families.base import ExponentialFamily
+from igeojax.families.base import MOST_OUTCOMES, ExponentialFamily
 
 
 class _Parts(tuple):
@@ -119,6 +121,20 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
     @property
     def event_shape(self) -> Any:
         return tuple(family.event_shape for family in self.families)
+
+    @property
+    def outcomes(self) -> Any:
+        lists = [family.outcomes for family in self.families]
+        if any(part is None for part in lists):
+            return None
+        sizes = [len(jax.tree.leaves(part)[0]) for part in lists]
+        if math.prod(sizes) > MOST_OUTCOMES:
+            return None
+        choice = np.indices(sizes).reshape(len(sizes), -1)
+        return tuple(
+            jax.tree.map(operator.itemgetter(index), part)
+            for part, index in zip(lists, choice, strict=True)
+        )
 
     def from_leaves(self, leaves: Sequence[Array]) -> ProductPoint:
         points, start = [], 0

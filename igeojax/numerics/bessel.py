@@ -110,6 +110,11 @@ def radial_law(
     # Derivative of `drop`: by the order above where kappa is small, by A'' elsewhere.
     small = square < 2 * dim
     offset, gap, slope = law.offset, law.gap, ratio * law.relative_slope
+    # Where kappa is small the expansion is a difference from its value at 0.
+    near = square < dim
+    series = _near(dim, jnp.where(near, square, 0.0))
+    excess = jnp.where(near, series, law.excess)
+    offset = jnp.where(near, series - kappa, offset)
     if steps > 1:
         far, *at_far = _far(dim, kappa)
         pairs = zip(at_far, (offset, gap, slope, bend), strict=True)
@@ -117,7 +122,7 @@ def radial_law(
     low = -0.5 * (law.relative_drop + (drop - law.previous) / law.relative_drop)
     high = 0.5 * (bend / drop - 3) / jnp.where(small, 1.0, square)
     return RadialLaw(
-        law.excess,
+        excess,
         offset,
         ratio,
         gap,
@@ -178,6 +183,16 @@ def _expanded(order: float, kappa: Array, square: Array) -> _Recurred:
         third=bend / ratio - relative_slope * relative_drop,
         previous=drop,
     )
+
+
+def _near(dim: int, square: Array) -> Array:
+    """The power series of `excess`, of positive terms, for `kappa^2 <= dim`."""
+    # log 0F1(; d/2; s/4): the next term is below 0.5^15 / 15!.
+    x = square / (2 * dim)
+    total = jnp.ones_like(x)
+    for k in range(14, 1, -1):
+        total = 1 + total * x / (k * (1 + 2 * (k - 1) / dim))
+    return jnp.log1p(x * total)
 
 
 def _far(dim: int, kappa: Array) -> tuple[Array, ...]:

@@ -50,7 +50,7 @@ def vmf_ratio_of_square(dim: int, square: Float[Array, "*shape"]) -> Float[Array
       square: squared concentrations.
 
     Returns:
-      Positive values, of the shape of `square`; `1 / dim` at 0.
+      Positive values, of the shape of `square`, to a few eps; `1 / dim` at 0.
 
     Examples:
       >>> float(vmf_ratio_of_square(4, jnp.asarray(0.0)))
@@ -114,7 +114,8 @@ def vmf_potential(theta: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
       theta: vectors along the last axis.
 
     Returns:
-      `vmf_log_partition` of the length of each vector, in nats.
+      `vmf_log_partition` of the length of each vector, in nats; its error, and as much again for
+      the rounding of the length.
 
     Examples:
       >>> jax.grad(vmf_potential)(jnp.zeros(3)).tolist()
@@ -131,7 +132,7 @@ def vmf_dual_excess(theta: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]
       theta: vectors along the last axis.
 
     Returns:
-      Values in nats, `vmf_entropy(dim, 0) - vmf_entropy(dim, |theta|)`.
+      Values in nats, `vmf_entropy(dim, 0) - vmf_entropy(dim, |theta|)`, to some 10 eps.
 
     Examples:
       >>> float(vmf_dual_excess(jnp.zeros(3)))

@@ -62,7 +62,8 @@ def vmf_log_partition_offset(dim: int, kappa: Float[Array, "*shape"]) -> Float[A
       kappa: non-negative concentrations.
 
     Returns:
-      Values of at most 0, of the shape of `kappa`; derivative minus `vmf_mean_gap`.
+      Values of at most 0, of the shape of `kappa`, to some 10 eps; derivative minus
+      `vmf_mean_gap`.
 
     Examples:
       >>> float(vmf_log_partition_offset(3, jnp.asarray(1e8))) > -40

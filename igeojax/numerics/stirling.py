@@ -166,7 +166,7 @@ def trigamma(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
       x: positive values.
 
     Returns:
-      `lgamma''(x)`, of the shape of `x`.
+      `lgamma''(x)`, of the shape of `x`, to a few eps.
 
     Examples:
       >>> round(float(trigamma(jnp.asarray(1.0))), 6)

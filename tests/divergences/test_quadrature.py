@@ -60,18 +60,22 @@ def test_squared_hellinger_has_a_closed_form(name):
 @each_family
 def test_support_is_what_in_support_says(name):
     family = FAMILIES[name].family
-    if family.support is None:
+    if family.support is None and family.outcomes is None:
         p = FAMILIES[name].point(jax.random.key(0))
         with pytest.raises(
             NotImplementedError, match=r"no support on a line.*divergences.montecarlo"
         ) as caught:
             quadrature.jensen_shannon(family, p, p)
-        if name in ("Multinomial", "Product"):
+        if name == "Product":
             # The call that the message offers runs.
             call = str(caught.value).split("keys k and l: ")[1]
             scope = {"divergences": divergences, "family": family, "p": p, "q": p}
             keys = dict(zip("kl", jax.random.split(jax.random.key(0)), strict=True))
             assert eval(call, scope | keys) == (0, 0)
+        return
+    if family.outcomes is not None:
+        assert family.in_support(family.outcomes).all()
+    if family.support is None:
         return
     assert family.event_shape == ()
     low, high, integers = family.support
@@ -87,6 +91,52 @@ def test_support_is_what_in_support_says(name):
     if name != "VonMises":  # any angle is an observation, one turn of them the support
         beyond = np.array([end + (-0.1 if end == low else 0.1) for end in ends])
         assert not family.in_support(beyond).any()
+
+
+FINITE = {
+    "multinomial": families.Multinomial(4, 3),
+    "product": families.Product(
+        (families.Bernoulli(), families.Multinomial(2, 3), families.Categorical(3))
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FINITE)
+def test_sums_over_the_outcomes_of_vectors_and_products(kind):
+    """Laws on finitely many outcomes are points of a simplex: there the same divergences."""
+    family, outcomes = FINITE[kind], FINITE[kind].outcomes
+    rows = np.concatenate([v.reshape(len(v), -1) for v in jax.tree.leaves(outcomes)], axis=1)
+    expected = {"multinomial": 15, "product": 2 * 6 * 3}[kind]
+    assert len(np.unique(rows, axis=0)) == len(rows) == expected
+    draw = lambda seed: jax.tree.map(
+        lambda leaf: jax.random.normal(jax.random.key(seed), (3, *leaf.shape)),
+        family.from_leaves([jnp.zeros(shape) for shape in family.point_shape]),
+    )
+    p, q = draw(0), draw(1)
+    laws = [
+        np.exp(
+            [family.log_density(jax.tree.map(lambda v, i=i: v[i], law), outcomes) for i in range(3)]
+        )
+        for law in (p, q)
+    ]
+    np.testing.assert_allclose(np.sum(laws, axis=-1), 1, rtol=1e-14)
+    found = jax.jit(lambda p, q: quadrature.jensen_shannon(family, p, q))(p, q)
+    np.testing.assert_allclose(found, simplex.jensen_shannon(*laws), rtol=1e-12)
+    found = quadrature.total_variation(family, p, q)
+    np.testing.assert_allclose(found, simplex.total_variation(*laws), rtol=1e-12)
+    found = quadrature.f_divergence(family, p, q, hellinger_generator)
+    np.testing.assert_allclose(found, exponential.hellinger(family, p, q) ** 2, rtol=1e-12)
+    assert (quadrature.jensen_shannon(family, p, p) == 0).all()
+
+
+def test_lists_of_outcomes_end():
+    assert families.Multinomial(20, 10).outcomes is None
+    assert families.Binomial(10**6).outcomes is None
+    assert families.Product((families.Binomial(1000),) * 2).outcomes is None
+    family = families.Multinomial(20, 10)
+    law = family.natural_from_params(np.full(10, 0.1))
+    with pytest.raises(NotImplementedError, match="at most 1000000 outcomes"):
+        quadrature.total_variation(family, law, law)
 
 
 def normal_pairs():

@@ -22,8 +22,9 @@ def test_separated_clusters_get_one_seed_each(key):
     # an earlier one with probability below 1e-5.
     centers = jnp.repeat(jnp.array([0.0, 1e3, 2e3]), 20)
     x = (centers + jax.random.normal(key, (60,)))[:, None]
+    seeds = jax.jit(lambda key: nearest_seed_responsibilities(key, x, jnp.ones(60), 3))
     for seed in range(10):
-        rows = nearest_seed_responsibilities(jax.random.key(seed), x, jnp.ones(60), 3)
+        rows = seeds(jax.random.key(seed))
         labels = np.asarray(rows.argmax(axis=1)).reshape(3, 20)
         assert (labels == labels[:, :1]).all()
         assert sorted(labels[:, 0]) == [0, 1, 2]

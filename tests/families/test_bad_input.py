@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from igeojax.divergences import simplex
+from igeojax.em import Mixture
 from igeojax.families import (
     FAMILIES,
     Bernoulli,
@@ -262,3 +264,24 @@ def test_data_of_a_density(name):
 
 def test_scalar_data_have_nothing_to_average():
     raises(lambda: Normal().fit(1.0), ValueError, r"axis 0; got shape \(\).*\(N,\)")
+
+
+def test_nothing_is_narrowed_in_silence():
+    """Where x64 is off JAX makes float32 of float64 without a word."""
+    wide = np.array([0.25, 0.75])
+    calls = {
+        "p": lambda: simplex.kl(wide, np.float32(wide)),
+        "data of Normal": lambda: Normal().fit(wide),
+        "loc": lambda: Normal().natural_from_params(wide, 1.0),
+        "a point of Poisson": lambda: Poisson().log_density(Poisson.Point(wide), 1),
+        "data has": lambda: Mixture(Normal(), 1).fit(wide, key=jax.random.key(0)),
+    }
+    with jax.enable_x64(False):
+        for name, call in calls.items():
+            with pytest.warns(UserWarning, match=f"{name}.*float64.*float32.*enable_x64 is off"):
+                call()
+        # What loses nothing passes: numbers, 32 bits, integers that fit.
+        Normal().fit(wide.astype(np.float32))
+        Normal().natural_from_params(0.25, np.float64(1.0))
+        Poisson().fit(np.array([1, 2, 3]))
+        raises(lambda: Poisson().fit(np.array([1, 2**40])), ValueError, f"int32; got {2**40}")

@@ -1,5 +1,8 @@
 """Generating functions against closed forms and scipy."""
 
+import jax
+import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 import scipy.special
@@ -67,6 +70,43 @@ def test_complex_log_gamma():
     np.testing.assert_allclose(
         complex_log_gamma(z), scipy.special.loggamma(z), rtol=1e-13, atol=1e-13
     )
+
+
+# Of `exp(i <u, x>)` with u along and across the mean direction.
+@pytest.mark.parametrize("dim", [2, 3, 10, 33, 768])
+def test_directions(dim):
+    concentrations = np.array([0.0, 0.0, 1.0, 30.0, 1000.0, 0.1])
+    along = np.array([0.0, 1.0, 0.3, 5.0, 100.0, 300.0])
+    across = np.array([0.0, 0.5, 2.0, -40.0, 30.0, 3.0])
+    half = mpmath.mpf(dim) / 2
+    with mpmath.workdps(30):
+        expected = [
+            complex(
+                mpmath.hyp0f1(half, (mpmath.mpc(k, u) ** 2 - mpmath.mpf(v) ** 2) / 4)
+                / mpmath.hyp0f1(half, mpmath.mpf(k) ** 2 / 4)
+            )
+            for k, u, v in zip(concentrations, along, across, strict=True)
+        ]
+    wide = lambda first, second: np.stack([first, second] + [0 * first] * (dim - 2), axis=-1)
+    family = families.VonMisesFisher(dim)
+    theta, t = wide(concentrations, 0 * along), wide(along, across)
+    found = cumulants.characteristic_function(family, family.Point(theta), family.Point(t))
+    assert (np.abs(found - np.array(expected)) <= 1e-12 + 1e-14 * concentrations).all()
+    assert found[0] == 1
+    if dim == 2:
+        circle = families.VonMises()
+        points = [circle.Point(*v.T) for v in (theta, t)]
+        found = cumulants.characteristic_function(circle, *points)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    # Minus the second derivative at 0 is the second moment, 1/d of the uniform law; and nan, not a
+    # wrong number, where the nodes are too far apart.
+    ray = lambda s: (
+        cumulants.characteristic_function(
+            family, family.Point(jnp.zeros(dim)), family.Point(s * jnp.eye(dim)[0])
+        ).real
+    )
+    assert float(-jax.grad(jax.grad(ray))(0.0)) == pytest.approx(1 / dim, rel=1e-12, abs=0)
+    assert np.isnan(ray(3000.0))
 
 
 def test_bad_orders():

@@ -23,6 +23,30 @@ def test_round_trips(name):
         np.testing.assert_allclose(got, value, rtol=1e-11, atol=1e-13)
 
 
+def test_outside_the_domain_all_is_nan(name):
+    family, theta = FAMILIES[name].family, natural(name, 0)
+    inside = jax.tree.map(lambda leaf: leaf[0], theta)
+    everything = jax.jit(
+        lambda theta: (
+            family.in_natural_domain(theta),
+            [
+                getattr(family, method)(theta)
+                for method in ("mean_from_natural", "params_from_natural", "mean", "variance")
+            ],
+        )
+    )
+    candidates = [jax.tree.map(change, inside) for change in (np.negative, lambda v: v + np.inf)]
+    outside = [theta for theta in candidates if not everything(theta)[0]]
+    if name in ("Bernoulli", "Binomial"):  # whose domain is closed: laws of certain outcomes
+        assert not outside
+    else:
+        assert outside
+    for theta in outside:
+        assert all(np.isnan(leaf).all() for leaf in jax.tree.leaves(everything(theta)[1]))
+    assert everything(inside)[0]
+    assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(everything(inside)[1]))
+
+
 def test_legendre_identity(name):
     found = quantities(name)
     total = found["potential"] + found["dual_potential"]

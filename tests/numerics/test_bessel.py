@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 
@@ -286,3 +287,24 @@ def test_derivatives_of_the_bregman_divergence():
     np.testing.assert_allclose(hessians[0][1], -base, rtol=1e-8, atol=1e-12)
     same = [i for i, name in enumerate(PAIRS) if name.startswith(("equal", "both"))]
     np.testing.assert_allclose(hessians[1][1][np.array(same)], base[np.array(same)], rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dim", [2, 3, 33, 768])
+def test_small_concentrations_keep_their_digits(dim, dtype):
+    # psi - psi(0) is of second order, far below rounding of psi(0); so is the loss of entropy.
+    kappa = np.logspace(-6, 1, 15).astype(dtype)
+    with mpmath.workdps(40):
+        half = mpmath.mpf(dim) / 2
+        squares = [mpmath.mpf(float(k)) ** 2 / 4 for k in kappa]
+        potential = [mpmath.log(mpmath.hyp0f1(half, s)) for s in squares]
+        slope = [
+            2 * s / half * mpmath.hyp0f1(half + 1, s) / mpmath.hyp0f1(half, s) for s in squares
+        ]
+        offset = [float(v - mpmath.mpf(float(k))) for v, k in zip(potential, kappa, strict=True)]
+        lost = [float(s - v) for s, v in zip(slope, potential, strict=True)]
+    found = numerics.vmf_log_partition_offset(dim, jnp.asarray(kappa))
+    np.testing.assert_allclose(found, offset, rtol=20 * np.finfo(dtype).eps)
+    vectors = jnp.zeros((15, dim), dtype).at[:, 0].set(kappa)
+    found = numerics.vmf_dual_excess(vectors)
+    np.testing.assert_allclose(found, lost, rtol=20 * np.finfo(dtype).eps)

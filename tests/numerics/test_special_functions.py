@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 
@@ -166,3 +167,25 @@ def test_square_root_at_zero():
     distance = lambda v: numerics.sqrt_at_zero(jnp.sum(v * v))
     np.testing.assert_array_equal(jax.grad(distance)(jnp.zeros(2)), [0, 0])
     assert jnp.isnan(numerics.sqrt_at_zero(-1.0))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_logs_of_ratios_keep_their_digits(dtype):
+    generator = np.random.default_rng(5)
+    size = 10 ** generator.uniform(-30, 30, 2000)
+    other = size * (
+        1 + 0.9 * generator.choice([-1, 1], 2000) * 10 ** generator.uniform(-7, 0, 2000)
+    )
+    share = generator.uniform(size=(2, 2000))
+    pairs = [(size, other), (other / size, np.ones(2000)), tuple(share)]
+    a, b = (np.concatenate(column).astype(dtype) for column in zip(*pairs, strict=True))
+    p, q = share.astype(dtype)
+    with mpmath.workdps(30):
+        exact = lambda v: [mpmath.mpf(float(x)) for x in v]
+        ratios = [float(mpmath.log(x / y)) for x, y in zip(exact(a), exact(b), strict=True)]
+        rests = [
+            float(mpmath.log((1 - x) / (1 - y))) for x, y in zip(exact(p), exact(q), strict=True)
+        ]
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(numerics.log_ratio(a, b), ratios, rtol=4 * eps)
+    np.testing.assert_allclose(numerics.log_complement_ratio(p, q), rests, rtol=16 * eps)

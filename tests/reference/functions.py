@@ -216,5 +216,5 @@ FILES: dict[str, dict[str, Quantity]] = {
     "others": OTHERS,
     "distances": DISTANCES,
 }
-SLOW = {"gamma_families", "von_mises_fisher", "others", "distances"}
+SLOW = {"gamma_families", "multivariate_normal", "von_mises_fisher", "others", "distances"}
 """Files whose quantities take long to compile."""
