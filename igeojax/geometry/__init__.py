@@ -47,6 +47,13 @@ from igeojax.geometry.exponential_map import (
 from igeojax.geometry.invariance import (
     reparameterisation_gap,
 )
+from igeojax.geometry.manifold_geodesic import (
+    ManifoldDistance,
+    ManifoldLogarithm,
+    manifold_distance,
+    manifold_exponential_map,
+    manifold_logarithm_map,
+)
 from igeojax.geometry.means import (
     FrechetMean,
     chernoff_point,
@@ -93,6 +100,8 @@ __all__ = [
     "FittedTable",
     "FrechetMean",
     "LogarithmMap",
+    "ManifoldDistance",
+    "ManifoldLogarithm",
     "NumericalDistance",
     "Projection",
     "StatisticalManifold",
@@ -120,6 +129,9 @@ __all__ = [
     "m_geodesic",
     "m_mean",
     "m_projection",
+    "manifold_distance",
+    "manifold_exponential_map",
+    "manifold_logarithm_map",
     "mean_from_natural",
     "mixed_from_natural",
     "model_manifold",

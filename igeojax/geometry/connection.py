@@ -5,15 +5,15 @@ Index convention, for all of this package: `Gamma_ijk = <nabla_i d_j, d_k>` and
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-import diffrax
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.geometry._arguments import one_scalar, one_vector, slopes, tangents
+from igeojax.geometry._integration import at_time_one
 from igeojax.geometry.statistical_manifold import StatisticalManifold, require_manifold
 from igeojax.numerics.triangular import cho_solve, cholesky
 
@@ -188,20 +188,6 @@ def parallel_transport(
     # Transport is linear: a tangent of any size is one of size 1, for which tolerances are meant.
     size = jax.lax.stop_gradient(jnp.max(jnp.abs(vector)))
     size = jnp.where(size > 0, size, 1.0).astype(dtype)
-    zero = jnp.zeros((), dtype)
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(velocity),
-        diffrax.Dopri8(),
-        t0=zero,
-        t1=zero + 1,
-        dt0=None,
-        y0=vector.astype(dtype) / size,
-        stepsize_controller=diffrax.PIDController(rtol=error, atol=error),
-        # The only adjoint with derivatives of both modes.
-        adjoint=diffrax.DirectAdjoint(),
-        max_steps=max_steps,
-        throw=False,
-    )
-    arrived = solution.result == diffrax.RESULTS.successful
-    (end,) = cast(Array, solution.ys)
+    start = vector.astype(dtype) / size
+    end, arrived = at_time_one(velocity, start, rtol=error, atol=error, max_steps=max_steps)
     return jnp.where(arrived, end * size, jnp.nan)

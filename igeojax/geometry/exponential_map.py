@@ -3,7 +3,6 @@
 import functools
 from typing import Any, NamedTuple
 
-import diffrax
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
@@ -21,11 +20,10 @@ from igeojax.geometry._discrete_geodesic import (
     mean_vector,
     require_small_matrices,
 )
+from igeojax.geometry._integration import at_time_one
 from igeojax.geometry.coordinates import unravel
 from igeojax.numerics.extrapolation import richardson_limit
 from igeojax.numerics.small_solve import small_solve
-
-_MAX_STEPS = 4096
 
 
 def exponential_map(
@@ -99,22 +97,9 @@ def _shot(family: ExponentialFamily, alpha: Array, theta: Array, velocity: Array
         return speed, -0.5 * (1 - alpha) * fall / unit
 
     accuracy = 1e-10 if theta.dtype == jnp.float64 else 1e-5
-    zero = jnp.zeros((), theta.dtype)
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(field),  # type: ignore[arg-type]
-        diffrax.Dopri8(),
-        t0=zero,
-        t1=zero + 1,
-        dt0=None,
-        y0=(theta / unit, velocity / unit),
-        args=alpha,
-        stepsize_controller=diffrax.PIDController(rtol=accuracy, atol=1e-2 * accuracy),
-        adjoint=diffrax.DirectAdjoint(),
-        max_steps=_MAX_STEPS,
-        throw=False,
-    )
-    end = unit * solution.ys[0][-1]  # type: ignore[index]
-    arrived = solution.result == diffrax.RESULTS.successful
+    start = theta / unit, velocity / unit
+    (end, _), arrived = at_time_one(field, start, alpha, rtol=accuracy, atol=1e-2 * accuracy)
+    end = unit * end
     arrived = arrived & family.in_natural_domain(unravel(family, end))
     return jnp.where(arrived, end, jnp.nan)
 
