@@ -22,6 +22,7 @@ from igeojax.geometry._discrete_geodesic import (
 )
 from igeojax.geometry._integration import at_time_one
 from igeojax.geometry.coordinates import unravel
+from igeojax.geometry.dual_geodesic import e_geodesic, m_geodesic
 from igeojax.numerics.extrapolation import richardson_limit
 from igeojax.numerics.small_solve import small_solve
 
@@ -209,9 +210,8 @@ def geodesic(
 ) -> Any:
     """Points of the alpha-geodesic from p at time 0 to q at time 1.
 
-    `exponential_map` of a part of the velocity of `logarithm_map`; for alpha = 1 and -1
-    `e_geodesic` and `m_geodesic` are exact. For alpha = 0 shares of t are shares of the
-    length.
+    `e_geodesic` and `m_geodesic` where alpha is the number 1 or -1, else `exponential_map` of a
+    part of the velocity of `logarithm_map`. For alpha = 0 shares of t are shares of the length.
 
     Args:
       family: the family.
@@ -238,6 +238,9 @@ def geodesic(
       >>> round(float(exponential.params_from_natural(middle).rate), 4)
       2.0
     """
+    if isinstance(alpha, int | float) and abs(alpha) == 1:
+        checked_levels(segments)
+        return (e_geodesic if alpha == 1 else m_geodesic)(family, p, q, t)
     found = logarithm_map(family, p, q, alpha=alpha, segments=segments)
     times = checks.floating("t", t)
     foot = pair_of(family, p, q).p

@@ -12,6 +12,9 @@ import pytest
 from igeojax.divergences import simplex
 from igeojax.divergences.similarity import similarity_sensitive_divergence
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 DTYPES = ["float64", "float32"]
 SMALL = (1e-3, 1e-6, 1e-8, 1e-12, 1e-16, 1e-20, 1e-30)
 ORDERS = (-0.5, 0.0, 0.3, 0.5, 1.0, 1.2)

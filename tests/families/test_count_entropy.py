@@ -11,6 +11,9 @@ import pytest
 
 from igeojax import families
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 F = families
 BOUNDS = {"float64": 2e-14, "float32": 5e-6}
 

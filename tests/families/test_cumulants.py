@@ -73,7 +73,9 @@ def test_complex_log_gamma():
 
 
 # Of `exp(i <u, x>)` with u along and across the mean direction.
-@pytest.mark.parametrize("dim", [2, 3, 10, 33, 768])
+@pytest.mark.parametrize(
+    "dim", [3, *(pytest.param(dim, marks=pytest.mark.slow) for dim in (2, 10, 33, 768))]
+)
 def test_directions(dim):
     concentrations = np.array([0.0, 0.0, 1.0, 30.0, 1000.0, 0.1])
     along = np.array([0.0, 1.0, 0.3, 5.0, 100.0, 300.0])

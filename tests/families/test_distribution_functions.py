@@ -9,6 +9,9 @@ import scipy.stats
 
 from igeojax import families, numerics
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 DTYPES = ("float64", "float32")
 F = families
 SCIPY = {

@@ -11,7 +11,14 @@ import pytest
 from igeojax import families, fisher
 from tests.fisher.models import CASES, NUM_EXAMPLES, columns_of, draw_inputs, draw_params
 
-each_case = pytest.mark.parametrize("name", sorted(CASES))
+# Compile time: the default lane stays under ten minutes on two cores.
+each_case = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == "MultivariateNormal" else [])
+        for name in sorted(CASES)
+    ],
+)
 WEIGHTS = jnp.asarray([0.5, 0.0, 2.0, 1.0, 0.25])
 
 

@@ -17,6 +17,11 @@ each_manifold = pytest.mark.parametrize(
     [pytest.param(name, marks=[] if name in LIGHT else [pytest.mark.slow]) for name in FAMILIES],
 )
 """Runs a test on every family."""
+NO_CLOSED_FORM = {
+    *("Gamma", "InverseGamma", "NormalInverseGamma", "Wishart", "InverseWishart", "VonMises"),
+    *("NormalInverseWishart", "Beta", "Dirichlet", "VonMisesFisher", "MultivariateNormal"),
+}
+"""Families whose Fisher-Rao distance is numerical."""
 ALPHAS = np.array([-1.0, 0.0, 0.4, 1.0])
 
 

@@ -9,6 +9,9 @@ from sklearn.cluster import KMeans
 from igeojax import families, geometry
 from igeojax.divergences import exponential
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 POISSON = families.Poisson()
 RATES = np.exp(RNG.normal(1.0, 1.0, size=60))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from igeojax import families, geometry
+from igeojax.families.registry import FAMILIES
 from igeojax.geometry.statistical_manifold import StatisticalManifold
 from tests.geometry import manifolds
 
@@ -131,6 +132,40 @@ def test_dual_transports_preserve_the_inner_product(alpha):
     np.testing.assert_allclose(after, before, rtol=1e-8, atol=0)
     np.testing.assert_allclose(back, U, rtol=1e-8, atol=0)
     assert np.abs(np.asarray(one) - U).max() > 0.01
+
+
+SMALL = [
+    name
+    for name, entry in FAMILIES.items()
+    if entry.family.dimension <= 2 and name not in ("Normal", "Product")
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_dual_transports_of_every_small_family(name):
+    family = FAMILIES[name].family
+    ends = FAMILIES[name].point(jax.random.key(3), (2,))
+    first, last = geometry.ravel(family, ends)
+    manifold = geometry.family_manifold(family)
+
+    @jax.jit
+    @jax.vmap
+    def moved(vector, alpha):
+        line = lambda t: first + t * (last - first)
+        return geometry.parallel_transport(manifold, line, vector, alpha=alpha)
+
+    vectors = jax.random.normal(jax.random.key(4), (2, family.dimension))
+    alphas = jnp.array([1.0, -1.0, 0.5, -0.5])
+    found = moved(jnp.concatenate([vectors, vectors]), alphas)
+    before, after = (
+        np.asarray(geometry.fisher_matrix(family, geometry.unravel(family, x)))
+        for x in (first, last)
+    )
+    np.testing.assert_allclose(found[0], vectors[0], rtol=1e-12)
+    inner = vectors[0] @ before @ vectors[1]
+    for one, other in ((0, 1), (2, 3)):
+        np.testing.assert_allclose(found[one] @ after @ found[other], inner, rtol=1e-7)
 
 
 def test_transport_is_linear_at_any_size():

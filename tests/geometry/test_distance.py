@@ -9,12 +9,9 @@ import pytest
 
 from igeojax import families, geometry
 from igeojax.families.registry import FAMILIES
+from tests.geometry.manifolds import NO_CLOSED_FORM
 from tests.laws.programs import CORE
 
-NO_CLOSED_FORM = {
-    *("Gamma", "InverseGamma", "NormalInverseGamma", "Wishart", "InverseWishart", "VonMises"),
-    *("NormalInverseWishart", "Beta", "Dirichlet", "VonMisesFisher", "MultivariateNormal"),
-}
 CLOSED = [
     pytest.param(name, marks=[] if name in CORE else [pytest.mark.slow])
     for name in FAMILIES

@@ -14,6 +14,9 @@ from igeojax import families, geometry
 from igeojax.families.registry import FAMILIES
 from tests.laws.programs import each_family_few_by_default
 
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
+
 ALPHAS = np.array([-1.0, -0.6, -0.3, 0.0, 0.1, 0.4, 0.8, 1.0])
 
 
@@ -87,6 +90,31 @@ def test_a_family_of_scales_in_closed_form():
         straight = 1 + times * (9.0**alpha - 1)
         expected = 9.0**times if alpha == 0 else straight ** (1 / alpha)
         np.testing.assert_allclose(found, expected, rtol=1e-7)
+
+
+def test_at_the_ends_of_alpha_it_is_the_straight_line():
+    family = families.Gamma()
+    p, q = family.Params(2.0, 1.0), family.Params(5.0, 3.0)
+    times = jnp.array([-0.1, 0.3, 1.0])
+    for alpha, line in ((1.0, geometry.e_geodesic), (-1, geometry.m_geodesic)):
+        found = geometry.geodesic(family, p, q, times, alpha=alpha)
+        for one, other in zip(found, line(family, p, q, times), strict=True):
+            np.testing.assert_array_equal(one, other)
+        # Traced, it is integrated, and the same.
+        traced = jax.jit(lambda a: geometry.geodesic(family, p, q, times, alpha=a))(float(alpha))
+        for one, other in zip(found, traced, strict=True):
+            np.testing.assert_allclose(other, one, rtol=1e-7)
+
+
+def test_the_logarithm_finds_the_velocity_again():
+    family = families.Gamma()
+    theta = family.natural_from_params(jnp.array([2.0, 5.0]), jnp.array([1.0, 3.0]))
+    velocity = family.Point(jnp.array([0.8, -1.0]), jnp.array([-0.3, 1.0]))
+    there = geometry.exponential_map(family, theta, velocity, alpha=0.4)
+    found = geometry.logarithm_map(family, theta, there, alpha=0.4)
+    assert found.converged.all()
+    for one, other in zip(found.velocity, velocity, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
 @pytest.mark.slow

@@ -58,6 +58,7 @@ def test_normal_laws_in_closed_form(dtype):
     np.testing.assert_allclose(found["end"][near], Q[near], rtol=bound, atol=bound)
 
 
+@pytest.mark.slow
 def test_a_curved_family_of_one_coordinate():
     # Normal laws of mean s and deviation s: the metric is 3 / s^2.
     normal = families.Normal()

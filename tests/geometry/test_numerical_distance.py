@@ -8,15 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.stats
 from scipy.integrate import quad
 from scipy.special import polygamma
 
 from igeojax import families, geometry
 from igeojax.families.registry import FAMILIES
+from tests.geometry.manifolds import NO_CLOSED_FORM
 from tests.laws.programs import each_family_few_by_default
 
-CLOSED = ["Normal"]
-
+# Compile time: the default lane stays under ten minutes on two cores.
+pytestmark = pytest.mark.slow
 
 FIRST, SECOND = np.array([0, 1, 2, 1, 2, 0, 0, 1]), np.array([1, 2, 0, 0, 1, 2, 0, 1])
 """Three pairs, the same in reverse, and two of equal points."""
@@ -47,19 +49,29 @@ def test_it_is_a_metric_between_its_bounds(name):
     assert (found.value[:6] > 0).all()
 
 
-MORE = [
-    pytest.param(name, marks=pytest.mark.slow)
-    for name in ("Categorical", "Poisson", "InverseGaussian")
-]
-
-
-@pytest.mark.parametrize("name", CLOSED + MORE)
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in NO_CLOSED_FORM])
 def test_closed_forms(name):
     p, q, found, _ = evaluated(name)
     exact = geometry.fisher_rao_distance(FAMILIES[name].family, p, q)
     np.testing.assert_allclose(found.value, exact, rtol=1e-6)
     # The estimate is no bound; it was at least the error in all that was tried.
     assert (np.abs(found.value - exact) <= found.error + 1e-12 * exact).all()
+
+
+def test_bhattacharyya_angle():
+    # Of probability vectors half the distance on the sphere of their roots; else by quadrature.
+    die, normal = families.Categorical(4), families.Normal()
+    p, q = (FAMILIES["Categorical"].point(jax.random.key(seed), (5,)) for seed in (0, 1))
+    found = geometry.bhattacharyya_angle(die, p, q)
+    np.testing.assert_allclose(found, geometry.fisher_rao_distance(die, p, q) / 2, rtol=1e-13)
+    p, q = normal.Params(0.3, 1.0), normal.Params(-1.0, 2.5)
+    root = lambda x: np.exp(0.5 * sum(scipy.stats.norm(*law).logpdf(x) for law in (p, q)))
+    expected = np.arccos(quad(root, -40, 40)[0])
+    assert float(geometry.bhattacharyya_angle(normal, p, q)) == pytest.approx(
+        expected, rel=1e-8, abs=0
+    )
+    slope = jax.grad(lambda loc: geometry.bhattacharyya_angle(normal, normal.Params(loc, 1.0), p))
+    assert slope(0.3) == 0
 
 
 def normal(loc, scale, dtype=None):
