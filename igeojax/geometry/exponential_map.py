@@ -21,6 +21,7 @@ from igeojax.geometry._discrete_geodesic import (
     require_small_matrices,
 )
 from igeojax.geometry._integration import at_time_one
+from igeojax.geometry.closed_geodesic import closed_geodesic
 from igeojax.geometry.coordinates import unravel
 from igeojax.geometry.dual_geodesic import e_geodesic, m_geodesic
 from igeojax.numerics.extrapolation import richardson_limit
@@ -210,8 +211,9 @@ def geodesic(
 ) -> Any:
     """Points of the alpha-geodesic from p at time 0 to q at time 1.
 
-    `e_geodesic` and `m_geodesic` where alpha is the number 1 or -1, else `exponential_map` of a
-    part of the velocity of `logarithm_map`. For alpha = 0 shares of t are shares of the length.
+    Where alpha is the number 1 or -1 `e_geodesic` and `m_geodesic`; where it is 0 the closed form
+    of normal (also diagonal and log-normal) and categorical laws; else `exponential_map` of a part
+    of the velocity of `logarithm_map`. For alpha = 0 shares of t are shares of the length.
 
     Args:
       family: the family.
@@ -238,11 +240,14 @@ def geodesic(
       >>> round(float(exponential.params_from_natural(middle).rate), 4)
       2.0
     """
+    levels, times = checked_levels(segments), checks.floating("t", t)
     if isinstance(alpha, int | float) and abs(alpha) == 1:
-        checked_levels(segments)
-        return (e_geodesic if alpha == 1 else m_geodesic)(family, p, q, t)
-    found = logarithm_map(family, p, q, alpha=alpha, segments=segments)
-    times = checks.floating("t", t)
+        return (e_geodesic if alpha == 1 else m_geodesic)(family, p, q, times)
+    if isinstance(alpha, int | float) and alpha == 0:
+        exact = closed_geodesic(family, p, q, times)
+        if exact is not None:
+            return exact
+    found = logarithm_map(family, p, q, alpha=alpha, segments=2**levels)
     foot = pair_of(family, p, q).p
 
     def scaled(leaf: Array, event: tuple[int, ...]) -> Array:

@@ -14,6 +14,7 @@ from igeojax.divergences.exponential.relative_entropy import kl
 from igeojax.families.base import ExponentialFamily
 from igeojax.geometry._discrete_geodesic import discrete_geodesics, flat_vectors
 from igeojax.geometry._points import natural_of_mean, one_point, single_row_points
+from igeojax.geometry.closed_geodesic import closed_geodesic
 from igeojax.geometry.coordinates import ravel, unravel
 from igeojax.geometry.dual_geodesic import e_geodesic, m_geodesic
 from igeojax.geometry.metric import fisher_matrix
@@ -86,14 +87,10 @@ def geodesic_triangle(
     checks.require_count("resolution", resolution, 2)
     times = _times(resolution)
     ends = jax.tree.map(lambda leaf: jnp.roll(leaf, -1, axis=0), theta)
-    # Points of a path of 64 segments are within the width of a line of the geodesic.
-    vectors, _ = flat_vectors(family, theta, ends)
-    paths = discrete_geodesics(family, jnp.zeros(3, vectors[0].dtype), *vectors, _LEVELS)
-    inner = jnp.where(paths.found[None, :, None], jnp.swapaxes(paths.points[:, -1], 0, 1), jnp.nan)
     curves = (
         ("e-geodesic", E_STROKE, e_geodesic(family, theta, ends, times)),
         ("m-geodesic", M_STROKE, m_geodesic(family, theta, ends, times)),
-        ("Levi-Civita geodesic", FISHER_STROKE, unravel(family, inner)),
+        ("Levi-Civita geodesic", FISHER_STROKE, _shortest(family, theta, ends, times)),
     )
     drawn = [places(family, points) for *_, points in curves]
     for (name, *_), place in zip(curves, drawn, strict=True):
@@ -111,6 +108,18 @@ def geodesic_triangle(
             ax.plot(*place[:, side].T, linewidth=2, label=label, **stroke._asdict())
     _mark(ax, family, theta, names, np.concatenate([place.reshape(-1, 2) for place in drawn]))
     _finish(ax, family)
+
+
+def _shortest(family: ExponentialFamily, p: Any, q: Any, times: Array) -> Any:
+    """Points of the three shortest paths, nan where one was not found."""
+    exact = closed_geodesic(family, p, q, times)
+    if exact is not None:
+        return exact
+    # Points of a path of 64 segments are within the width of a line of the geodesic.
+    vectors, _ = flat_vectors(family, p, q)
+    paths = discrete_geodesics(family, jnp.zeros(3, vectors[0].dtype), *vectors, _LEVELS)
+    found = paths.found[None, :, None]
+    return unravel(family, jnp.where(found, jnp.swapaxes(paths.points[:, -1], 0, 1), jnp.nan))
 
 
 def pythagorean_triangle(
