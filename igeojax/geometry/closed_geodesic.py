@@ -48,10 +48,11 @@ def closed_geodesic(family: ExponentialFamily, p: Any, q: Any, t: Array) -> Any 
       >>> round(float(normal.params_from_natural(middle).scale), 6)
       2.0
     """
+    first, last = aligned(family, p=p, q=q)
     if isinstance(family, Categorical):
-        return _great_circle(family, *aligned(family, p=p, q=q), t)
+        return _great_circle(family, first, last, t)
     if isinstance(family, Normal | DiagonalNormal | LogNormal):
-        return _half_circle(family, *aligned(family, p=p, q=q), t)
+        return _half_circle(family, first, last, t)
     return None
 
 

@@ -350,7 +350,7 @@ def _mark(
 
 def _finish(ax: "Axes", family: ExponentialFamily) -> None:
     """Room around what is drawn, and the legend below."""
-    ax.margins(x=0.2, y=0.12)
+    ax.margins(x=0.26, y=0.12)
     below = -0.06 if is_simplex(family) else -0.14
     ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, below), handlelength=3)
 
