@@ -59,9 +59,9 @@ def as_array(name: str, value: ArrayLike) -> Array:
             f"Pass {name} as {array.dtype} to say that this is meant, or enable x64.",
             stacklevel=3,
         )
-    elif not np.array_equal(np.asarray(array), value):
+    elif value.dtype.kind in "iu" and (lost := value.astype(array.dtype) != value).any():
         raise ValueError(
-            f"{name} must hold integers that fit into {array.dtype}; got {np.abs(value).max()} in "
+            f"{name} must hold integers that fit into {array.dtype}; got {value[lost][0]} in "
             f"{value.dtype}. Pass them as a floating array, or enable x64."
         )
     return array

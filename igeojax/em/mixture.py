@@ -121,7 +121,7 @@ class Mixture:
         """
         self._require_params(params)
         log_density = jax.vmap(self.family.log_density, (0, None), -1)(
-            params.components, jnp.asarray(x)
+            params.components, checks.as_array("data", x)
         )
         return log_density + params.log_weights.reshape((1,) * (log_density.ndim - 1) + (-1,))
 
@@ -240,7 +240,8 @@ class Mixture:
           >>> jnp.exp(params.components.x).round(6).tolist()
           [3.0, 8.0]
         """
-        x, mass = jnp.asarray(x), mass_of(self, responsibilities, x, weights)
+        x = checks.as_array("data", x)
+        mass = mass_of(self, responsibilities, x, weights)
         totals = jnp.sum(mass, axis=0)
         empty = totals <= jnp.finfo(mass.dtype).tiny
         fit = lambda w: self.family.fit(x, w, **fit_options)

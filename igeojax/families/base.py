@@ -21,7 +21,7 @@ from igeojax.families.support import Support
 from igeojax.families.weighting import normalized_weights, weighted_mean
 
 MOST_OUTCOMES = 10**6
-"""Observations that `ExponentialFamily.outcomes` lists at most."""
+"""Vectors, or rows of a product, that `ExponentialFamily.outcomes` lists at most."""
 
 PointT = TypeVar("PointT", bound=tuple)
 ParamsT = TypeVar("ParamsT", bound=tuple)
@@ -97,14 +97,14 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
 
     @property
     def outcomes(self) -> Any:
-        """All observations, stacked on axis 0, where they are at most 10^6; else None.
+        """All observations, stacked on axis 0, where they are finitely many; else None.
 
-        Of a product a tuple of such arrays, one for each factor.
+        Those of vectors and products are listed up to 10^6; of a product as a tuple of arrays, one
+        for each factor.
         """
-        size = None if self.support is None else self.support.size
-        if self.support is None or size is None or size > MOST_OUTCOMES:
+        if self.support is None or self.support.size is None:
             return None
-        return int(self.support.low) + np.arange(size)
+        return int(self.support.low) + np.arange(self.support.size)
 
     @abc.abstractmethod
     def statistics(self, x: ArrayLike) -> PointT:
@@ -270,7 +270,7 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
           tangent: tangent in natural coordinates, a point of the same shapes.
 
         Returns:
-          The cotangent, also a tangent in mean coordinates.
+          The cotangent, also a tangent in mean coordinates; nan outside the natural domain.
 
         Examples:
           >>> from igeojax import families
@@ -281,7 +281,9 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         """
         theta = self._point(theta)
         tangent = jax.tree.map(lambda v, leaf: jnp.asarray(v, leaf.dtype), tangent, theta)
-        return jax.jvp(self.mean_from_natural, (theta,), (tangent,))[1]
+        eta, product = jax.jvp(self.mean_from_natural, (theta,), (tangent,))
+        # A nan that is chosen has derivative 0, and would look like no information.
+        return jax.tree.map(lambda m, v: jnp.where(jnp.isnan(m), jnp.nan, v), eta, product)
 
     def dual_potential(self, eta: PointT) -> Float[Array, "*batch"]:
         """Dual potential `phi(eta) = <theta, eta> - psi(theta)` with `theta` of `eta`, in nats.
@@ -612,10 +614,14 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
 
     def _nan_outside(self, name: str, theta: PointT, value: Any) -> Any:
         """The value of the method `name` at `theta`, nan outside the natural domain."""
-        matrices = any(len(shape) == 2 for shape in self.point_shape)
-        if name == "mean_from_natural" and matrices:
-            return value  # It is nan already, by a Cholesky factor that would be taken twice.
-        inside = self.in_natural_domain(theta)
+        if name == "mean_from_natural" and any(len(shape) == 2 for shape in self.point_shape):
+            # The Cholesky factor, which would be taken twice, has left its nan in some leaf.
+            leaves = zip(jax.tree.leaves(value), self.point_shape, strict=True)
+            inside: Any = True
+            for leaf, shape in leaves:
+                inside = inside & ~jnp.isnan(leaf).any(axis=tuple(range(-len(shape), 0)))
+        else:
+            inside = self.in_natural_domain(theta)
         mask = lambda leaf: inside.reshape(inside.shape + (1,) * (leaf.ndim - inside.ndim))
         return jax.tree.map(lambda leaf: jnp.where(mask(leaf), leaf, jnp.nan), value)
 

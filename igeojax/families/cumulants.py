@@ -132,7 +132,7 @@ def cumulant(
       order: k, a static integer, at least 1; 1 is the mean, 2 the variance.
 
     Returns:
-      The cumulants.
+      The cumulants; nan outside the natural domain.
 
     Raises:
       TypeError: `theta` is not a point of the family, or `order` not an integer.
@@ -152,7 +152,9 @@ def cumulant(
     along = lambda point: family.pairing(direction, family.mean_from_natural(point))
     for _ in range(order - 1):
         along = _derivative(along, direction)
-    return along(jax.tree.map(jnp.asarray, theta))
+    theta = jax.tree.map(jnp.asarray, theta)
+    # The derivative of a nan that was chosen is 0.
+    return jnp.where(family.in_natural_domain(theta), along(theta), jnp.nan)
 
 
 def _derivative(function: Any, direction: Any) -> Any:
@@ -172,9 +174,9 @@ def characteristic_function(
       t: a point of the same shapes, real.
 
     Returns:
-      Complex values of modulus at most 1; of von Mises(-Fisher) laws nan where `|t|` or the
-      concentration is too large for the quadrature of `numerics.complex_bessel`: `|t|` beyond
-      some 1000, or a concentration beyond some 4e4.
+      Complex values of modulus at most 1; of von Mises(-Fisher) laws nan where `|t|`, the
+      concentration or the dimension is too large for the quadrature of `numerics.complex_bessel`:
+      beyond some 1000, or 4e4 of the latter two.
 
     Raises:
       TypeError: an argument is not a point of the family.

@@ -1,6 +1,7 @@
 """The multinomial family of a known number of trials."""
 
 import dataclasses
+import functools
 import itertools
 import math
 from typing import NamedTuple
@@ -92,13 +93,7 @@ class Multinomial(ExponentialFamily[MultinomialPoint, MultinomialParams]):
 
     @property
     def outcomes(self):
-        slots = self.trials + self.num_classes - 1
-        if math.comb(slots, self.trials) > MOST_OUTCOMES:
-            return None
-        # Stars and bars: K - 1 of the slots are bars, the counts are the gaps between them.
-        bars = itertools.combinations(range(slots), self.num_classes - 1)
-        ends = np.array([(-1, *chosen, slots) for chosen in bars])
-        return np.diff(ends, axis=-1) - 1
+        return _compositions(self.trials, self.num_classes)
 
     def statistics(self, x: ArrayLike) -> MultinomialPoint:
         return MultinomialPoint(self._data(x)[..., :-1])
@@ -221,3 +216,15 @@ class Multinomial(ExponentialFamily[MultinomialPoint, MultinomialParams]):
 
 def _single(point: MultinomialPoint) -> CategoricalPoint:
     return CategoricalPoint(*point)
+
+
+@functools.lru_cache(maxsize=4)
+def _compositions(total: int, parts: int) -> np.ndarray | None:
+    """All counts that sum to the total, one a row."""
+    slots = total + parts - 1
+    if math.comb(slots, total) > MOST_OUTCOMES:
+        return None
+    # Stars and bars: all slots but `total` are bars, the counts are the gaps between them.
+    bars = itertools.combinations(range(slots), parts - 1)
+    ends = np.array([(-1, *chosen, slots) for chosen in bars])
+    return np.diff(ends, axis=-1) - 1

@@ -15,7 +15,7 @@ from igeojax.geometry.metric import sharp
 def natural_point(family: ExponentialFamily, point: Any) -> Any:
     """Natural parameter of a natural or source parameter, its leaves as arrays."""
     require_family(family)
-    return jax.tree.map(jnp.asarray, natural(family, point))
+    return family._point(natural(family, point))
 
 
 def one_point(family: ExponentialFamily, name: str, point: Any) -> Any:

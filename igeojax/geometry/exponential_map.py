@@ -240,14 +240,15 @@ def geodesic(
       >>> round(float(exponential.params_from_natural(middle).rate), 4)
       2.0
     """
-    levels, times = checked_levels(segments), checks.floating("t", t)
+    checked_levels(segments)
+    times = checks.floating("t", t)
     if isinstance(alpha, int | float) and abs(alpha) == 1:
         return (e_geodesic if alpha == 1 else m_geodesic)(family, p, q, times)
     if isinstance(alpha, int | float) and alpha == 0:
         exact = closed_geodesic(family, p, q, times)
         if exact is not None:
             return exact
-    found = logarithm_map(family, p, q, alpha=alpha, segments=2**levels)
+    found = logarithm_map(family, p, q, alpha=alpha, segments=segments)
     foot = pair_of(family, p, q).p
 
     def scaled(leaf: Array, event: tuple[int, ...]) -> Array:

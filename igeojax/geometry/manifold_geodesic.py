@@ -6,10 +6,11 @@ networks: whatever has a metric and a skewness tensor.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import lineax
 import optimistix
 from jaxtyping import Array, ArrayLike, Bool, Float
 
@@ -69,9 +70,22 @@ def manifold_exponential_map(
     require_manifold(manifold)
     x = one_vector("x", x)
     (velocity,) = tangents(x, velocity=velocity)
-    alpha = one_scalar("alpha", alpha, x.dtype)
+    manifold, alpha = _connection(manifold, alpha, x.dtype)
     checks.require_count("max_steps", max_steps)
     return _flow(manifold, x, velocity, alpha, max_steps=max_steps, reverse=True)[0]
+
+
+def _connection(
+    manifold: StatisticalManifold, alpha: ArrayLike, dtype: Any
+) -> tuple[StatisticalManifold, Array]:
+    """The manifold, without the skewness that alpha = 0 has no use for, and alpha."""
+    if isinstance(alpha, int | float) and alpha == 0:
+        manifold = manifold._replace(skewness=_no_skewness)
+    return manifold, one_scalar("alpha", alpha, dtype)
+
+
+def _no_skewness(x: Array) -> Array:
+    return jnp.zeros((x.size,) * 3, x.dtype)
 
 
 def _flow(
@@ -153,7 +167,7 @@ def manifold_logarithm_map(
       (2.0, True)
     """
     p, q = _ends(manifold, p, q)
-    alpha = one_scalar("alpha", alpha, p.dtype)
+    manifold, alpha = _connection(manifold, alpha, p.dtype)
     checks.require_count("max_steps", max_steps)
     velocity = _shooting(manifold, max_steps, p, q, alpha)
     return _judged(manifold, velocity, p, q, alpha)[0]
@@ -206,7 +220,7 @@ def _shooting(
         linear.defjvp(lambda v, push: (miss(*v), jax.jacfwd(miss)(*v) @ push[0]))
         solution = optimistix.root_find(
             lambda velocity, _: linear(velocity),
-            optimistix.Dogleg(rtol=tolerance, atol=tolerance),
+            optimistix.Dogleg(tolerance, tolerance, linear_solver=_SmallSolve()),
             start,
             max_steps=max_steps,
             throw=False,
@@ -221,6 +235,27 @@ def _shooting(
     shares = (jnp.arange(_STAGES, dtype=p.dtype) + 1) / _STAGES
     velocity, _ = jax.lax.scan(stage, _straight(manifold, p, p + shares[0] * (q - p)), shares)
     return velocity.astype(given)
+
+
+class _SmallSolve(lineax.AbstractLinearSolver):
+    """Without LAPACK, whose batched solves in a loop can wait for ever on few cores."""
+
+    def init(self, operator, options):
+        del options
+        return operator.as_matrix()
+
+    def compute(self, state, vector, options):
+        del options
+        return small_solve(state, vector[:, None])[:, 0], lineax.RESULTS.successful, {}
+
+    def transpose(self, state, options):
+        return state.T, options
+
+    def conj(self, state, options):
+        return state.conj(), options
+
+    def assume_full_rank(self):
+        return True
 
 
 def _straight(manifold: StatisticalManifold, p: Array, q: Array) -> Array:
@@ -294,7 +329,8 @@ def manifold_distance(
     """
     p, q = _ends(manifold, p, q)
     checks.require_count("max_steps", max_steps)
-    first, other, zero = jax.lax.stop_gradient((p, q, jnp.zeros((), p.dtype)))
+    manifold, zero = _connection(manifold, 0, p.dtype)
+    first, other = jax.lax.stop_gradient((p, q))
     velocity = _shooting(manifold, max_steps, first, other, zero)
     found, arrival = _judged(manifold, velocity, first, other, zero)
     length = _length(manifold, first, velocity)

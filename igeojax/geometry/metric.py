@@ -17,8 +17,7 @@ from igeojax.geometry.coordinates import ravel, unravel
 def _point(family: ExponentialFamily, theta: Any) -> Any:
     """A point of the family, checked, its leaves as arrays."""
     require_family(family)
-    family.batch_shape(theta)
-    return jax.tree.map(jnp.asarray, theta)
+    return family._point(theta)
 
 
 def _require_tangent(family: ExponentialFamily, theta: Any, tangent: Any) -> None:

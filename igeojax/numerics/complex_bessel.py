@@ -30,7 +30,7 @@ def log_sphere_integral(dim: int, square: Array) -> Complex[Array, "*shape"]:
 
     Returns:
       Complex logarithms, up to multiples of `2 pi i`; nan where the nodes do not resolve the
-      integrand: `|Im z| + 9 sqrt(Re z + d) > 2000`.
+      integrand: `|Im z| + 9 sqrt(Re z + d) > 2000`, so for every d from 49383 on but near 0.
 
     Raises:
       TypeError: `dim` is not an integer.

@@ -285,3 +285,8 @@ def test_nothing_is_narrowed_in_silence():
         Normal().natural_from_params(0.25, np.float64(1.0))
         Poisson().fit(np.array([1, 2, 3]))
         raises(lambda: Poisson().fit(np.array([1, 2**40])), ValueError, f"int32; got {2**40}")
+        raises(lambda: simplex.kl(1j * wide, wide), TypeError, "real numbers; got dtype complex64")
+        # Compiled too, where what JAX makes of the data cannot be read.
+        theta = Poisson().natural_from_params(2.0)
+        value = jax.jit(lambda theta: Poisson().log_density(theta, np.array([1, 2])))(theta)
+        np.testing.assert_allclose(value, [np.log(2) - 2] * 2, rtol=1e-6)

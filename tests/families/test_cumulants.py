@@ -111,6 +111,17 @@ def test_directions(dim):
     assert np.isnan(ray(3000.0))
 
 
+def test_directions_in_float32():
+    family, row = families.VonMisesFisher(3), np.array([[2.0, 0, 0], [300.0, 0, 0]])
+    t = np.array([[1.0, 1, 0], [9.0, 0, 20]])
+    found, narrow = (
+        cumulants.characteristic_function(family, family.Point(a), family.Point(b))
+        for a, b in ((row, t), (np.float32(row), np.float32(t)))
+    )
+    assert narrow.dtype == np.complex64
+    np.testing.assert_allclose(narrow, found, rtol=0, atol=1e-4)
+
+
 def test_bad_orders():
     poisson = families.Poisson()
     theta, one = poisson.natural_from_params(1.0), poisson.Point(1.0)

@@ -80,3 +80,37 @@ def test_the_circle_leaves_the_simplex():
     found = geometry.geodesic(families.Normal(), inside, outside, 0.5)
     assert np.isnan(found.x)
     assert np.isnan(found.xx)
+
+
+def test_velocities_at_both_ends():
+    # From scale 1 to e^2 the logarithm of the scale is 2 t, and 1 / scale falls by that.
+    normal = families.Normal()
+    p, q = normal.Params(0.0, 1.0), normal.Params(0.0, np.exp(2))
+    inverse = lambda t: jnp.sqrt(-2 * geometry.geodesic(normal, p, q, t).xx)
+    times = jnp.array([-0.5, 0.0, 0.3, 1.0, 1.5])
+    found = jax.vmap(jax.grad(inverse))(times)
+    np.testing.assert_allclose(found, -2 * np.exp(-2 * times), rtol=1e-12)
+    # Also where the laws are all but equal.
+    middle = lambda s: geometry.geodesic(normal, p, normal.Params(0.0, s), 0.5).xx  # -1 / (2 s)
+    for s in (1.0, 1 + 1e-9, 1 + 1e-3):
+        assert float(jax.grad(middle)(s)) == pytest.approx(0.5 / s**2, rel=1e-10, abs=0)
+
+
+def test_far_beyond_the_ends_it_is_right_or_nan():
+    normal = families.Normal()
+    for dtype, digits in (("float64", 1e-7), ("float32", 1e-2)):
+        p, q = (normal.Params(*np.array(law, dtype)) for law in ((0, 1), (0, 10)))
+        times = np.array([-3.0, 2.0, 3.0, 8.0, 30.0], dtype)
+        path = geometry.geodesic(normal, p, q, times)
+        scale = np.asarray(jnp.sqrt(-0.5 / path.xx))
+        known = ~np.isnan(scale)
+        assert known[:2].all()
+        np.testing.assert_allclose(scale[known], 10.0 ** times[known], rtol=digits)
+
+
+def test_probabilities_that_underflow():
+    die = families.Categorical(3)
+    theta = die.Point(jnp.array([-110.0, 0.0], jnp.float32))
+    other = die.Point(jnp.array([0.0, 110.0], jnp.float32))
+    path = geometry.geodesic(die, theta, other, jnp.array([0.0, 1.0]))
+    np.testing.assert_allclose(path.one_hot, [theta.one_hot, other.one_hot], rtol=1e-5)

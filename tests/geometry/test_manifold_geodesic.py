@@ -180,6 +180,17 @@ def test_families_agree_with_their_own_maps(name):
     np.testing.assert_allclose(geometry.ravel(family, own), y, rtol=1e-6)
 
 
+@pytest.mark.slow
+def test_where_x64_is_off():
+    manifold = manifolds.by_hand()
+    with jax.enable_x64(False):
+        p, q = jnp.array([0.0, 1.0]), jnp.array([1.5, 2.5])
+        found = jax.jit(lambda p, q: geometry.manifold_distance(manifold, p, q))(p, q)
+    assert found.value.dtype == jnp.float32
+    assert found.converged
+    assert float(found.value) == pytest.approx(float(closed(P[0], Q[0])), rel=1e-4, abs=0)
+
+
 def test_bad_input():
     manifold, x = manifolds.by_hand(), jnp.array([0.0, 1.0])
     with pytest.raises(TypeError, match="must be a StatisticalManifold; got Normal"):

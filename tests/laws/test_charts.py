@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from igeojax.families import FAMILIES
+from igeojax.families import FAMILIES, cumulants
 from tests.laws.programs import NAMES, family_params, flat, natural, quantities
 
 
@@ -33,18 +33,27 @@ def test_outside_the_domain_all_is_nan(name):
                 getattr(family, method)(theta)
                 for method in ("mean_from_natural", "params_from_natural", "mean", "variance")
             ],
+            family.fisher_matvec(theta, theta),
+            cumulants.cumulant(family, theta, theta, order=2),
         )
     )
-    candidates = [jax.tree.map(change, inside) for change in (np.negative, lambda v: v + np.inf)]
+    # All coordinates are moved, and one at a time.
+    leaves, structure = jax.tree.flatten(inside)
+    every = range(len(leaves))
+    candidates = [
+        structure.unflatten([change(v) if i in chosen else v for i, v in enumerate(leaves)])
+        for chosen in (every, *([i] for i in every))
+        for change in (np.negative, lambda v: v + np.inf)
+    ]
     outside = [theta for theta in candidates if not everything(theta)[0]]
     if name in ("Bernoulli", "Binomial"):  # whose domain is closed: laws of certain outcomes
         assert not outside
     else:
         assert outside
     for theta in outside:
-        assert all(np.isnan(leaf).all() for leaf in jax.tree.leaves(everything(theta)[1]))
+        assert all(np.isnan(leaf).all() for leaf in jax.tree.leaves(everything(theta)[1:]))
     assert everything(inside)[0]
-    assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(everything(inside)[1]))
+    assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(everything(inside)[1:]))
 
 
 def test_legendre_identity(name):
