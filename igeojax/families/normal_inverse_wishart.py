@@ -126,7 +126,9 @@ class NormalInverseWishart(
         mean_log, inverse = self._covariances.mean_from_natural(self._law(theta))
         mean = _mean(theta)
         product = jnp.einsum("...ij,...j->...i", inverse, mean)
-        square = jnp.sum(mean * product, axis=-1) - 0.5 * self.dim / theta.x_inverse_v_x
+        last = theta.x_inverse_v_x
+        last = jnp.where(jnp.isfinite(last) & (last < 0), last, jnp.nan)
+        square = jnp.sum(mean * product, axis=-1) - 0.5 * self.dim / last
         return NormalInverseWishartPoint(mean_log, inverse, product, square)
 
     def natural_from_mean(self, eta: NormalInverseWishartPoint) -> NormalInverseWishartPoint:

@@ -108,7 +108,8 @@ class Wishart(ExponentialFamily[WishartPoint, WishartParams]):
 
     def mean_from_natural(self, theta: WishartPoint) -> WishartPoint:
         self.batch_shape(theta)
-        factor, a = cholesky(-theta.x), theta.log_det_x
+        factor = cholesky(-theta.x)
+        a = jnp.where(jnp.isfinite(theta.log_det_x), theta.log_det_x, jnp.nan)
         mean_log = multivariate_digamma(a, self.dim) - log_det(factor)
         return WishartPoint(mean_log, a[..., None, None] * symmetric_inverse(factor))
 
