@@ -5,6 +5,7 @@ root, which pytest loads for any path it is given.
 """
 
 import os
+import time
 from pathlib import Path
 
 import jax
@@ -37,12 +38,24 @@ settings.load_profile("igeojax")
 MAPS = Path("/proc/self/maps")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _room_for_programs():
+def _make_room() -> None:
     """Drop compiled programs before their memory maps run out: Linux allows a process 65530.
 
     One geodesic of one family takes 500 to 1000; beyond the limit the compiler crashes.
     """
-    yield
     if MAPS.exists() and MAPS.read_bytes().count(b"\n") > 25_000:
         jax.clear_caches()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _room_after_a_module():
+    yield
+    _make_room()
+
+
+@pytest.fixture(autouse=True)
+def _room_after_a_long_test():
+    began = time.perf_counter()
+    yield
+    if time.perf_counter() - began > 1:
+        _make_room()
