@@ -8,7 +8,7 @@ trailing axes belong to the event. A leaf with two trailing axes is a symmetric 
 
 import abc
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import jax
@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
 from igeojax._core import checks
+from igeojax.families._methods import TAKE_POINTS, nan_outside, on_checked_points
 from igeojax.families.support import Support
 from igeojax.families.weighting import normalized_weights, weighted_mean
 
@@ -25,36 +26,6 @@ MOST_OUTCOMES = 10**6
 
 PointT = TypeVar("PointT", bound=tuple)
 ParamsT = TypeVar("ParamsT", bound=tuple)
-
-
-_TAKE_POINTS = {
-    "dual_potential",
-    "in_natural_domain",
-    "log_partition",
-    "mean",
-    "mean_from_natural",
-    "mean_log_base_measure",
-    "mode",
-    "natural_from_mean",
-    "params_from_natural",
-    "variance",
-}
-
-
-_NAN_OUTSIDE = {"mean", "mean_from_natural", "params_from_natural", "variance"}
-"""Of these, what is nan outside the natural domain, where its formula may well give numbers."""
-
-
-def _checking(method: Callable[..., Any]) -> Callable[..., Any]:
-    name = method.__name__
-
-    @functools.wraps(method)
-    def checked(self: "ExponentialFamily", *points: Any) -> Any:
-        points = tuple(map(self._point, points))
-        value = method(self, *points)
-        return self._nan_outside(name, points[0], value) if name in _NAN_OUTSIDE else value
-
-    return checked
 
 
 class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
@@ -75,8 +46,8 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
     def __init_subclass__(cls, **options: Any) -> None:
         """Make every method of a subclass that takes points check them first."""
         super().__init_subclass__(**options)
-        for name in _TAKE_POINTS & cls.__dict__.keys():
-            setattr(cls, name, _checking(cls.__dict__[name]))
+        for name in TAKE_POINTS & cls.__dict__.keys():
+            setattr(cls, name, on_checked_points(cls.__dict__[name]))
 
     # What a family *is*.
 
@@ -104,7 +75,7 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         """
         if self.support is None or self.support.size is None:
             return None
-        return int(self.support.low) + np.arange(self.support.size)
+        return int(self.support.low) + jnp.arange(self.support.size)
 
     @abc.abstractmethod
     def statistics(self, x: ArrayLike) -> PointT:
@@ -260,7 +231,7 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         self.batch_shape(theta)
         value, pullback = jax.vjp(self.log_partition, theta)
         eta = pullback(jnp.ones_like(value))[0]
-        return self._nan_outside("mean_from_natural", theta, eta)
+        return nan_outside(self, "mean_from_natural", theta, eta)
 
     def fisher_matvec(self, theta: PointT, tangent: PointT) -> PointT:
         """Fisher metric times a tangent, `Hess psi(theta) v = Cov[T] v`: one jvp of the mean map.
@@ -611,19 +582,6 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         """The point, checked, its leaves as arrays."""
         self.batch_shape(point)
         return jax.tree.map(functools.partial(checks.as_array, f"a point of {self}"), point)
-
-    def _nan_outside(self, name: str, theta: PointT, value: Any) -> Any:
-        """The value of the method `name` at `theta`, nan outside the natural domain."""
-        if name == "mean_from_natural" and any(len(shape) == 2 for shape in self.point_shape):
-            # The Cholesky factor, which would be taken twice, has left its nan in some leaf.
-            leaves = zip(jax.tree.leaves(value), self.point_shape, strict=True)
-            inside: Any = True
-            for leaf, shape in leaves:
-                inside = inside & ~jnp.isnan(leaf).any(axis=tuple(range(-len(shape), 0)))
-        else:
-            inside = self.in_natural_domain(theta)
-        mask = lambda leaf: inside.reshape(inside.shape + (1,) * (leaf.ndim - inside.ndim))
-        return jax.tree.map(lambda leaf: jnp.where(mask(leaf), leaf, jnp.nan), value)
 
     def from_leaves(self, leaves: Sequence[Array]) -> PointT:
         """Point of its leaves, the inverse of `jax.tree.leaves`.

@@ -138,7 +138,8 @@ def manifold_logarithm_map(
 
     Shooting: a root of `exp_p(v) - q` by Powell's dogleg, each step a derivative of the map in `n`
     directions; from the direction `q - p` and the length of the straight line, by four aims on it.
-    Derivatives are those of the implicit function, to first order.
+    Derivatives in p, q and alpha are those of the implicit function, to first order; one in a value
+    that the functions of the manifold close over is refused by JAX (`UnexpectedTracerError`).
 
     Args:
       manifold: the manifold.
@@ -301,7 +302,7 @@ def manifold_distance(
 
     Its derivative is that of the first variation of length, `<x'(1), dq> - <x'(0), dp>` with unit
     velocities: no solver is differentiated. It is right to first derivatives, not beyond; at equal
-    points 0 by convention.
+    points 0 by convention; in values that the functions of the manifold close over there is none.
 
     Args:
       manifold: the manifold.

@@ -203,3 +203,14 @@ def test_bad_input():
         geometry.manifold_exponential_map(manifold, x, x, alpha=[0.0, 1.0])
     with pytest.raises(ValueError, match="max_steps must be at least 1"):
         geometry.manifold_distance(manifold, x, x, max_steps=0)
+
+
+def test_no_silent_derivative_in_what_a_manifold_closes_over():
+    def value(size):
+        metric = lambda x: size * jnp.exp(x)[:, None]
+        line = geometry.StatisticalManifold(metric, lambda x: metric(x)[..., None])
+        return geometry.manifold_distance(line, jnp.zeros(1), jnp.ones(1)).value
+
+    assert float(jax.jit(value)(4.0)) == pytest.approx(4 * (np.exp(0.5) - 1), rel=1e-9, abs=0)
+    with pytest.raises(jax.errors.UnexpectedTracerError):
+        jax.grad(value)(4.0)
