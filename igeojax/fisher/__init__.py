@@ -7,6 +7,7 @@ from igeojax.fisher.model import (
     fisher_matvec,
     output_jacobian,
 )
+from igeojax.fisher.output_metric import OutputMetric
 from igeojax.fisher.parametric import (
     cramer_rao_bound,
     fisher_matrix_from_samples,
@@ -14,6 +15,7 @@ from igeojax.fisher.parametric import (
 )
 
 __all__ = [
+    "OutputMetric",
     "cramer_rao_bound",
     "empirical_fisher_matrix",
     "fisher_diagonal",

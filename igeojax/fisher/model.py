@@ -20,12 +20,13 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily, require_family
 from igeojax.fisher._arguments import require_examples, require_weights, tangent_of
+from igeojax.fisher.output import Output, require_output, widened
 
 Predict = Callable[[Any, Any], Any]
-"""A model: `predict(params, inputs)` returns a point of the output family."""
+"""A model: `predict(params, inputs)` returns a point of the output family, or raw outputs."""
 
 
-def _output_batch(family: ExponentialFamily, theta: Any) -> tuple[int, ...]:
+def _output_batch(family: Output, theta: Any) -> tuple[int, ...]:
     """Batch shape of the outputs: examples on axis 0, then tokens, pixels, ...
 
     Raises:
@@ -40,16 +41,14 @@ def _output_batch(family: ExponentialFamily, theta: Any) -> tuple[int, ...]:
     return batch
 
 
-def _weights(
-    family: ExponentialFamily, theta: Any, weights: ArrayLike | None
-) -> Float[Array, "*batch"]:
+def _weights(family: Output, theta: Any, weights: ArrayLike | None) -> Float[Array, "*batch"]:
     """Weight of each output: `1/N`, or the given ones broadcast over the further output axes.
 
     Raises:
       ValueError: no axis of examples, or `weights` of a wrong shape or negative.
     """
     batch = _output_batch(family, theta)
-    dtype = jax.tree.leaves(theta)[0].dtype
+    dtype = jnp.promote_types(jax.tree.leaves(theta)[0].dtype, jnp.float32)
     if weights is None:
         return jnp.full(batch, 1 / batch[0], dtype)
     weights = checks.floating("weights", weights).astype(dtype)
@@ -64,16 +63,18 @@ def _weights(
     )
 
 
-def _scaled(family: ExponentialFamily, point: Any, weights: Array) -> Any:
-    leaves = zip(jax.tree.leaves(point), family.point_shape, strict=True)
-    return family.from_leaves(
-        [leaf * weights.reshape(weights.shape + (1,) * len(shape)) for leaf, shape in leaves]
+def _weighted_image(family: Output, theta: Any, tangent: Any, weights: Array) -> Any:
+    """`W F_out v`, at least in float32."""
+    image = family.fisher_matvec(widened(theta), widened(tangent))
+    return jax.tree.map(
+        lambda leaf: leaf * weights.reshape(weights.shape + (1,) * (leaf.ndim - weights.ndim)),
+        image,
     )
 
 
 def fisher_matvec(
     predict: Predict,
-    family: ExponentialFamily,
+    family: Output,
     params: Any,
     tangent: Any,
     inputs: Any,
@@ -84,7 +85,7 @@ def fisher_matvec(
 
     Args:
       predict: `predict(params, inputs)`, a point of `family` with the examples on axis 0.
-      family: the output family.
+      family: the output family, or an `OutputMetric`.
       params: any pytree of floating arrays.
       tangent: pytree like `params`.
       inputs: what `predict` takes.
@@ -110,17 +111,18 @@ def fisher_matvec(
       >>> fisher_matvec(predict, family, jnp.zeros(2), jnp.ones(2), x).tolist()
       [0.5, 4.5]
     """
-    require_family(family)
+    require_output(family)
     tangent = tangent_of(params, tangent)
     theta, push = jax.linearize(lambda p: predict(p, inputs), params)
     scale = _weights(family, theta, weights)
-    image = family.fisher_matvec(theta, push(tangent))
-    return jax.linear_transpose(push, tangent)(_scaled(family, image, scale))[0]
+    image = _weighted_image(family, theta, push(tangent), scale)
+    image = jax.tree.map(lambda leaf, at: leaf.astype(at.dtype), image, theta)
+    return jax.linear_transpose(push, tangent)(image)[0]
 
 
 def output_jacobian(
     predict: Predict,
-    family: ExponentialFamily,
+    family: Output,
     params: Any,
     inputs: Any,
     *,
@@ -133,7 +135,7 @@ def output_jacobian(
 
     Args:
       predict: `predict(params, inputs)`, examples independent.
-      family: the output family.
+      family: the output family, or an `OutputMetric`.
       params: any pytree of floating arrays.
       inputs: pytree of arrays with the examples on axis 0.
       weights: of each example or output, replacing `1/N`.
@@ -156,7 +158,7 @@ def output_jacobian(
       >>> jacobian.tolist(), image.tolist()
       ([[2.0], [3.0]], [[1.0], [1.5]])
     """
-    require_family(family)
+    require_output(family)
     require_examples("inputs", inputs)
     vector, unravel = jax.flatten_util.ravel_pytree(params)
 
@@ -172,9 +174,8 @@ def output_jacobian(
     jacobian = jax.vmap(derivative(outputs), (None, 0))(vector, inputs)
     theta = jax.vmap(outputs, (None, 0))(vector, inputs)
     scale = _weights(family, theta, weights)
-    image = jax.vmap(
-        lambda column: _scaled(family, family.fisher_matvec(theta, column), scale), -1, -1
-    )(jacobian)
+    jacobian = widened(jacobian)
+    image = jax.vmap(lambda column: _weighted_image(family, theta, column, scale), -1, -1)(jacobian)
     return _rows(jacobian), _rows(image)
 
 
@@ -185,7 +186,7 @@ def _rows(columns: Any) -> Array:
 
 def fisher_matrix(
     predict: Predict,
-    family: ExponentialFamily,
+    family: Output,
     params: Any,
     inputs: Any,
     *,
@@ -197,7 +198,7 @@ def fisher_matrix(
 
     Args:
       predict: `predict(params, inputs)`, examples independent.
-      family: the output family.
+      family: the output family, or an `OutputMetric`.
       params: any pytree of floating arrays.
       inputs: pytree of arrays with the examples on axis 0.
       weights: of each example or output, replacing `1/N`.
@@ -227,7 +228,7 @@ def fisher_matrix(
 
 def fisher_diagonal(
     predict: Predict,
-    family: ExponentialFamily,
+    family: Output,
     params: Any,
     inputs: Any,
     *,
@@ -239,7 +240,7 @@ def fisher_diagonal(
 
     Args:
       predict: `predict(params, inputs)`, examples independent.
-      family: the output family.
+      family: the output family, or an `OutputMetric`.
       params: any pytree of floating arrays.
       inputs: pytree of arrays with the examples on axis 0.
       weights: of each example or output, replacing `1/N`.

@@ -6,8 +6,8 @@ import jax
 import optax
 from jaxtyping import Array, ArrayLike
 
-from igeojax.families.base import ExponentialFamily
 from igeojax.fisher.model import Predict, fisher_matvec, output_jacobian
+from igeojax.fisher.output import Output, require_output
 from igeojax.optim.metric import Metric, scale_by_metric
 from igeojax.optim.solvers import Solver
 
@@ -39,7 +39,7 @@ def _completed(params: Any, full_params: Any) -> Any:
 
 def scale_by_natural_gradient(
     predict: Predict,
-    family: ExponentialFamily,
+    family: Output,
     *,
     solver: Solver | None = None,
     damping: ArrayLike = 1e-2,
@@ -59,7 +59,8 @@ def scale_by_natural_gradient(
     Args:
       predict: `predict(params, inputs)`, a point of `family` with the examples on axis 0; for K
         logits `families.Categorical(K).natural_from_params(logits=...)`.
-      family: the output family: its negative log-likelihood is the loss.
+      family: the output family: its negative log-likelihood is the loss. Or a
+        `fisher.OutputMetric`, of another convex loss of raw outputs.
       solver: how the system is solved; None is `ConjugateGradient()`.
       damping: Tikhonov damping, a scalar; may be traced. Where a classifier saturates its Fisher
         matrix vanishes and steps grow: raise the damping or lower the learning rate if the loss
@@ -87,12 +88,7 @@ def scale_by_natural_gradient(
       >>> tx.update(gradient, tx.init(params), params, inputs=x)[0].round(4).tolist()
       [1.0, 1.0]
     """
-    if not isinstance(family, ExponentialFamily):
-        raise TypeError(
-            f"family must be an ExponentialFamily; got {family!r}. Pass an instance such as "
-            "families.Categorical(10)."
-        )
-
+    require_output(family)
     if not callable(predict):
         raise TypeError(
             f"predict must be a function predict(params, inputs); got {predict!r}. Pass a model's "
@@ -125,7 +121,7 @@ def scale_by_natural_gradient(
 def natural_gradient(
     learning_rate: optax.ScalarOrSchedule,
     predict: Predict,
-    family: ExponentialFamily,
+    family: Output,
     *,
     solver: Solver | None = None,
     damping: ArrayLike = 1e-2,
@@ -135,7 +131,7 @@ def natural_gradient(
     Args:
       learning_rate: a scalar or an optax schedule.
       predict: `predict(params, inputs)`, a point of `family` with the examples on axis 0.
-      family: the output family.
+      family: the output family, or a `fisher.OutputMetric`.
       solver: how the system is solved; None is `ConjugateGradient()`.
       damping: Tikhonov damping, a scalar; may be traced.
 

@@ -214,7 +214,7 @@ def test_inputs_are_needed():
 def test_bad_arguments(factory):
     function = getattr(optim, factory)
     build = function if factory.startswith("scale") else functools.partial(function, 0.1)
-    with pytest.raises(TypeError, match=r"family must be an ExponentialFamily; got .*Categorical"):
+    with pytest.raises(TypeError, match=r"family must be an instance of a family, such as"):
         build(predict, families.Categorical)
     with pytest.raises(TypeError, match=r"instance of a Solver"):
         build(predict, FAMILY, solver="cg")
