@@ -21,7 +21,6 @@ from igeojax.families.categorical import Categorical
 from igeojax.families.product import Product
 from igeojax.fisher.output_metric import OutputMetric
 
-
 Output = ExponentialFamily | OutputMetric
 """What describes the outputs of a model: a family, or the metric of a loss."""
 

@@ -60,8 +60,8 @@ class OutputMetric:
 
     def __post_init__(self):
         _require_function("matvec", self.matvec)
-        several = isinstance(self.event_ndim, tuple)
-        for count in self.event_ndim if several else (self.event_ndim,):
+        counts = self.event_ndim if isinstance(self.event_ndim, tuple) else (self.event_ndim,)
+        for count in counts:
             checks.require_count("event_ndim", count, 0)
 
     @classmethod
