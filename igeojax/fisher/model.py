@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
-from igeojax.families.base import ExponentialFamily, require_family
 from igeojax.fisher._arguments import require_examples, require_weights, tangent_of
+from igeojax.fisher._chunks import summed_over_chunks
 from igeojax.fisher.output import Output, require_output, widened
 
 Predict = Callable[[Any, Any], Any]
@@ -63,6 +63,37 @@ def _weights(family: Output, theta: Any, weights: ArrayLike | None) -> Float[Arr
     )
 
 
+def output_weights(
+    predict: Predict, family: Output, params: Any, inputs: Any, weights: ArrayLike | None
+) -> Float[Array, "*batch"]:
+    """Weight of each output of a model, from shapes alone.
+
+    Args:
+      predict: `predict(params, inputs)`, examples independent.
+      family: the output family, or an `OutputMetric`.
+      params: any pytree of floating arrays.
+      inputs: pytree of arrays with the examples on axis 0.
+      weights: of each example or output; None is `1/N`.
+
+    Returns:
+      The weights, of the batch shape of the outputs.
+
+    Raises:
+      TypeError: `predict` does not return outputs of `family`.
+      ValueError: `inputs` without a shared axis of examples, or `weights` of a wrong shape or
+        negative.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from igeojax import families
+      >>> predict = lambda w, x: families.Poisson().Point(x * w)
+      >>> output_weights(predict, families.Poisson(), 1.0, jnp.ones(2), None).tolist()
+      [0.5, 0.5]
+    """
+    require_examples("inputs", inputs)
+    return _weights(family, jax.eval_shape(predict, params, inputs), weights)
+
+
 def _weighted_image(family: Output, theta: Any, tangent: Any, weights: Array) -> Any:
     """`W F_out v`, at least in float32."""
     image = family.fisher_matvec(widened(theta), widened(tangent))
@@ -80,6 +111,7 @@ def fisher_matvec(
     inputs: Any,
     *,
     weights: ArrayLike | None = None,
+    chunk_size: int | None = None,
 ) -> Any:
     """Fisher matrix times a tangent, `F v = J^T F_out J v`: one jvp and one vjp of `predict`.
 
@@ -90,14 +122,16 @@ def fisher_matvec(
       tangent: pytree like `params`.
       inputs: what `predict` takes.
       weights: of each example or output, replacing `1/N`; a weight 0 masks.
+      chunk_size: examples at a time, so that memory is bounded: `predict` must then treat them
+        independently, on axis 0 of all inputs. None takes all at once.
 
     Returns:
       The product, a pytree like `params`.
 
     Raises:
       TypeError: `family` is not a family, or `predict` does not return a point of it.
-      ValueError: no axis of examples, `weights` of a wrong shape or negative, or a `tangent` that
-        is not like `params`.
+      ValueError: no axis of examples, `weights` of a wrong shape or negative, a `tangent` that
+        is not like `params`, or `chunk_size < 1`.
 
     References:
       [Martens2020] section 9 (the Fisher as a generalized Gauss-Newton matrix).
@@ -113,11 +147,17 @@ def fisher_matvec(
     """
     require_output(family)
     tangent = tangent_of(params, tangent)
-    theta, push = jax.linearize(lambda p: predict(p, inputs), params)
-    scale = _weights(family, theta, weights)
-    image = _weighted_image(family, theta, push(tangent), scale)
-    image = jax.tree.map(lambda leaf, at: leaf.astype(at.dtype), image, theta)
-    return jax.linear_transpose(push, tangent)(image)[0]
+
+    def term(weights: Any, inputs: Any) -> Any:
+        theta, push = jax.linearize(lambda p: predict(p, inputs), params)
+        scale = _weights(family, theta, weights)
+        image = _weighted_image(family, theta, push(tangent), scale)
+        image = jax.tree.map(lambda leaf, at: leaf.astype(at.dtype), image, theta)
+        return jax.linear_transpose(push, tangent)(image)[0]
+
+    if chunk_size is not None:
+        weights = output_weights(predict, family, params, inputs, weights)
+    return summed_over_chunks(term, weights, inputs, chunk_size=chunk_size)
 
 
 def output_jacobian(
@@ -191,10 +231,11 @@ def fisher_matrix(
     inputs: Any,
     *,
     weights: ArrayLike | None = None,
+    chunk_size: int | None = None,
 ) -> Float[Array, "parameters parameters"]:
     """Fisher matrix `F = mean_x J_x^T F_out J_x`, exact: no labels enter.
 
-    For small models: `N C P` memory and `N C P^2` operations.
+    For small models: `N C P` memory (N examples at a time) and `N C P^2` operations.
 
     Args:
       predict: `predict(params, inputs)`, examples independent.
@@ -202,13 +243,15 @@ def fisher_matrix(
       params: any pytree of floating arrays.
       inputs: pytree of arrays with the examples on axis 0.
       weights: of each example or output, replacing `1/N`.
+      chunk_size: examples at a time, so that memory is bounded; None takes all at once.
 
     Returns:
       The symmetric matrix in the order of `jax.flatten_util.ravel_pytree(params)`.
 
     Raises:
       TypeError: `family` is not a family, or `predict` does not return a point of it.
-      ValueError: no axis of examples, or `weights` of a wrong shape or negative.
+      ValueError: no axis of examples, or `weights` of a wrong shape or negative, or
+        `chunk_size < 1`.
 
     References:
       [Martens2020] section 9.
@@ -221,118 +264,12 @@ def fisher_matrix(
       >>> fisher_matrix(predict, family, jnp.zeros(1), jnp.array([[1.0], [3.0]])).tolist()
       [[5.0]]
     """
-    jacobian, image = output_jacobian(predict, family, params, inputs, weights=weights)
-    matrix = jacobian.T @ image
+
+    def term(scale: Any, inputs: Any) -> Array:
+        jacobian, image = output_jacobian(predict, family, params, inputs, weights=scale)
+        return jacobian.T @ image
+
+    if chunk_size is not None:
+        weights = output_weights(predict, family, params, inputs, weights)
+    matrix = summed_over_chunks(term, weights, inputs, chunk_size=chunk_size)
     return 0.5 * (matrix + matrix.T)
-
-
-def fisher_diagonal(
-    predict: Predict,
-    family: Output,
-    params: Any,
-    inputs: Any,
-    *,
-    weights: ArrayLike | None = None,
-) -> Any:
-    """Diagonal of the Fisher matrix, exact, as a pytree like `params`.
-
-    `N C P` memory and operations, a factor P less than the matrix.
-
-    Args:
-      predict: `predict(params, inputs)`, examples independent.
-      family: the output family, or an `OutputMetric`.
-      params: any pytree of floating arrays.
-      inputs: pytree of arrays with the examples on axis 0.
-      weights: of each example or output, replacing `1/N`.
-
-    Returns:
-      Non-negative entries, a pytree like `params`.
-
-    Raises:
-      TypeError: `family` is not a family, or `predict` does not return a point of it.
-      ValueError: no axis of examples, no examples, or `weights` of a wrong shape or negative.
-
-    Examples:
-      >>> import jax.numpy as jnp
-      >>> from igeojax import families
-      >>> family = families.NormalKnownScale()
-      >>> predict = lambda w, x: family.natural_from_params(loc=x @ w)
-      >>> fisher_diagonal(predict, family, jnp.zeros(1), jnp.array([[1.0], [3.0]])).tolist()
-      [5.0]
-    """
-    jacobian, image = output_jacobian(predict, family, params, inputs, weights=weights)
-    return jax.flatten_util.ravel_pytree(params)[1](jnp.sum(jacobian * image, axis=0))
-
-
-def empirical_fisher_matrix(
-    predict: Predict,
-    family: ExponentialFamily,
-    params: Any,
-    inputs: Any,
-    targets: Any,
-    *,
-    weights: ArrayLike | None = None,
-) -> Float[Array, "parameters parameters"]:
-    """Empirical Fisher `mean_n g_n g_n^T`, with `g_n` the gradient for the label in the data.
-
-    Not the Fisher matrix and not an estimate of it away from a well-specified optimum: the labels
-    of `fisher_matrix` are those of the model. Offered for comparison. `N P` memory and `N P^2`
-    operations for N examples and P parameters.
-
-    Args:
-      predict: `predict(params, inputs)`, examples independent.
-      family: the output family.
-      params: any pytree of floating arrays.
-      inputs: pytree of arrays with the examples on axis 0.
-      targets: observations of the family, one for each output.
-      weights: of each example, shape `(N,)`, replacing `1/N`.
-
-    Returns:
-      The symmetric matrix in the order of `jax.flatten_util.ravel_pytree(params)`.
-
-    Raises:
-      TypeError: `family` is not a family, or `predict` does not return a point of it,
-        or `targets` are not numeric.
-      ValueError: `inputs` and `targets` disagree on axis 0, or `weights` of a wrong shape or
-        negative.
-
-    References:
-      [Kunstner2019] equation (3).
-
-    Examples:
-      >>> import jax.numpy as jnp
-      >>> from igeojax import families
-      >>> family = families.NormalKnownScale()
-      >>> predict = lambda w, x: family.natural_from_params(loc=x @ w)
-      >>> x, y = jnp.array([[1.0], [3.0]]), jnp.array([2.0, 0.0])
-      >>> empirical_fisher_matrix(predict, family, jnp.zeros(1), x, y).tolist()
-      [[2.0]]
-    """
-    require_family(family)
-    require_examples("inputs and targets", (inputs, targets))
-    family.require_support(targets)
-    vector, unravel = jax.flatten_util.ravel_pytree(params)
-
-    def log_likelihood(coordinates: Array, example: Any, target: Any) -> Array:
-        alone = jax.tree.map(lambda leaf: leaf[None], (example, target))
-        theta = predict(unravel(coordinates), alone[0])
-        outputs = family.batch_shape(theta)
-        found = family._data_batch_shape(family._data(target))
-        if outputs[1:] != found:
-            raise ValueError(
-                f"targets must have one observation for each output, batch shape {outputs[1:]} an "
-                f"example; got {found}. Broadcasting would count some of them several times."
-            )
-        return jnp.sum(family.log_density(theta, alone[1]))
-
-    gradients = jax.vmap(jax.grad(log_likelihood), (None, 0, 0))(vector, inputs, targets)
-    if weights is None:
-        return gradients.T @ gradients / gradients.shape[0]
-    weights = checks.floating("weights", weights)
-    if weights.shape != gradients.shape[:1]:
-        raise ValueError(
-            f"weights must have shape {gradients.shape[:1]}, one for each example; got "
-            f"{weights.shape}. They replace the factor 1/N of the mean."
-        )
-    require_weights(weights)
-    return (gradients * weights[:, None]).T @ gradients
