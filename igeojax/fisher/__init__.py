@@ -14,19 +14,35 @@ from igeojax.fisher.parametric import (
     fisher_matrix_from_samples,
     observed_information,
 )
+from igeojax.fisher.sample_space import fisher_log_det, fisher_root, sample_space_gram
+from igeojax.fisher.spectrum import (
+    FisherEigenpairs,
+    SpectralDensity,
+    fisher_eigenpairs,
+    fisher_solve,
+    fisher_spectral_density,
+)
 
 __all__ = [
+    "FisherEigenpairs",
     "OutputMetric",
+    "SpectralDensity",
     "cramer_rao_bound",
     "empirical_fisher_matrix",
     "fisher_block_diagonal",
     "fisher_diagonal",
     "fisher_diagonal_from_samples",
+    "fisher_eigenpairs",
+    "fisher_log_det",
     "fisher_matrix",
     "fisher_matrix_from_samples",
     "fisher_matvec",
+    "fisher_root",
+    "fisher_solve",
+    "fisher_spectral_density",
     "fisher_trace",
     "observed_information",
     "output_jacobian",
+    "sample_space_gram",
     "sampled_fisher_matrix",
 ]
