@@ -17,17 +17,20 @@ from igeojax.optim.solvers import (
     ConjugateGradient,
     Dense,
     Diagonal,
-    SampleSpace,
     Solver,
     SolverInfo,
 )
+from igeojax.optim.solvers_approximate import BlockDiagonal, LowRank
+from igeojax.optim.solvers_sample_space import SampleSpace
 
 __all__ = [
+    "BlockDiagonal",
     "ConjugateGradient",
     "Dense",
     "Diagonal",
     "Euclidean",
     "FamilyPotential",
+    "LowRank",
     "Metric",
     "MetricState",
     "MirrorMap",

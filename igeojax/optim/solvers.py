@@ -5,7 +5,11 @@
 | `Dense` | a few thousand parameters | P products or one Jacobian, `P^3 / 3` |
 | `ConjugateGradient` | products only | one jvp and vjp a step |
 | `SampleSpace` | a Jacobian, `n C << P` | `(n C)^2 P + (n C)^3` |
+| `LowRank` | products only, a spectrum that falls | `2 num_blocks (rank + 4)` products |
+| `BlockDiagonal` | a Jacobian, leaves of a few thousand entries | `n C P_l^2 + P_l^3 / 3` a leaf |
 | `Diagonal` | a Jacobian | `n C P`, ignores correlations |
+
+`SampleSpace` is in `solvers_sample_space`, `LowRank` and `BlockDiagonal` in `solvers_approximate`.
 """
 
 import abc
@@ -16,11 +20,11 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
-from jax.scipy.linalg import lu_factor, lu_solve
 from jaxtyping import Array, Float, Int
 
 from igeojax._core import checks
 from igeojax.numerics.conjugate_gradient import conjugate_gradient
+from igeojax.optim._linear import damped_solution, flat_vector, pseudo_solution, relative
 
 
 class System(NamedTuple):
@@ -59,15 +63,8 @@ class Solver(abc.ABC):
         return system.jacobian()
 
 
-def _flat(gradient: Any) -> tuple[Array, Callable[[Array], Any]]:
-    """The gradient as a vector of at least float32, as factorizations need, and the way back."""
-    vector, unravel = jax.flatten_util.ravel_pytree(gradient)
-    wide = vector.astype(jnp.promote_types(vector.dtype, jnp.float32))
-    return wide, lambda direction: unravel(direction.astype(vector.dtype))
-
-
 def _dense_matrix(system: System, gradient: Any) -> Array:
-    vector, unravel = _flat(gradient)
+    vector, unravel = flat_vector(gradient)
     if system.jacobian is not None:
         jacobian, image = system.jacobian()
         matrix = jacobian.T @ image
@@ -75,11 +72,6 @@ def _dense_matrix(system: System, gradient: Any) -> Array:
         column = lambda e: jax.flatten_util.ravel_pytree(system.matvec(unravel(e)))[0]
         matrix = jax.vmap(column, out_axes=1)(jnp.eye(vector.size, dtype=vector.dtype))
     return (0.5 * (matrix + matrix.T)).astype(vector.dtype)
-
-
-def _relative(error: Array, size: Array) -> Array:
-    norm = jnp.linalg.norm(size)
-    return jnp.linalg.norm(error) / jnp.where(norm > 0, norm, 1.0)
 
 
 @jax.tree_util.register_static
@@ -111,36 +103,15 @@ class Dense(Solver):
             )
 
     def solve(self, system: System, gradient: Any, damping: Array) -> tuple[Any, SolverInfo]:
-        rhs, unravel = _flat(gradient)
+        rhs, unravel = flat_vector(gradient)
         matrix = _dense_matrix(system, gradient)
         matrix = matrix + damping.astype(rhs.dtype) * jnp.eye(rhs.size, dtype=rhs.dtype)
         if self.pseudo_inverse:
-            direction = _pseudo_solution(matrix, rhs)
+            direction = pseudo_solution(matrix, rhs)
         else:
-            # In units in which the diagonal is 1: parameters of other units are as well resolved.
-            diagonal = jnp.diagonal(matrix)
-            unit = jnp.where(diagonal > 0, jax.lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1)), 1)
-            scaled = unit[:, None] * matrix * unit[None]
-            factor = jnp.linalg.cholesky(scaled)
-            # A singular matrix may pass with a pivot of rounding noise. Nan compares as False.
-            sound = jnp.min(jnp.diagonal(factor)) ** 2 > jnp.finfo(rhs.dtype).eps
-            failed = ~sound & jnp.isfinite(matrix).all()
-            direction = jax.lax.cond(
-                failed,
-                lambda b: _pseudo_solution(matrix, b),
-                lambda b: unit * jax.scipy.linalg.cho_solve((factor, True), unit * b),
-                rhs,
-            )
-        residual = _relative(matrix @ direction - rhs, rhs)
+            direction = damped_solution(matrix, rhs)
+        residual = relative(matrix @ direction - rhs, rhs)
         return unravel(direction), SolverInfo(residual, jnp.ones((), int))
-
-
-def _pseudo_solution(matrix: Array, rhs: Array) -> Array:
-    """Minimum-norm solution, without the directions of eigenvalues below rounding."""
-    values, vectors = jnp.linalg.eigh(matrix)
-    kept = values > rhs.size * jnp.finfo(rhs.dtype).eps * jnp.max(jnp.abs(values))
-    inverse = jnp.where(kept, 1 / jnp.where(kept, values, 1.0), 0.0)
-    return vectors @ (inverse * (vectors.T @ rhs))
 
 
 @jax.tree_util.register_static
@@ -183,61 +154,6 @@ class ConjugateGradient(Solver):
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class SampleSpace(Solver):
-    """Woodbury: solves an `n C x n C` system in the space of outputs; for `n C << P`.
-
-    With `F = J^T (W J)`: `d = (g - J^T (damping I + W J J^T)^{-1} W J g) / damping`, and one step
-    of refinement, for the difference cancels where g comes from the outputs. Where that leaves a
-    residual above 1e-3 (a metric `1/eps` times the damping), the system is solved in an orthonormal
-    basis of the range of `J^T`, at a few times the cost. Needs `damping > 0`; one below `eps` of
-    the largest diagonal entry of `W J J^T` is raised to it.
-
-    Examples:
-      >>> SampleSpace()
-      SampleSpace()
-    """
-
-    requires_damping: ClassVar[bool] = True
-
-    def solve(self, system: System, gradient: Any, damping: Array) -> tuple[Any, SolverInfo]:
-        jacobian, image = self._jacobian(system)
-        rhs, unravel = _flat(gradient)
-        jacobian, image = jacobian.astype(rhs.dtype), image.astype(rhs.dtype)
-        # W J J^T is not symmetric, but needs no square root of the output Fisher, which is
-        # singular for saturated outputs.
-        gram = image @ jacobian.T
-        least = jnp.finfo(rhs.dtype).eps * jnp.max(jnp.diagonal(gram))
-        damping = jnp.maximum(damping.astype(rhs.dtype), least)
-        factors = lu_factor(gram + damping * jnp.eye(gram.shape[0], dtype=rhs.dtype))
-
-        def woodbury(b: Array) -> Array:
-            return (b - jacobian.T @ lu_solve(factors, image @ b)) / damping
-
-        def remainder(d: Array) -> Array:
-            return rhs - jacobian.T @ (image @ d) - damping * d
-
-        def in_range(b: Array) -> Array:
-            # An orthonormal basis of the range of J^T, in which nothing large cancels, and the
-            # rest of b: a direction of descent whatever the rounding.
-            basis, upper = jnp.linalg.qr(jacobian.T)
-            inner = upper @ (image @ basis)
-            values, vectors = jnp.linalg.eigh(0.5 * (inner + inner.T))
-            shares = basis.T @ b
-            # Eigenvalues are known to a few eps of the largest: those below count as that.
-            noise = 8 * jnp.finfo(rhs.dtype).eps * jnp.max(values)
-            solved = vectors @ ((vectors.T @ shares) / (jnp.maximum(values, noise) + damping))
-            return basis @ solved + (b - basis @ shares) / damping
-
-        direction = woodbury(rhs)
-        direction = direction + woodbury(remainder(direction))
-        poor = ~(_relative(remainder(direction), rhs) < 1e-3) & jnp.isfinite(rhs).all()
-        direction = jax.lax.cond(poor, in_range, lambda _: direction, rhs)
-        info = SolverInfo(_relative(remainder(direction), rhs), jnp.ones((), int))
-        return unravel(direction), info
-
-
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
 class Diagonal(Solver):
     """The exact diagonal of the Fisher matrix alone, `d = g / (diag F + damping)`.
 
@@ -251,7 +167,7 @@ class Diagonal(Solver):
 
     def solve(self, system: System, gradient: Any, damping: Array) -> tuple[Any, SolverInfo]:
         jacobian, image = self._jacobian(system)
-        rhs, unravel = _flat(gradient)
+        rhs, unravel = flat_vector(gradient)
         scale = jnp.sum(jacobian * image, axis=0) + damping.astype(rhs.dtype)
         flat = scale <= 0
         direction = jnp.where(flat, 0.0, rhs / jnp.where(flat, 1.0, scale))
