@@ -170,7 +170,7 @@ def fisher_spectral_density(
         # Where the Krylov space is exhausted (the rank of F is that of few examples) Lanczos
         # divides by a length of rounding noise, or by 0: what follows is cut off.
         largest = jnp.max(jnp.where(jnp.isfinite(diagonal), jnp.abs(diagonal), 0.0))
-        alive = off_diagonal > 10 * size * jnp.finfo(dtype).eps * largest
+        alive = off_diagonal > jnp.finfo(dtype).eps * largest
         # From here on nothing counts; a nan in the first product does, and reaches the nodes.
         inside = jnp.concatenate([jnp.ones(1, bool), jnp.cumprod(alive.astype(int)) == 1])
         off_diagonal = jnp.where(inside[1:], off_diagonal, 0.0)

@@ -27,6 +27,7 @@ from tests.optim.problems import (
 TIGHT = optim.ConjugateGradient(tolerance=1e-13, max_iterations=60)
 STATIC = ("predict", "family", "solver")
 SOLVERS = [optim.Dense(), TIGHT, optim.SampleSpace()]
+APPROXIMATE = [optim.Diagonal(), optim.BlockDiagonal(), optim.LowRank(2)]
 make = functools.partial(optim.scale_by_natural_gradient, predict, FAMILY)
 X = jnp.asarray([[1.0, 0.5], [0.0, 2.0], [-1.0, 1.0]])
 GRADS, START = jnp.asarray([1.0, -2.0]), jnp.zeros(2)
@@ -127,7 +128,7 @@ def block(names):
     return np.flatnonzero(flat(marked))
 
 
-@pytest.mark.parametrize("solver", SOLVERS, ids=str)
+@pytest.mark.parametrize("solver", [*SOLVERS, optim.LowRank(20)], ids=str)
 def test_masked_solves_the_block(solver):
     grads, matrix = problem()
     mask = {"inner": False, "outer": True, "bias": True}
@@ -204,7 +205,7 @@ def test_flatten_hands_over_vectors():
 
 
 def test_inputs_are_needed():
-    for solver in (*SOLVERS, optim.Diagonal()):
+    for solver in (*SOLVERS, *APPROXIMATE):
         tx = make(solver=solver)
         with pytest.raises(ValueError, match=r"needs the inputs of the batch; got none\. Call"):
             tx.update(PARAMS, tx.init(PARAMS), PARAMS)
@@ -222,7 +223,7 @@ def test_bad_arguments(factory):
         build(predict, FAMILY, damping=-1.0)
 
 
-@pytest.mark.parametrize("solver", [*SOLVERS, optim.Diagonal()], ids=str)
+@pytest.mark.parametrize("solver", [*SOLVERS, *APPROXIMATE], ids=str)
 def test_a_model_of_another_family_is_refused(solver):
     tx = optim.scale_by_natural_gradient(predict, families.Categorical(4), solver=solver)
     with pytest.raises(ValueError, match=r"trailing axes \(3,\); got shape"):
