@@ -24,7 +24,8 @@ def entropy_projection(
       upper: largest values, likewise, not below `lower`.
 
     Returns:
-      The projections; nan where no vector within the bounds sums to one, up to `sqrt(eps)`.
+      The projections; nan where no vector within the bounds sums to one, up to `sqrt(eps)`, and
+      for weights that are negative or nan.
 
     Raises:
       ValueError: `weights` is a scalar, or concrete weights or bounds are out of their ranges.
@@ -67,7 +68,8 @@ def entropy_projection(
     scale = left / jnp.where(mass > 0, mass, 1.0)
     found = jnp.where(free, jnp.clip(safe * scale, low, high), fixed)
     off = jnp.abs(jnp.sum(found, axis=-1, keepdims=True) - 1)
-    return jnp.where(off <= jnp.finfo(weights.dtype).eps ** 0.5, found, jnp.nan)
+    valid = (weights >= 0).all(axis=-1, keepdims=True)  # False for nan
+    return jnp.where(valid & (off <= jnp.finfo(weights.dtype).eps ** 0.5), found, jnp.nan)
 
 
 def _last_pivot(

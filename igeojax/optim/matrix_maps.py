@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from igeojax._core import checks
-from igeojax.families.positive_definite import symmetrized
+from igeojax.families.positive_definite import symmetric_inverse, symmetrized
 from igeojax.numerics.triangular import cho_solve, cholesky
 from igeojax.optim.mirror_maps import MirrorMap
 
@@ -67,7 +67,7 @@ class VonNeumannEntropy(MirrorMap):
             moved = moved / _trace(moved)[..., None, None]
         else:
             moved = moved * jnp.exp(top)[..., None, None]
-        return (moved - x).astype(dtype)
+        return (_kept(x) * (moved - x)).astype(dtype)
 
 
 @jax.tree_util.register_static
@@ -78,7 +78,7 @@ class LogDet(MirrorMap):
     Leaves hold symmetric positive definite matrices on the last two axes, and the symmetric part of
     a step counts. The step is affine invariant, and on diagonal matrices it is `LogBarrier`. Where
     `X^{-1} - step` is not positive definite there is no such point, and the matrix is nan. Two
-    Cholesky factors a step, `O(n^3)`; no inverse is formed and nothing cancels. Below float32 it
+    Cholesky factors a step, `O(n^3)`; small steps do not cancel. Below float32 it
     computes in float32.
 
     References:
@@ -99,12 +99,16 @@ class LogDet(MirrorMap):
         checks.require_positive_definite("params of LogDet", x)
         factor = cholesky(x)
         white = jnp.swapaxes(factor, -1, -2) @ symmetrized(step) @ factor
-        # X' = L (I - W)^{-1} L^T, whose change is L (I - W)^{-1} W L^T.
-        inner = cholesky(jnp.eye(x.shape[-1], dtype=x.dtype) - white)
-        change = factor @ symmetrized(cho_solve(inner, white)) @ jnp.swapaxes(factor, -1, -2)
-        # A change of -X, to rounding, would leave nothing that is definite: a little of X stays.
-        kept = 1 - 4 * x.shape[-1] * float(jnp.finfo(x.dtype).eps)
-        return (kept * symmetrized(change)).astype(dtype)
+        # X' = L (I - W)^{-1} L^T.
+        identity = jnp.broadcast_to(jnp.eye(x.shape[-1], dtype=x.dtype), x.shape)
+        inner = cholesky(identity - white)
+        # (I - W)^{-1} - I, which cancels for small W, is (I - W)^{-1} W, which is wrong by the
+        # rounding of W for large W.
+        small = jnp.sum(white**2, axis=(-2, -1), keepdims=True) < 1
+        near = symmetrized(cho_solve(inner, jnp.where(small, white, 0.0)))
+        relative = jnp.where(small, near, symmetric_inverse(inner) - identity)
+        change = symmetrized(factor @ relative @ jnp.swapaxes(factor, -1, -2))
+        return (_kept(x) * change).astype(dtype)
 
 
 def _matrices(name: str, x: Array, step: Array) -> tuple[Array, Array, Any]:
@@ -121,6 +125,11 @@ def _matrices(name: str, x: Array, step: Array) -> tuple[Array, Array, Any]:
     dtype = jnp.result_type(x)
     working = jnp.promote_types(dtype, jnp.float32)
     return jnp.asarray(x, working), jnp.asarray(step, working), dtype
+
+
+def _kept(x: Array) -> float:
+    """Just under one, for changes: one of -X to rounding would leave nothing that is definite."""
+    return 1 - 4 * x.shape[-1] * float(jnp.finfo(x.dtype).eps)
 
 
 def _require_symmetric(name: str, x: Array) -> None:

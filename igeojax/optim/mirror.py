@@ -29,8 +29,9 @@ def scale_by_mirror_descent(
       projection: the Bregman projection of that potential onto a convex set, from a point to a
         point of the structure of `params`; None for none. For `Euclidean` those of
         `optax.projections`; for `NegativeEntropy` `entropy_projection`; onto a box, for every map
-        that acts entry by entry, `optax.projections.projection_box`. Another projection than that
-        of the potential gives feasible points, yet not mirror descent.
+        that acts entry by entry, `optax.projections.projection_box`. It sees the whole tree:
+        for several leaves pass `lambda point: jax.tree.map(entropy_projection, point)`. Another
+        projection than that of the potential gives feasible points, yet not mirror descent.
 
     Returns:
       A stateless optax transform; its `update` needs `params`.
