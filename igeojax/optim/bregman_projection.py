@@ -80,8 +80,6 @@ def _last_pivot(
     def total(pivot):
         inside = jnp.where(jnp.isfinite(pivot), pivot, 0.0) * safe
         value = jnp.where(enter > pivot, low, jnp.where(leave <= pivot, high, inside))
-        # An entry of weight 0 is at its lower bound for every scale.
-        value = jnp.where(jnp.isinf(enter), low, value)
         return jnp.sum(value, axis=-1, keepdims=True)
 
     def halve(_, ends):

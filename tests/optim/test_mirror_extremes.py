@@ -193,6 +193,34 @@ def raised(x):
     return x + optim.VonNeumannEntropy(normalized=True).displacement(x, cost)
 
 
+def test_small_steps_of_the_log_determinant_keep_their_digits():
+    rng = np.random.default_rng(5)
+    root, turn = rng.normal(size=(2, 3, 3))
+    point, step = root @ root.T, 1e-14 * (turn + turn.T)
+    found = displacement(optim.LogDet())(jnp.asarray(point), jnp.asarray(step))
+    expected = point @ step @ point
+    np.testing.assert_allclose(found, expected, atol=1e-11 * np.abs(expected).max())
+    # The skew part of a step does not count at any order.
+    step = jnp.asarray([[0.1, 0.3], [-0.1, 0.2]])
+    found, other = (displacement(optim.LogDet())(jnp.eye(2), s) for s in (step, step.T))
+    np.testing.assert_allclose(found, other, rtol=1e-14)
+    exact = np.linalg.inv(np.eye(2) - np.asarray(step + step.T) / 2) - np.eye(2)
+    np.testing.assert_allclose(found, exact, rtol=1e-13)
+
+
+@pytest.mark.parametrize("gap", [0.0, 1e-9, 1e-3, 1.9e-3, 2.1e-3, 0.5])
+def test_derivatives_of_von_neumann_at_near_eigenvalues(gap):
+    # On the diagonal the off-diagonal derivative is a product of two divided differences.
+    point, step = np.array([1.0, 1.0 + gap]), np.array([0.3, -0.2])
+    dual = np.log1p([0.0, gap]) + step
+    slope = 1.0 if gap == 0 else np.log1p(gap) / gap
+    expected = slope * (np.exp(dual[0]) - np.exp(dual[1])) / (dual[0] - dual[1]) - 1
+    turn = jnp.asarray([[0.0, 1.0], [1.0, 0.0]])
+    run = lambda x: displacement(optim.VonNeumannEntropy())(x, jnp.diag(jnp.asarray(step)))
+    _, found = jax.jvp(run, (jnp.diag(jnp.asarray(point)),), (turn,))
+    np.testing.assert_allclose(found, expected * turn, rtol=1e-12, atol=1e-14)
+
+
 def test_only_the_symmetric_part_of_a_step_counts():
     rng = np.random.default_rng(3)
     step = -np.eye(3) + 0.1 * rng.normal(size=(3, 3))
