@@ -3,14 +3,17 @@
 Geometry arrives as a callable; what the loss cannot know arrives as an extra argument of `update`.
 """
 
+from igeojax.optim.bregman_projection import entropy_projection
+from igeojax.optim.family_potential import FamilyPotential
+from igeojax.optim.matrix_maps import LogDet, VonNeumannEntropy
 from igeojax.optim.metric import Metric, MetricState, scale_by_metric
-from igeojax.optim.mirror import (
+from igeojax.optim.mirror import mirror_descent, scale_by_mirror_descent
+from igeojax.optim.mirror_maps import (
     Euclidean,
-    FamilyPotential,
+    LogBarrier,
     MirrorMap,
     NegativeEntropy,
-    mirror_descent,
-    scale_by_mirror_descent,
+    PNorm,
 )
 from igeojax.optim.natural_gradient import natural_gradient, scale_by_natural_gradient
 from igeojax.optim.solvers import (
@@ -30,14 +33,19 @@ __all__ = [
     "Diagonal",
     "Euclidean",
     "FamilyPotential",
+    "LogBarrier",
+    "LogDet",
     "LowRank",
     "Metric",
     "MetricState",
     "MirrorMap",
     "NegativeEntropy",
+    "PNorm",
     "SampleSpace",
     "Solver",
     "SolverInfo",
+    "VonNeumannEntropy",
+    "entropy_projection",
     "mirror_descent",
     "natural_gradient",
     "scale_by_metric",

@@ -26,6 +26,10 @@ def scaled(params: Any, tangent: Any) -> Any:
     return jax.tree.map(lambda v: 2 * v, tangent)
 
 
+def capped(point: Any) -> Any:
+    return jax.tree.map(functools.partial(optim.entropy_projection, upper=0.9), point)
+
+
 @dataclasses.dataclass(frozen=True)
 class Law:
     """A transform and where to try it.
@@ -55,6 +59,8 @@ TREE = {"w": jnp.asarray([0.2, -0.1, 0.4]), "b": jnp.asarray(0.3)}
 SLOPE = {"w": jnp.asarray([1.0, 0.5, -2.0]), "b": jnp.asarray(-0.7)}
 SIMPLEX = {"p": jnp.asarray([0.2, 0.3, 0.5]), "q": jnp.asarray([[0.5, 0.5], [0.9, 0.1]])}
 PUSH = {"p": jnp.asarray([1.0, 0.5, -2.0]), "q": jnp.asarray([[1.0, 0.0], [-1.0, 2.0]])}
+MATRICES = {"c": jnp.asarray([[[2.0, 0.5], [0.5, 1.0]], [[1.0, 0.0], [0.0, 1.0]]])}
+TURNS = {"c": jnp.asarray([[[0.3, -0.5], [-0.5, 1.0]], [[-1.0, 0.2], [0.2, 0.5]]])}
 POINT = NORMAL.mean_from_natural(NORMAL.natural_from_params(0.4, 1.3))
 MODEL = {"predict": predict, "family": LINEAR}
 CG = optim.ConjugateGradient(tolerance=1e-6)
@@ -88,6 +94,13 @@ LAWS = {
     "scale_by_mirror_descent": Law(
         optim.scale_by_mirror_descent, {"mirror_map": optim.NegativeEntropy()}, {}, SIMPLEX, PUSH
     ),
+    "mirror_descent-projected": Law(
+        optim.mirror_descent,
+        {"mirror_map": optim.NegativeEntropy(), "projection": capped},
+        {"learning_rate": 0.1},
+        SIMPLEX,
+        PUSH,
+    ),
     **{
         f"mirror_descent-{type(mirror).__name__}": Law(
             optim.mirror_descent, {"mirror_map": mirror}, {"learning_rate": 0.1}, params, grads
@@ -95,6 +108,10 @@ LAWS = {
         for mirror, params, grads in (
             (optim.Euclidean(), TREE, SLOPE),
             (optim.NegativeEntropy(), SIMPLEX, PUSH),
+            (optim.LogBarrier(normalized=True), SIMPLEX, PUSH),
+            (optim.PNorm(1.2), TREE, SLOPE),
+            (optim.VonNeumannEntropy(), MATRICES, TURNS),
+            (optim.LogDet(), MATRICES, TURNS),
             (optim.FamilyPotential(NORMAL), POINT, NORMAL.Point(*map(jnp.asarray, (0.3, -0.2)))),
         )
     },
@@ -130,7 +147,7 @@ def first(name):
 
 def test_every_public_transform_is_here():
     public = {n for n in optim.__all__ if callable(getattr(optim, n)) and n[0].islower()}
-    assert public == {name.split("-")[0] for name in LAWS}
+    assert public - {"entropy_projection"} == {name.split("-")[0] for name in LAWS}
     maps = {k.__name__ for k in vars(optim).values() if isinstance(k, type)
             and issubclass(k, optim.MirrorMap) and k is not optim.MirrorMap}  # fmt: skip
     solvers = {k.__name__ for k in vars(optim).values() if isinstance(k, type)
