@@ -81,7 +81,14 @@ LAWS = {
             SLOPE,
             {"inputs": INPUTS},
         )
-        for solver in (optim.Dense(), CG, optim.SampleSpace(), optim.Diagonal())
+        for solver in (
+            optim.Dense(),
+            CG,
+            optim.SampleSpace(),
+            optim.Diagonal(),
+            optim.BlockDiagonal(),
+            optim.LowRank(2),
+        )
     },
     "natural_gradient": Law(
         optim.natural_gradient,
