@@ -6,8 +6,21 @@ from igeojax.fisher.diagonal import (
     fisher_diagonal_from_samples,
     fisher_trace,
 )
+from igeojax.fisher.kronecker import (
+    DenseFactor,
+    DiagonalFactor,
+    KroneckerFactor,
+    eigenbasis_moments,
+    kronecker_factors,
+    kronecker_layout,
+)
 from igeojax.fisher.labels import empirical_fisher_matrix, sampled_fisher_matrix
-from igeojax.fisher.model import fisher_matrix, fisher_matvec, output_jacobian
+from igeojax.fisher.model import (
+    fisher_inner_products,
+    fisher_matrix,
+    fisher_matvec,
+    output_jacobian,
+)
 from igeojax.fisher.output_metric import OutputMetric
 from igeojax.fisher.parametric import (
     cramer_rao_bound,
@@ -24,15 +37,20 @@ from igeojax.fisher.spectrum import (
 )
 
 __all__ = [
+    "DenseFactor",
+    "DiagonalFactor",
     "FisherEigenpairs",
+    "KroneckerFactor",
     "OutputMetric",
     "SpectralDensity",
     "cramer_rao_bound",
+    "eigenbasis_moments",
     "empirical_fisher_matrix",
     "fisher_block_diagonal",
     "fisher_diagonal",
     "fisher_diagonal_from_samples",
     "fisher_eigenpairs",
+    "fisher_inner_products",
     "fisher_log_det",
     "fisher_matrix",
     "fisher_matrix_from_samples",
@@ -41,6 +59,8 @@ __all__ = [
     "fisher_solve",
     "fisher_spectral_density",
     "fisher_trace",
+    "kronecker_factors",
+    "kronecker_layout",
     "observed_information",
     "output_jacobian",
     "sample_space_gram",

@@ -42,7 +42,9 @@ def leaf_values(leaves: Sequence[Any]) -> list[LinearValue]:
     values, start = [], 1
     for leaf in leaves:
         size = int(np.prod(leaf.shape))
-        values.append(LinearValue(np.arange(start, start + size).reshape(leaf.shape)))
+        values.append(
+            LinearValue(np.arange(start, start + size, dtype=np.int32).reshape(leaf.shape))
+        )
         start += size
     return values
 

@@ -9,7 +9,7 @@ Dense forms take the Jacobian example by example: there `predict` must treat the
 independently (no batch statistics). `fisher_matvec` assumes nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -158,6 +158,63 @@ def fisher_matvec(
     if chunk_size is not None:
         weights = output_weights(predict, family, params, inputs, weights)
     return summed_over_chunks(term, weights, inputs, chunk_size=chunk_size)
+
+
+def fisher_inner_products(
+    predict: Predict,
+    family: Output,
+    params: Any,
+    tangents: Sequence[Any],
+    inputs: Any,
+    *,
+    weights: ArrayLike | None = None,
+) -> Float[Array, "m m"]:
+    """Inner products `v_i^T F v_j` of a few tangents: one forward pass, one jvp for each.
+
+    What a step size from a quadratic model, or the length of a step, needs: no vjp is taken.
+
+    Args:
+      predict: `predict(params, inputs)`, a point of `family` with the examples on axis 0.
+      family: the output family, or an `OutputMetric`.
+      params: any pytree of floating arrays.
+      tangents: m pytrees like `params`.
+      inputs: what `predict` takes.
+      weights: of each example or output, replacing `1/N`; a weight 0 masks.
+
+    Returns:
+      The symmetric matrix, at least float32.
+
+    Raises:
+      TypeError: `family` is not a family, or `predict` does not return a point of it.
+      ValueError: no axis of examples, `weights` of a wrong shape or negative, or a tangent that is
+        not like `params`.
+
+    References:
+      [MartensGrosse2015] section 6.4 (their use, and appendix C that a jvp is enough).
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from igeojax import families
+      >>> family = families.NormalKnownScale()
+      >>> predict = lambda w, x: family.natural_from_params(loc=x @ w)
+      >>> tangents = [jnp.array([1.0, 0.0]), jnp.array([1.0, 1.0])]
+      >>> fisher_inner_products(predict, family, jnp.zeros(2), tangents, jnp.eye(2)).tolist()
+      [[0.5, 0.5], [0.5, 1.0]]
+    """
+    require_output(family)
+    theta, push = jax.linearize(lambda p: predict(p, inputs), params)
+    scale = _weights(family, theta, weights)
+    pushed = [push(tangent_of(params, tangent)) for tangent in tangents]
+    images = [_weighted_image(family, theta, v, scale) for v in pushed]
+
+    def product(a: Any, image: Any) -> Array:
+        pairs = zip(jax.tree.leaves(widened(a)), jax.tree.leaves(image), strict=True)
+        return sum((jnp.vdot(x, y) for x, y in pairs), start=jnp.zeros((), scale.dtype))
+
+    size = len(pushed)
+    entries = {(i, j): product(pushed[i], images[j]) for i in range(size) for j in range(i, size)}
+    rows = [[entries[min(i, j), max(i, j)] for j in range(size)] for i in range(size)]
+    return jnp.stack([jnp.stack(row) for row in rows])
 
 
 def output_jacobian(

@@ -4,7 +4,9 @@ Geometry arrives as a callable; what the loss cannot know arrives as an extra ar
 """
 
 from igeojax.optim.bregman_projection import entropy_projection
+from igeojax.optim.damping import LevenbergMarquardt
 from igeojax.optim.family_potential import FamilyPotential
+from igeojax.optim.kfac import KfacState, ekfac, kfac, scale_by_kfac
 from igeojax.optim.matrix_maps import LogDet, VonNeumannEntropy
 from igeojax.optim.metric import Metric, MetricState, scale_by_metric
 from igeojax.optim.mirror import mirror_descent, scale_by_mirror_descent
@@ -33,6 +35,8 @@ __all__ = [
     "Diagonal",
     "Euclidean",
     "FamilyPotential",
+    "KfacState",
+    "LevenbergMarquardt",
     "LogBarrier",
     "LogDet",
     "LowRank",
@@ -45,9 +49,12 @@ __all__ = [
     "Solver",
     "SolverInfo",
     "VonNeumannEntropy",
+    "ekfac",
     "entropy_projection",
+    "kfac",
     "mirror_descent",
     "natural_gradient",
+    "scale_by_kfac",
     "scale_by_metric",
     "scale_by_mirror_descent",
     "scale_by_natural_gradient",

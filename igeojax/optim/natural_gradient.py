@@ -16,7 +16,7 @@ def _is_masked(leaf: Any) -> bool:
     return isinstance(leaf, optax.MaskedNode)
 
 
-def _completed(params: Any, full_params: Any) -> Any:
+def completed(params: Any, full_params: Any) -> Any:
     """`params` with the leaves that `optax.masked` took out put back from `full_params`.
 
     Raises:
@@ -101,7 +101,7 @@ def scale_by_natural_gradient(
                 "scale_by_natural_gradient needs the inputs of the batch; got none. Call "
                 "tx.update(grads, state, params, inputs=x)."
             )
-        return lambda params, x: predict(_completed(params, full_params), x)
+        return lambda params, x: predict(completed(params, full_params), x)
 
     def matvec(
         params: Any, tangent: Any, inputs: Any = None, weights: Any = None, full_params: Any = None

@@ -1,0 +1,515 @@
+"""K-FAC and EKFAC: natural gradients by Kronecker-factored Fisher blocks, for any model."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+import optax.tree
+from jaxtyping import Array, ArrayLike, Float, Int, Key
+
+from igeojax._core import checks
+from igeojax.fisher._statistics import Sharing
+from igeojax.fisher.model import Predict
+from igeojax.fisher.output import Output, require_output
+from igeojax.optim._arguments import require_alike
+from igeojax.optim._kronecker_inverse import InverseMethod
+from igeojax.optim._kronecker_state import Kronecker, KroneckerState, all_finite, chosen
+from igeojax.optim._quadratic_model import quadratic_model, step_coefficients
+from igeojax.optim.damping import Damping, LevenbergMarquardt, damping_at, require_damping
+from igeojax.optim.natural_gradient import completed
+
+
+class KfacState(NamedTuple):
+    """State of `kfac` and `ekfac`.
+
+    `curvature`: the factors; `momentum`: the last update; `damping`: of the last step;
+    `learning_rate` and `momentum_rate`: coefficients of the last step; `slope` and
+    `predicted_change`: of the loss along it and by it, in the quadratic model; `reduction_ratio`:
+    change of the loss by the step before over its prediction.
+    """
+
+    curvature: KroneckerState
+    momentum: Any
+    damping: Float[Array, ""]
+    learning_rate: Float[Array, ""]
+    momentum_rate: Float[Array, ""]
+    slope: Float[Array, ""]
+    predicted_change: Float[Array, ""]
+    reduction_ratio: Float[Array, ""]
+
+    @property
+    def step(self) -> Int[Array, ""]:
+        """Updates so far."""
+        return self.curvature.step
+
+    @property
+    def num_skipped(self) -> Int[Array, ""]:
+        """How many of them were left out because something was not finite."""
+        return self.curvature.num_skipped
+
+
+def _description(
+    predict: Predict,
+    family: Output,
+    *,
+    update_every: int,
+    decay: float,
+    sharing: Sharing,
+    inverse: InverseMethod,
+    corrected: bool,
+    chunk_size: int | None,
+    dense_limit: int,
+    factor_limit: int,
+) -> Kronecker:
+    require_output(family)
+    if not callable(predict):
+        raise TypeError(
+            f"predict must be a function predict(params, inputs); got {predict!r}. Pass a model's "
+            "apply function, returning a point of the family."
+        )
+    checks.require_count("update_every", update_every)
+    checks.require_number("decay", decay, "It is a rate per step.")
+    if not 0 <= decay < 1:
+        raise ValueError(f"decay must be at least 0 and below 1; got {decay}. Try 0.95.")
+    for name, found, known in (
+        ("sharing", sharing, ("expand", "reduce")),
+        ("inverse", inverse, ("cholesky", "eigen", "newton_schulz")),
+    ):
+        if found not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}; got {found!r}.")
+    return Kronecker(
+        predict,
+        family,
+        update_every,
+        float(decay),
+        sharing,
+        inverse,
+        corrected,
+        chunk_size,
+        dense_limit,
+        factor_limit,
+    )
+
+
+def _shapes(example_inputs: Any) -> Any:
+    if example_inputs is None:
+        raise ValueError(
+            "example_inputs must be inputs of the model, arrays or their shapes; got None. Pass "
+            "example_inputs=x[:1]: the state is laid out before the first batch comes."
+        )
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), example_inputs
+    )
+
+
+class _Batch(NamedTuple):
+    """What an update needs beyond the gradient."""
+
+    inputs: Any
+    weights: Any
+    key: Any
+    predict: Predict
+
+
+def _batch(
+    name: str,
+    kronecker: Kronecker,
+    step: Array,
+    seed: int,
+    inputs: Any,
+    weights: Any,
+    key: Key[Array, ""] | None,
+    full_params: Any,
+) -> _Batch:
+    if inputs is None:
+        raise ValueError(
+            f"{name} needs the inputs of the batch; got none. Call "
+            "tx.update(grads, state, params, inputs=x)."
+        )
+    if key is None:
+        key = jax.random.fold_in(jax.random.key(seed), step)
+    checks.require_key(key)
+    predict = lambda params, x: kronecker.predict(completed(params, full_params), x)
+    return _Batch(inputs, weights, key, predict)
+
+
+def _require_params(name: str, updates: Any, params: Any) -> None:
+    if params is None:
+        raise ValueError(
+            f"{name} needs the current parameters; got params=None. Call "
+            "tx.update(grads, state, params, inputs=x)."
+        )
+    require_alike(updates, params)
+
+
+def _refreshed(
+    kronecker: Kronecker, state: KroneckerState, params: Any, batch: _Batch, damping: Array
+) -> tuple[KroneckerState, Any]:
+    layout = kronecker.layout(params, batch.inputs, batch.predict)
+    found = [leaf.shape for leaf in jax.tree.leaves(state.factors)]
+    shapes = jax.eval_shape(
+        lambda: kronecker._factors(
+            layout, params, batch.inputs, batch.key, batch.weights, batch.predict
+        )
+    )
+    expected = [leaf.shape for leaf in jax.tree.leaves(shapes)]
+    if found != expected:
+        raise ValueError(
+            f"the state must be laid out for these params and inputs, factors {expected}; got "
+            f"{found}. The parameters changed since init, or example_inputs were of another kind: "
+            "call tx.init again."
+        )
+    state = kronecker.refreshed(
+        state,
+        layout,
+        params,
+        batch.inputs,
+        batch.key,
+        batch.weights,
+        damping,
+        batch.predict,
+    )
+    return state, layout
+
+
+def scale_by_kfac(
+    predict: Predict,
+    family: Output,
+    *,
+    example_inputs: Any,
+    example_params: Any = None,
+    damping: ArrayLike | Any = 1e-2,
+    update_every: int = 5,
+    decay: float = 0.95,
+    sharing: Sharing = "expand",
+    inverse: InverseMethod = "cholesky",
+    eigenvalue_correction: bool = False,
+    chunk_size: int | None = None,
+    dense_limit: int = 256,
+    factor_limit: int = 8192,
+    seed: int = 0,
+) -> optax.GradientTransformationExtraArgs:
+    """Replace the gradient by its product with the inverse of Kronecker-factored Fisher blocks.
+
+    The preconditioner of K-FAC, or with `eigenvalue_correction` of EKFAC, without step size: for
+    chains of one's own. `kfac` has step size, momentum and damping that adapt.
+
+    Call `tx.update(grads, state, params, inputs=x)`. Further extra arguments: `key`, for the labels
+    that are sampled from the model (without one it follows from `seed` and the step); `weights`
+    and `full_params` as for `scale_by_natural_gradient`.
+
+    Args:
+      predict: `predict(params, inputs)`, a point of `family` with the examples on axis 0, examples
+        independent. What is random in it takes keys from `inputs`, one for each example.
+      family: the output family, or a `fisher.OutputMetric`.
+      example_inputs: inputs of the kind that `update` will get, or their shapes; any number of
+        examples.
+      example_params: all parameters, or their shapes, under `optax.masked` or `multi_transform`,
+        where `init` gets masked ones only.
+      damping: Tikhonov damping: a positive scalar, which may be traced, or a schedule of the step.
+      update_every: steps between new factors and inverses.
+      decay: of the averages of the factors, per step.
+      sharing: how positions that share parameters are summed over, as in
+        `fisher.kronecker_factors`.
+      inverse: "cholesky"; "eigen", whose damping is not split between the factors and counts at
+        each step; "newton_schulz", products alone.
+      eigenvalue_correction: the curvature along the eigenvectors of the factors is measured.
+      chunk_size: examples at a time for the factors; None takes all at once.
+      dense_limit: entries of a leaf up to which a block without factors is dense, not diagonal.
+      factor_limit: rows up to which a factor is dense, not diagonal.
+      seed: of the sampled labels.
+
+    Returns:
+      An optax transform. Factors or directions that are not finite never enter the state: the
+      update is 0 then, and `num_skipped` counts it.
+
+    Raises:
+      TypeError: `predict`, `family` or `damping` of a wrong kind.
+      ValueError: an option out of range; in `update`, missing `params` or `inputs`, or parameters
+        of another structure than at `init`.
+
+    References:
+      [MartensGrosse2015] sections 3, 5 and 6; [George2018] section 3.
+
+    Examples:
+      >>> from igeojax import families
+      >>> family = families.NormalKnownScale()
+      >>> predict = lambda w, x: family.natural_from_params(loc=(x @ w)[:, 0])
+      >>> params, x = jnp.zeros((1, 1)), jnp.array([[2.0]])
+      >>> tx = scale_by_kfac(predict, family, example_inputs=x, damping=1e-6, sharing="expand")
+      >>> state = tx.init(params)
+      >>> update, state = tx.update(jnp.array([[4.0]]), state, params, inputs=x)
+      >>> update.shape, int(state.step)
+      ((1, 1), 1)
+    """
+    require_damping(damping)
+    if isinstance(damping, LevenbergMarquardt):
+        raise TypeError(
+            "scale_by_kfac must have a fixed or scheduled damping; got LevenbergMarquardt, which "
+            "needs to know the step that is taken. Use kfac(predict, family, damping=...)."
+        )
+    kronecker = _description(
+        predict,
+        family,
+        update_every=update_every,
+        decay=decay,
+        sharing=sharing,
+        inverse=inverse,
+        corrected=eigenvalue_correction,
+        chunk_size=chunk_size,
+        dense_limit=dense_limit,
+        factor_limit=factor_limit,
+    )
+    inputs_shapes = _shapes(example_inputs)
+
+    def init(params: Any) -> KroneckerState:
+        return kronecker.init(params, inputs_shapes, example_params)
+
+    def update(
+        updates: Any,
+        state: Any,
+        params: Any = None,
+        *,
+        inputs: Any = None,
+        weights: Any = None,
+        key: Any = None,
+        full_params: Any = None,
+        **_: Any,
+    ) -> tuple[Any, KroneckerState]:
+        _require_params("scale_by_kfac", updates, params)
+        batch = _batch(
+            "scale_by_kfac", kronecker, state.step, seed, inputs, weights, key, full_params
+        )
+        level = damping_at(damping, state.step, state.weight.dtype)
+        new, layout = _refreshed(kronecker, state, params, batch, level)
+        direction = kronecker.direction(new, layout, updates, level)
+        sound = all_finite((direction, updates))
+        direction = chosen(sound, direction, optax.tree.zeros_like(direction))
+        count = state.num_skipped + jnp.where(sound, 0, 1)
+        return direction, new._replace(step=state.step + 1, num_skipped=count)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def kfac(
+    predict: Predict,
+    family: Output,
+    *,
+    example_inputs: Any,
+    example_params: Any = None,
+    learning_rate: optax.ScalarOrSchedule | None = None,
+    momentum: ArrayLike | None = None,
+    damping: Damping | None = None,
+    max_kl: ArrayLike | None = None,
+    update_every: int = 5,
+    decay: float = 0.95,
+    sharing: Sharing = "expand",
+    inverse: InverseMethod = "cholesky",
+    eigenvalue_correction: bool = False,
+    chunk_size: int | None = None,
+    dense_limit: int = 256,
+    factor_limit: int = 8192,
+    seed: int = 0,
+) -> optax.GradientTransformationExtraArgs:
+    """K-FAC for any model, as an optax transform: nothing is registered, nothing needs tuning.
+
+    The direction d is the gradient times the inverse of Kronecker-factored Fisher blocks; the
+    update `-alpha d + mu m`, with m the last update, minimizes the quadratic model of the loss with
+    the *exact* Fisher matrix of the batch; the damping adapts to how well that model predicts. A
+    step costs one forward pass and two jvps beyond the gradient, every `update_every` steps a
+    backward pass, the factors and their inverses.
+
+    Call `tx.update(grads, state, params, inputs=x)` with the inputs of the batch that the gradient
+    is of; further extra arguments as for `scale_by_kfac`. `optim.describe` prints how each
+    parameter is treated. The loss is the mean over examples of `-log_density`, summed over the
+    outputs of an example, plus whatever; other scales need another `damping`.
+
+    Args:
+      predict: as for `scale_by_kfac`.
+      family: as for `scale_by_kfac`.
+      example_inputs: as for `scale_by_kfac`.
+      example_params: as for `scale_by_kfac`.
+      learning_rate: alpha, a scalar or a schedule; None takes the best in the quadratic model.
+      momentum: mu; None takes the best in the quadratic model.
+      damping: a positive scalar, a schedule of the step, or a rule; None is
+        `LevenbergMarquardt()`.
+      max_kl: most `v^T F v / 2` of an update v, about the KL divergence that it makes, in nats;
+        longer ones are scaled down.
+      update_every: as for `scale_by_kfac`; the damping is adapted as often.
+      decay: as for `scale_by_kfac`.
+      sharing: as for `scale_by_kfac`.
+      inverse: as for `scale_by_kfac`.
+      eigenvalue_correction: as for `scale_by_kfac`; `ekfac` sets it.
+      chunk_size: as for `scale_by_kfac`.
+      dense_limit: as for `scale_by_kfac`.
+      factor_limit: as for `scale_by_kfac`.
+      seed: as for `scale_by_kfac`.
+
+    Returns:
+      An optax transform with state `KfacState`. Where something is not finite the update is 0, the
+      momentum is forgotten, the damping grows if it is adapted, and `num_skipped` counts it.
+
+    Raises:
+      TypeError: as `scale_by_kfac`.
+      ValueError: as `scale_by_kfac`; or `learning_rate`, `momentum` or `max_kl` is not a scalar.
+
+    References:
+      [MartensGrosse2015] sections 6 and 7.
+
+    Examples:
+      >>> from igeojax import families
+      >>> family = families.NormalKnownScale()
+      >>> predict = lambda w, x: family.natural_from_params(loc=(x @ w)[:, 0])
+      >>> params, x = jnp.zeros((1, 1)), jnp.array([[2.0]])
+      >>> tx = kfac(predict, family, example_inputs=x)
+      >>> update, state = tx.update(jnp.array([[4.0]]), tx.init(params), params, inputs=x)
+      >>> update.round(1).tolist()
+      [[-1.0]]
+    """
+    damping = LevenbergMarquardt() if damping is None else damping
+    require_damping(damping)
+    for name, value in (
+        ("momentum", momentum),
+        ("max_kl", max_kl),
+        ("learning_rate", learning_rate),
+    ):
+        if value is not None and not callable(value) and checks.floating(name, value).shape:
+            raise ValueError(f"{name} must be a scalar; got shape {jnp.shape(value)}. Try 0.1.")
+    kronecker = _description(
+        predict,
+        family,
+        update_every=update_every,
+        decay=decay,
+        sharing=sharing,
+        inverse=inverse,
+        corrected=eigenvalue_correction,
+        chunk_size=chunk_size,
+        dense_limit=dense_limit,
+        factor_limit=factor_limit,
+    )
+    inputs_shapes = _shapes(example_inputs)
+    adaptive = isinstance(damping, LevenbergMarquardt)
+    modelled = adaptive or learning_rate is None or momentum is None or max_kl is not None
+
+    def init(params: Any) -> KfacState:
+        curvature = kronecker.init(params, inputs_shapes, example_params)
+        zero = jnp.zeros_like(curvature.weight)
+        first = damping_at(damping, curvature.step, zero.dtype)
+        return KfacState(
+            curvature, optax.tree.zeros_like(params), first, zero, zero, zero, zero, zero
+        )
+
+    def update(
+        updates: Any,
+        state: Any,
+        params: Any = None,
+        *,
+        inputs: Any = None,
+        weights: Any = None,
+        key: Any = None,
+        full_params: Any = None,
+        **_: Any,
+    ) -> tuple[Any, KfacState]:
+        _require_params("kfac", updates, params)
+        batch = _batch("kfac", kronecker, state.step, seed, inputs, weights, key, full_params)
+        dtype = state.damping.dtype
+        change = 0.5 * (state.slope + jnp.asarray(optax.tree.vdot(updates, state.momentum), dtype))
+        known = state.predicted_change < 0
+        ratio = jnp.where(known, change / jnp.where(known, state.predicted_change, 1.0), 0.0)
+        if isinstance(damping, LevenbergMarquardt):
+            due = kronecker.is_due(state.curvature) & (state.predicted_change != 0)
+            level = damping.adapted(state.damping, ratio, update_every)
+            level = jnp.where(due, level, state.damping)
+        else:
+            level = damping_at(damping, state.step, dtype)
+        curvature, layout = _refreshed(kronecker, state.curvature, params, batch, level)
+        direction = kronecker.direction(curvature, layout, updates, level)
+        rates = [
+            None
+            if rate is None
+            else jnp.asarray(rate(state.step) if callable(rate) else rate, dtype)
+            for rate in (learning_rate, momentum)
+        ]
+        slope = predicted = jnp.zeros((), dtype)
+        alpha, mu = rates
+        if modelled:
+            model = quadratic_model(
+                batch.predict,
+                family,
+                params,
+                updates,
+                direction,
+                state.momentum,
+                batch.inputs,
+                batch.weights,
+                level,
+            )
+            alpha, mu = step_coefficients(model, *rates)
+            step = jnp.stack([-alpha, mu])
+            shrink = jnp.ones((), dtype)
+            if max_kl is not None:
+                bound = 2 * jnp.asarray(max_kl, dtype)
+                length = step @ model.fisher @ step
+                shrink = jnp.sqrt(jnp.where(length > bound, bound / length, 1.0))
+            alpha, mu, step = shrink * alpha, shrink * mu, shrink * step
+            slope = step @ model.slopes
+            predicted = slope + 0.5 * step @ model.damped @ step
+        new = jax.tree.map(
+            lambda d, m: (mu * m - alpha * d).astype(m.dtype), direction, state.momentum
+        )
+        sound = all_finite((new, updates, slope, predicted))
+        new = chosen(sound, new, optax.tree.zeros_like(new))
+        if isinstance(damping, LevenbergMarquardt):
+            grown = damping.adapted(level, jnp.zeros((), dtype), update_every)
+            level = jnp.where(sound, level, grown)
+        curvature = curvature._replace(
+            step=state.step + 1, num_skipped=state.num_skipped + jnp.where(sound, 0, 1)
+        )
+        zero = jnp.zeros((), dtype)
+        numbers = chosen(sound, (alpha, mu, slope, predicted), (zero, zero, zero, zero))
+        return new, KfacState(
+            curvature, new, level, *numbers, jnp.where(jnp.isfinite(ratio), ratio, 0.0)
+        )
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def ekfac(
+    predict: Predict, family: Output, *, example_inputs: Any, **options: Any
+) -> optax.GradientTransformationExtraArgs:
+    """EKFAC: `kfac` with the curvature along the eigenvectors of its factors measured.
+
+    The diagonal of the Fisher matrix in the Kronecker-factored eigenbasis, `diag(U^T F U)`, is the
+    nearest there is in that basis; beyond K-FAC it costs the eigenvectors and the gradients of each
+    example in the basis every `update_every` steps.
+
+    Args:
+      predict: as for `scale_by_kfac`.
+      family: as for `scale_by_kfac`.
+      example_inputs: as for `scale_by_kfac`.
+      **options: those of `kfac`.
+
+    Returns:
+      An optax transform with state `KfacState`.
+
+    Raises:
+      TypeError: as `kfac`.
+      ValueError: as `kfac`.
+
+    References:
+      [George2018] section 3.
+
+    Examples:
+      >>> from igeojax import families
+      >>> family = families.NormalKnownScale()
+      >>> predict = lambda w, x: family.natural_from_params(loc=(x @ w)[:, 0])
+      >>> params, x = jnp.zeros((1, 1)), jnp.array([[2.0]])
+      >>> tx = ekfac(predict, family, example_inputs=x)
+      >>> update, state = tx.update(jnp.array([[4.0]]), tx.init(params), params, inputs=x)
+      >>> update.round(1).tolist()
+      [[-1.0]]
+    """
+    return kfac(
+        predict, family, example_inputs=example_inputs, eigenvalue_correction=True, **options
+    )
