@@ -64,8 +64,8 @@ def program_of(predict: Callable[[Any, Any], Any], params: Any, inputs: Any) -> 
       params: parameters, or their shapes.
       inputs: inputs with the examples on axis 0, or their shapes.
     """
-    alone = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
     shape = lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
+    alone = lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf)[1:], jnp.result_type(leaf))
     leaves, tree = jax.tree.flatten(jax.tree.map(shape, params))
 
     def of_one(leaves: Any, example: Any) -> Any:
@@ -73,7 +73,7 @@ def program_of(predict: Callable[[Any, Any], Any], params: Any, inputs: Any) -> 
         return jax.tree.map(lambda leaf: leaf[0], theta)
 
     traced = jax.make_jaxpr(of_one, return_shape=True)
-    closed, out = traced(leaves, jax.tree.map(alone, jax.tree.map(jnp.asarray, inputs)))
+    closed, out = traced(leaves, jax.tree.map(alone, inputs))
     return Program(closed, jax.tree.structure(out))
 
 
@@ -300,7 +300,7 @@ def _evaluated(
             which = uses[index].operand
             seen[index] = jnp.zeros(()) if which is None else operands[which]
         elif not inside:
-            outs = _plainly(eqn, operands)
+            outs = _plainly(jaxpr, eqn, operands)
         elif eqn.primitive.name == "scan":
             outs, found = _scanned(eqn, operands, here, marks, taps, uses, inside)
             seen |= found
@@ -313,12 +313,12 @@ def _evaluated(
     return [look(v) for v in jaxpr.outvars], seen
 
 
-def _plainly(eqn: Any, operands: list[Any]) -> list[Any]:
-    """Outputs of one equation, custom derivatives kept."""
+def _plainly(jaxpr: Any, eqn: Any, operands: list[Any]) -> list[Any]:
+    """Outputs of one equation of a program, custom derivatives kept."""
     pairs = zip(eqn.invars, operands, strict=True)
     values = {v: x for v, x in pairs if not isinstance(v, jex.Literal)}
-    jaxpr = jex.Jaxpr([], list(values), list(eqn.outvars), [eqn], eqn.effects)
-    return jex.jaxpr_as_fun(jex.ClosedJaxpr(jaxpr, []))(*values.values())
+    alone = jaxpr.replace(constvars=[], invars=list(values), outvars=list(eqn.outvars), eqns=[eqn])
+    return jex.jaxpr_as_fun(jex.ClosedJaxpr(alone, []))(*values.values())
 
 
 def _scanned(

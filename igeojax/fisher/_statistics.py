@@ -156,17 +156,39 @@ def kronecker_product(block: Block, moments: Sequence[tuple[Array, Array]]) -> t
     return jnp.asarray(first), jnp.asarray(second)
 
 
-def matrix_gradients(
-    layout: Layout, block: Block, activations: Sequence[Array], cotangents: Sequence[Array]
+def squared_gradients(
+    layout: Layout,
+    block: Block,
+    activations: Sequence[Array],
+    cotangents: Sequence[Array],
+    turned: Callable[[Array, int], Array],
 ) -> Array:
-    """Gradients of each example and cotangent in the matrices of a block, `(N, K, S, I, O)`."""
-    parts = []
+    """Squares of the gradients in the matrices of a block, summed over examples, `(S, I, O)`.
+
+    Gradients are summed over uses and positions before they are squared.
+
+    Args:
+      layout: of the model.
+      block: of Kronecker kind.
+      activations: of all uses, from `seen_by_uses`.
+      cotangents: of all uses.
+      turned: brings `(..., S, R, D)` into a basis of the rows (side 0) or columns (side 1).
+    """
+    pairs = []
     for use in block.uses:
-        rows = features(layout, use, activations[use.index])
+        rows = turned(features(layout, use, activations[use.index]), int(use.swapped))
         outgoing = _chosen(cotangents[use.index], 2, use.groups)
-        pattern = "nsri,nksro->nksoi" if use.swapped else "nsri,nksro->nksio"
-        parts.append(jnp.einsum(pattern, rows, outgoing))
-    return sum(parts[1:], start=parts[0])
+        pairs.append((rows, turned(outgoing, 1 - int(use.swapped))))
+    rows, outgoing = pairs[0]
+    if len(pairs) == 1 and rows.shape[2] == 1 and not block.uses[0].swapped:
+        # A gradient is one outer product: its square is that of the squares.
+        sums = jnp.sum(outgoing**2, axis=1)
+        return jnp.einsum("nsri,nsro->sio", rows**2, sums)
+    parts = [
+        jnp.einsum("nsri,nksro->nksoi" if use.swapped else "nsri,nksro->nksio", *pair)
+        for use, pair in zip(block.uses, pairs, strict=True)
+    ]
+    return jnp.sum(sum(parts[1:], start=parts[0]) ** 2, axis=(0, 1))
 
 
 def entry_gradients(

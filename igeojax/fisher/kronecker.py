@@ -7,6 +7,7 @@ Kronecker-factored block; what is used in any other way gets an exact dense bloc
 `dense_limit` entries an exact diagonal one.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -21,8 +22,8 @@ from igeojax.fisher._statistics import (
     entry_gradients,
     kronecker_moments,
     kronecker_product,
-    matrix_gradients,
     seen_by_uses,
+    squared_gradients,
 )
 from igeojax.fisher.model import Predict, output_weights
 from igeojax.fisher.output import Output, require_output, score_factors, score_samples, widened
@@ -275,12 +276,16 @@ def eigenbasis_moments(
             if block.kind != "kronecker":
                 moments.append(jnp.zeros(0, scale.dtype))
                 continue
-            gradients = matrix_gradients(layout, block, activations, outgoing)
-            turned = in_bases(gradients, pair)
-            moments.append(jnp.sum(turned**2, axis=(0, 1)))
+            turned = functools.partial(_in_basis, pair)
+            moments.append(squared_gradients(layout, block, activations, outgoing, turned))
         return moments
 
     return tuple(summed_over_chunks(term, scale, *data, chunk_size=chunk_size))
+
+
+def _in_basis(pair: Any, vectors: Float[Array, "... S R D"], side: int) -> Array:
+    basis = None if pair is None else pair[side]
+    return vectors if basis is None else jnp.einsum("...srd,sde->...sre", vectors, basis)
 
 
 def in_bases(matrices: Float[Array, "... S I O"], pair: Any, *, back: bool = False) -> Array:
