@@ -25,6 +25,8 @@ from igeojax.optim.solvers import (
 )
 from igeojax.optim.solvers_approximate import BlockDiagonal, LowRank
 from igeojax.optim.solvers_sample_space import SampleSpace
+from igeojax.optim.spring import SpringState, scale_by_spring, spring
+from igeojax.optim.trust_region import TrustRegionState, trust_region
 
 __all__ = [
     "BlockDiagonal",
@@ -44,6 +46,8 @@ __all__ = [
     "SampleSpace",
     "Solver",
     "SolverInfo",
+    "SpringState",
+    "TrustRegionState",
     "VonNeumannEntropy",
     "entropy_projection",
     "mirror_descent",
@@ -51,4 +55,7 @@ __all__ = [
     "scale_by_metric",
     "scale_by_mirror_descent",
     "scale_by_natural_gradient",
+    "scale_by_spring",
+    "spring",
+    "trust_region",
 ]
