@@ -41,11 +41,25 @@ def _output_batch(family: Output, theta: Any) -> tuple[int, ...]:
     return batch
 
 
-def _weights(family: Output, theta: Any, weights: ArrayLike | None) -> Float[Array, "*batch"]:
+def weights_of(family: Output, theta: Any, weights: ArrayLike | None) -> Float[Array, "*batch"]:
     """Weight of each output: `1/N`, or the given ones broadcast over the further output axes.
+
+    Args:
+      family: the output family, or an `OutputMetric`.
+      theta: what `predict` returned, examples on axis 0.
+      weights: of each example or output; None is `1/N`.
+
+    Returns:
+      The weights, of the batch shape of `theta`, at least in float32.
 
     Raises:
       ValueError: no axis of examples, or `weights` of a wrong shape or negative.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from igeojax import families
+      >>> weights_of(families.Poisson(), families.Poisson().Point(jnp.ones(2)), None).tolist()
+      [0.5, 0.5]
     """
     batch = _output_batch(family, theta)
     dtype = jnp.promote_types(jax.tree.leaves(theta)[0].dtype, jnp.float32)
@@ -91,7 +105,7 @@ def output_weights(
       [0.5, 0.5]
     """
     require_examples("inputs", inputs)
-    return _weights(family, jax.eval_shape(predict, params, inputs), weights)
+    return weights_of(family, jax.eval_shape(predict, params, inputs), weights)
 
 
 def _weighted_image(family: Output, theta: Any, tangent: Any, weights: Array) -> Any:
@@ -150,7 +164,7 @@ def fisher_matvec(
 
     def term(weights: Any, inputs: Any) -> Any:
         theta, push = jax.linearize(lambda p: predict(p, inputs), params)
-        scale = _weights(family, theta, weights)
+        scale = weights_of(family, theta, weights)
         image = _weighted_image(family, theta, push(tangent), scale)
         image = jax.tree.map(lambda leaf, at: leaf.astype(at.dtype), image, theta)
         return jax.linear_transpose(push, tangent)(image)[0]
@@ -203,7 +217,7 @@ def fisher_inner_products(
     """
     require_output(family)
     theta, push = jax.linearize(lambda p: predict(p, inputs), params)
-    scale = _weights(family, theta, weights)
+    scale = weights_of(family, theta, weights)
     pushed = [push(tangent_of(params, tangent)) for tangent in tangents]
     images = [_weighted_image(family, theta, v, scale) for v in pushed]
 
@@ -270,7 +284,7 @@ def output_jacobian(
     derivative = jax.jacrev if sum(leaf.size for leaf in shapes) < vector.size else jax.jacfwd
     jacobian = jax.vmap(derivative(outputs), (None, 0))(vector, inputs)
     theta = jax.vmap(outputs, (None, 0))(vector, inputs)
-    scale = _weights(family, theta, weights)
+    scale = weights_of(family, theta, weights)
     jacobian = widened(jacobian)
     image = jax.vmap(lambda column: _weighted_image(family, theta, column, scale), -1, -1)(jacobian)
     return _rows(jacobian), _rows(image)

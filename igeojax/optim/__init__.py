@@ -27,6 +27,8 @@ from igeojax.optim.solvers import (
 )
 from igeojax.optim.solvers_approximate import BlockDiagonal, LowRank
 from igeojax.optim.solvers_sample_space import SampleSpace
+from igeojax.optim.spring import SpringState, scale_by_spring, spring
+from igeojax.optim.trust_region import TrustRegionState, trust_region
 
 __all__ = [
     "BlockDiagonal",
@@ -48,6 +50,8 @@ __all__ = [
     "SampleSpace",
     "Solver",
     "SolverInfo",
+    "SpringState",
+    "TrustRegionState",
     "VonNeumannEntropy",
     "ekfac",
     "entropy_projection",
@@ -58,4 +62,7 @@ __all__ = [
     "scale_by_metric",
     "scale_by_mirror_descent",
     "scale_by_natural_gradient",
+    "scale_by_spring",
+    "spring",
+    "trust_region",
 ]

@@ -1,9 +1,49 @@
 """What every transformation asks of its updates and parameters."""
 
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike
+
+from igeojax._core import checks
+
+
+def named_arguments(function: Callable[..., Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Those extra arguments of `update` that `function` names; other transforms' are dropped."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+        return dict(extra)
+    named = {p.name for p in parameters}
+    return {name: value for name, value in extra.items() if name in named}
+
+
+def real_scalar(name: str, value: ArrayLike, remedy: str) -> Array:
+    """A hyperparameter as a floating scalar; it may be traced.
+
+    Raises:
+      TypeError: it is not a real number.
+      ValueError: it has axes.
+    """
+    scalar = checks.floating(name, value)
+    if scalar.shape:
+        raise ValueError(f"{name} must be a scalar; got shape {scalar.shape}. {remedy}")
+    return scalar
+
+
+def require_params(transform: str, params: Any) -> None:
+    """Check that `update` was given the parameters.
+
+    Raises:
+      ValueError: it was not.
+    """
+    if params is None:
+        raise ValueError(
+            f"{transform} needs the current parameters; got params=None. Call "
+            "tx.update(grads, state, params, ...)."
+        )
 
 
 def require_alike(updates: Any, params: Any, name: str = "updates") -> None:

@@ -26,7 +26,7 @@ from igeojax.optim._kronecker_inverse import (
     applied,
     inverted,
 )
-from igeojax.optim.natural_gradient import completed
+from igeojax.optim._model import completed
 
 
 class KroneckerState(NamedTuple):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
 from igeojax._core import checks
+from igeojax.optim._arguments import real_scalar
 
 
 @jax.tree_util.register_static
@@ -95,12 +96,7 @@ def require_damping(damping: Any) -> None:
     """
     if callable(damping) or isinstance(damping, LevenbergMarquardt):
         return
-    shape = checks.floating("damping", damping).shape
-    if shape:
-        raise ValueError(
-            f"damping must be a scalar; got shape {shape}. Scale the parameters instead to damp "
-            "them differently."
-        )
+    real_scalar("damping", damping, "Scale the parameters instead to damp them differently.")
     checks.require_values(
         "damping", damping, lambda v: (v > 0) & (v < math.inf), "positive", "Try 1e-2."
     )

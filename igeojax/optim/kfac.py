@@ -12,12 +12,12 @@ from igeojax._core import checks
 from igeojax.fisher._statistics import Sharing
 from igeojax.fisher.model import Predict
 from igeojax.fisher.output import Output, require_output
-from igeojax.optim._arguments import require_alike
+from igeojax.optim._arguments import real_scalar, require_alike, require_params
 from igeojax.optim._kronecker_inverse import InverseMethod
 from igeojax.optim._kronecker_state import Kronecker, KroneckerState, all_finite, chosen
+from igeojax.optim._model import model_of, require_predict
 from igeojax.optim._quadratic_model import quadratic_model, step_coefficients
 from igeojax.optim.damping import Damping, LevenbergMarquardt, damping_at, require_damping
-from igeojax.optim.natural_gradient import completed
 
 
 class KfacState(NamedTuple):
@@ -63,11 +63,7 @@ def _description(
     factor_limit: int,
 ) -> Kronecker:
     require_output(family)
-    if not callable(predict):
-        raise TypeError(
-            f"predict must be a function predict(params, inputs); got {predict!r}. Pass a model's "
-            "apply function, returning a point of the family."
-        )
+    require_predict(predict)
     checks.require_count("update_every", update_every)
     checks.require_number("decay", decay, "It is a rate per step.")
     if not 0 <= decay < 1:
@@ -113,7 +109,6 @@ class _Batch(NamedTuple):
 
 
 def _batch(
-    name: str,
     kronecker: Kronecker,
     step: Array,
     seed: int,
@@ -122,25 +117,11 @@ def _batch(
     key: Key[Array, ""] | None,
     full_params: Any,
 ) -> _Batch:
-    if inputs is None:
-        raise ValueError(
-            f"{name} needs the inputs of the batch; got none. Call "
-            "tx.update(grads, state, params, inputs=x)."
-        )
+    whole = model_of(kronecker.predict, inputs, full_params)
     if key is None:
         key = jax.random.fold_in(jax.random.key(seed), step)
     checks.require_key(key)
-    predict = lambda params, x: kronecker.predict(completed(params, full_params), x)
-    return _Batch(inputs, weights, key, predict)
-
-
-def _require_params(name: str, updates: Any, params: Any) -> None:
-    if params is None:
-        raise ValueError(
-            f"{name} needs the current parameters; got params=None. Call "
-            "tx.update(grads, state, params, inputs=x)."
-        )
-    require_alike(updates, params)
+    return _Batch(inputs, weights, key, whole)
 
 
 def _refreshed(
@@ -277,10 +258,9 @@ def scale_by_kfac(
         full_params: Any = None,
         **_: Any,
     ) -> tuple[Any, KroneckerState]:
-        _require_params("scale_by_kfac", updates, params)
-        batch = _batch(
-            "scale_by_kfac", kronecker, state.step, seed, inputs, weights, key, full_params
-        )
+        require_params("scale_by_kfac", params)
+        require_alike(updates, params)
+        batch = _batch(kronecker, state.step, seed, inputs, weights, key, full_params)
         level = damping_at(damping, state.step, state.weight.dtype)
         new, layout = _refreshed(kronecker, state, params, batch, level)
         direction = kronecker.direction(new, layout, updates, level)
@@ -369,13 +349,11 @@ def kfac(
     """
     damping = LevenbergMarquardt() if damping is None else damping
     require_damping(damping)
-    for name, value in (
-        ("momentum", momentum),
-        ("max_kl", max_kl),
-        ("learning_rate", learning_rate),
-    ):
-        if value is not None and not callable(value) and checks.floating(name, value).shape:
-            raise ValueError(f"{name} must be a scalar; got shape {jnp.shape(value)}. Try 0.1.")
+    for name, value in (("momentum", momentum), ("max_kl", max_kl)):
+        if value is not None:
+            real_scalar(name, value, "Try 0.9." if name == "momentum" else "Try 1e-2.")
+    if learning_rate is not None and not callable(learning_rate):
+        real_scalar("learning_rate", learning_rate, "Scale the gradient instead.")
     kronecker = _description(
         predict,
         family,
@@ -411,8 +389,9 @@ def kfac(
         full_params: Any = None,
         **_: Any,
     ) -> tuple[Any, KfacState]:
-        _require_params("kfac", updates, params)
-        batch = _batch("kfac", kronecker, state.step, seed, inputs, weights, key, full_params)
+        require_params("kfac", params)
+        require_alike(updates, params)
+        batch = _batch(kronecker, state.step, seed, inputs, weights, key, full_params)
         dtype = state.damping.dtype
         change = 0.5 * (state.slope + jnp.asarray(optax.tree.vdot(updates, state.momentum), dtype))
         known = state.predicted_change < 0

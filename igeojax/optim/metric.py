@@ -1,8 +1,7 @@
 """The core transform: updates preconditioned by any metric given as a callable."""
 
-import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +10,7 @@ import optax
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from igeojax._core import checks
-from igeojax.optim._arguments import require_alike
+from igeojax.optim._arguments import named_arguments, real_scalar, require_alike, require_params
 from igeojax.optim.solvers import ConjugateGradient, Solver, System
 
 MetricMatvec = Callable[..., Any]
@@ -35,15 +34,6 @@ class MetricState(NamedTuple):
     step: Int[Array, ""]
     residual: Float[Array, ""]
     num_steps: Int[Array, ""]
-
-
-def _named_arguments(function: Callable[..., Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Those extra arguments of `update` that `function` names; other transforms' are dropped."""
-    parameters = inspect.signature(function).parameters.values()
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
-        return dict(extra)
-    named = {p.name for p in parameters}
-    return {name: value for name, value in extra.items() if name in named}
 
 
 def scale_by_metric(
@@ -98,12 +88,7 @@ def scale_by_metric(
             f"solver must be an instance of a Solver; got {chosen!r}. Use Dense(), "
             "ConjugateGradient(), SampleSpace() or Diagonal()."
         )
-    shape = checks.floating("damping", damping).shape
-    if shape:
-        raise ValueError(
-            f"damping must be a scalar; got shape {shape}. Scale the parameters "
-            "instead to damp them differently."
-        )
+    real_scalar("damping", damping, "Scale the parameters instead to damp them differently.")
     checks.require_values(
         "damping", damping, lambda v: (v >= 0) & (v < math.inf), "non-negative", "Try 1e-3."
     )
@@ -119,21 +104,17 @@ def scale_by_metric(
     def update(
         updates: Any, state: Any, params: Any = None, **extra: Any
     ) -> tuple[Any, MetricState]:
-        if params is None:
-            raise ValueError(
-                "scale_by_metric needs the current parameters; got params=None. Call "
-                "tx.update(grads, state, params, ...)."
-            )
+        require_params("scale_by_metric", params)
         require_alike(updates, params)
         if not jax.tree.leaves(updates):  # optax.multi_transform with a label that no leaf has
             return updates, state._replace(step=state.step + 1)
-        matvec_extra = _named_arguments(metric.matvec, extra)
+        matvec_extra = named_arguments(metric.matvec, extra)
         jacobian = metric.jacobian
         system = System(
             matvec=lambda v: metric.matvec(params, v, **matvec_extra),
             jacobian=None
             if jacobian is None
-            else lambda: jacobian(params, **_named_arguments(jacobian, extra)),
+            else lambda: jacobian(params, **named_arguments(jacobian, extra)),
         )
         level = checks.floating("damping", damping)
         direction, info = chosen.solve(system, updates, level)

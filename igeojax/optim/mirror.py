@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import optax
 
-from igeojax.optim._arguments import require_alike
+from igeojax.optim._arguments import require_alike, require_params
 from igeojax.optim.mirror_maps import Euclidean, MirrorMap
 
 
@@ -67,11 +67,7 @@ def scale_by_mirror_descent(
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         del extra
-        if params is None:
-            raise ValueError(
-                "scale_by_mirror_descent needs the current parameters; got params=None. Call "
-                "tx.update(grads, state, params)."
-            )
+        require_params("scale_by_mirror_descent", params)
         require_alike(updates, params)
         change = mirror.displacement(params, updates)
         if projection is not None:

@@ -2,39 +2,14 @@
 
 from typing import Any
 
-import jax
 import optax
 from jaxtyping import Array, ArrayLike
 
 from igeojax.fisher.model import Predict, fisher_matvec, output_jacobian
 from igeojax.fisher.output import Output, require_output
+from igeojax.optim._model import model_of, require_predict
 from igeojax.optim.metric import Metric, scale_by_metric
 from igeojax.optim.solvers import Solver
-
-
-def _is_masked(leaf: Any) -> bool:
-    return isinstance(leaf, optax.MaskedNode)
-
-
-def completed(params: Any, full_params: Any) -> Any:
-    """`params` with the leaves that `optax.masked` took out put back from `full_params`.
-
-    Raises:
-      ValueError: leaves are masked and `full_params` is None.
-    """
-    if not any(map(_is_masked, jax.tree.leaves(params, is_leaf=_is_masked))):
-        return params
-    if full_params is None:
-        raise ValueError(
-            "under optax.masked or multi_transform the model needs all its parameters; got "
-            "masked ones only. Call tx.update(grads, state, params, inputs=x, full_params=params)."
-        )
-    return jax.tree.map(
-        lambda leaf, full: full if _is_masked(leaf) else leaf,
-        params,
-        full_params,
-        is_leaf=_is_masked,
-    )
 
 
 def scale_by_natural_gradient(
@@ -89,30 +64,18 @@ def scale_by_natural_gradient(
       [1.0, 1.0]
     """
     require_output(family)
-    if not callable(predict):
-        raise TypeError(
-            f"predict must be a function predict(params, inputs); got {predict!r}. Pass a model's "
-            "apply function, returning a point of the family."
-        )
-
-    def model(inputs: Any, full_params: Any) -> Predict:
-        if inputs is None:
-            raise ValueError(
-                "scale_by_natural_gradient needs the inputs of the batch; got none. Call "
-                "tx.update(grads, state, params, inputs=x)."
-            )
-        return lambda params, x: predict(completed(params, full_params), x)
+    require_predict(predict)
 
     def matvec(
         params: Any, tangent: Any, inputs: Any = None, weights: Any = None, full_params: Any = None
     ) -> Any:
-        whole = model(inputs, full_params)
+        whole = model_of(predict, inputs, full_params)
         return fisher_matvec(whole, family, params, tangent, inputs, weights=weights)
 
     def jacobian(
         params: Any, inputs: Any = None, weights: Any = None, full_params: Any = None
     ) -> tuple[Array, Array]:
-        whole = model(inputs, full_params)
+        whole = model_of(predict, inputs, full_params)
         return output_jacobian(whole, family, params, inputs, weights=weights)
 
     return scale_by_metric(Metric(matvec, jacobian), solver=solver, damping=damping)

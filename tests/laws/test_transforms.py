@@ -98,6 +98,30 @@ LAWS = {
         SLOPE,
         {"inputs": INPUTS},
     ),
+    "trust_region": Law(
+        optim.trust_region,
+        MODEL | {"max_iterations": 10, "tolerance": 1e-6, "max_backtracks": 10},
+        {"max_kl": 0.02, "damping": 0.1, "backtrack": 0.5},
+        TREE,
+        SLOPE,
+        {"inputs": INPUTS},
+    ),
+    "scale_by_spring": Law(
+        optim.scale_by_spring,
+        MODEL | {"solver": optim.SampleSpace()},
+        {"momentum": 0.9, "damping": 0.1},
+        TREE,
+        SLOPE,
+        {"inputs": INPUTS},
+    ),
+    "spring": Law(
+        optim.spring,
+        MODEL | {"solver": optim.SampleSpace()},
+        {"learning_rate": 0.3, "momentum": 0.9, "damping": 0.1, "max_norm": 0.5},
+        TREE,
+        SLOPE,
+        {"inputs": INPUTS},
+    ),
     "scale_by_mirror_descent": Law(
         optim.scale_by_mirror_descent, {"mirror_map": optim.NegativeEntropy()}, {}, SIMPLEX, PUSH
     ),

@@ -1,0 +1,60 @@
+"""The model of a transform: `predict` on the inputs of the call, under masks too."""
+
+from typing import Any
+
+import jax
+import optax
+
+from igeojax.fisher.model import Predict
+
+
+def require_predict(predict: Any) -> None:
+    """Check that the model is a function.
+
+    Raises:
+      TypeError: it is not.
+    """
+    if not callable(predict):
+        raise TypeError(
+            f"predict must be a function predict(params, inputs); got {predict!r}. Pass a model's "
+            "apply function, returning a point of the family."
+        )
+
+
+def _is_masked(leaf: Any) -> bool:
+    return isinstance(leaf, optax.MaskedNode)
+
+
+def completed(params: Any, full_params: Any) -> Any:
+    """`params` with the leaves that `optax.masked` took out put back from `full_params`.
+
+    Raises:
+      ValueError: leaves are masked and `full_params` is None.
+    """
+    if not any(map(_is_masked, jax.tree.leaves(params, is_leaf=_is_masked))):
+        return params
+    if full_params is None:
+        raise ValueError(
+            "under optax.masked or multi_transform the model needs all its parameters; got "
+            "masked ones only. Call tx.update(grads, state, params, inputs=x, full_params=params)."
+        )
+    return jax.tree.map(
+        lambda leaf, full: full if _is_masked(leaf) else leaf,
+        params,
+        full_params,
+        is_leaf=_is_masked,
+    )
+
+
+def model_of(predict: Predict, inputs: Any, full_params: Any) -> Predict:
+    """`predict` of masked parameters.
+
+    Raises:
+      ValueError: `inputs` is None.
+    """
+    if inputs is None:
+        raise ValueError(
+            "the metric of a model needs the inputs of the batch; got none. Call "
+            "tx.update(grads, state, params, inputs=x)."
+        )
+    return lambda params, x: predict(completed(params, full_params), x)
