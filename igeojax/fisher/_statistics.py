@@ -69,7 +69,7 @@ def features(layout: Layout, use: MatrixUse, activation: Array) -> Array:
 
 def _moment(rows: Array, scale: Array | None, diagonal: bool) -> Array:
     """`sum_m scale_m rows_m rows_m^T` of rows `(S, M, D)`."""
-    left = rows if scale is None else rows * scale[:, None]
+    left = rows if scale is None else rows * scale[None, :, None]
     if diagonal:
         return jnp.sum(left * rows, axis=1)
     return jnp.einsum("smi,smj->sij", left, rows)

@@ -113,7 +113,7 @@ def kronecker_layout(
       ValueError: no axis of examples, or a negative limit.
 
     Examples:
-      >>> predict = lambda p, x: jnp.tanh(x @ p["kernel"] + p["bias"])
+      >>> predict = lambda p, x: jnp.tanh(x @ p["kernel"] + p["bias"][None])
       >>> params = {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}
       >>> [(b.kind, b.shape) for b in kronecker_layout(predict, params, jnp.ones((1, 3))).blocks]
       [('kronecker', (1, 4, 2))]
