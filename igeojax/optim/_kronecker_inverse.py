@@ -85,7 +85,7 @@ def _damped_inverse(factor: Array, level: Array, diagonal: bool, method: str) ->
     """Inverse of each matrix of a stack, its level `(S,)` added."""
     if diagonal:
         return 1 / (factor + level[:, None])
-    eye = jnp.eye(factor.shape[-1], dtype=factor.dtype)
+    eye = jnp.eye(factor.shape[-1], dtype=factor.dtype)[None]
     return _each(_INVERSES[method], factor + level[:, None, None] * eye)
 
 
