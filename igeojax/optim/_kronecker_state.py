@@ -157,7 +157,7 @@ class Kronecker:
     def _factors(
         self, layout: Layout, params: Any, inputs: Any, key: Any, weights: Any, predict: Predict
     ) -> tuple[Factor, ...]:
-        return kronecker_factors(
+        factors = kronecker_factors(
             layout,
             predict,
             self.family,
@@ -168,6 +168,9 @@ class Kronecker:
             weights=weights,
             chunk_size=self.chunk_size,
         )
+        # Of the parameters, whatever that of the inputs: the state keeps its dtypes.
+        dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(params))
+        return jax.tree.map(lambda leaf: leaf.astype(dtype), factors)
 
     def _inverses(self, layout: Layout, factors: Any, damping: Array) -> tuple[Inverse, ...]:
         method = "eigen" if self.corrected else self.inverse
@@ -213,6 +216,7 @@ class Kronecker:
                 )
                 kept = in_bases(old.values, cosines)
                 values = (past * state.weight * kept + (1 - past) * moment) / weight
+                values = values.astype(kept.dtype)
                 inverse = inverse._replace(values=values)
             found.append(inverse)
         return tuple(found)

@@ -374,9 +374,8 @@ def kfac(
         curvature = kronecker.init(params, inputs_shapes, example_params)
         zero = jnp.zeros_like(curvature.weight)
         first = damping_at(damping, curvature.step, zero.dtype)
-        return KfacState(
-            curvature, optax.tree.zeros_like(params), first, zero, zero, zero, zero, zero
-        )
+        still = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params)
+        return KfacState(curvature, still, first, zero, zero, zero, zero, zero)
 
     def update(
         updates: Any,
@@ -455,7 +454,22 @@ def kfac(
 
 
 def ekfac(
-    predict: Predict, family: Output, *, example_inputs: Any, **options: Any
+    predict: Predict,
+    family: Output,
+    *,
+    example_inputs: Any,
+    example_params: Any = None,
+    learning_rate: optax.ScalarOrSchedule | None = None,
+    momentum: ArrayLike | None = None,
+    damping: Damping | None = None,
+    max_kl: ArrayLike | None = None,
+    update_every: int = 5,
+    decay: float = 0.95,
+    sharing: Sharing = "expand",
+    chunk_size: int | None = None,
+    dense_limit: int = 256,
+    factor_limit: int = 8192,
+    seed: int = 0,
 ) -> optax.GradientTransformationExtraArgs:
     """EKFAC: `kfac` with the curvature along the eigenvectors of its factors measured.
 
@@ -467,7 +481,18 @@ def ekfac(
       predict: as for `scale_by_kfac`.
       family: as for `scale_by_kfac`.
       example_inputs: as for `scale_by_kfac`.
-      **options: those of `kfac`.
+      example_params: as for `kfac`.
+      learning_rate: as for `kfac`.
+      momentum: as for `kfac`.
+      damping: as for `kfac`.
+      max_kl: as for `kfac`.
+      update_every: as for `kfac`.
+      decay: as for `kfac`.
+      sharing: as for `kfac`.
+      chunk_size: as for `kfac`.
+      dense_limit: as for `kfac`.
+      factor_limit: as for `kfac`.
+      seed: as for `kfac`.
 
     Returns:
       An optax transform with state `KfacState`.
@@ -490,5 +515,20 @@ def ekfac(
       [[-1.0]]
     """
     return kfac(
-        predict, family, example_inputs=example_inputs, eigenvalue_correction=True, **options
+        predict,
+        family,
+        example_inputs=example_inputs,
+        example_params=example_params,
+        learning_rate=learning_rate,
+        momentum=momentum,
+        damping=damping,
+        max_kl=max_kl,
+        update_every=update_every,
+        decay=decay,
+        sharing=sharing,
+        eigenvalue_correction=True,
+        chunk_size=chunk_size,
+        dense_limit=dense_limit,
+        factor_limit=factor_limit,
+        seed=seed,
     )

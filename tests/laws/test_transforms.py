@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from igeojax import families, optim
+from igeojax import families, fisher, optim
 
 LINEAR, NORMAL = families.NormalKnownScale(), families.Normal()
 INPUTS = jnp.asarray([[1.0, 0.5, 0.0], [0.0, 2.0, 1.0], [-1.0, 1.0, 0.5], [0.3, 0.1, 1.0]])
@@ -64,6 +64,17 @@ TURNS = {"c": jnp.asarray([[[0.3, -0.5], [-0.5, 1.0]], [[-1.0, 0.2], [0.2, 0.5]]
 POINT = NORMAL.mean_from_natural(NORMAL.natural_from_params(0.4, 1.3))
 MODEL = {"predict": predict, "family": LINEAR}
 CG = optim.ConjugateGradient(tolerance=1e-6)
+# Random signs are the same in float32: labels of a family would be others.
+KRONECKER = {
+    "predict": lambda params, inputs: predict(params, inputs).x,
+    "family": fisher.OutputMetric(lambda outputs, tangent: tangent, event_ndim=0),
+    "example_inputs": INPUTS[:1],
+    "update_every": 2,
+    "decay": 0.5,
+    "dense_limit": 8,
+    "factor_limit": 8,
+    "seed": 3,
+}
 LAWS = {
     "scale_by_metric": Law(
         optim.scale_by_metric,
@@ -122,6 +133,21 @@ LAWS = {
         SLOPE,
         {"inputs": INPUTS},
     ),
+    "scale_by_kfac": Law(
+        optim.scale_by_kfac, KRONECKER, {"damping": 0.1}, TREE, SLOPE, {"inputs": INPUTS}
+    ),
+    **{
+        name: Law(
+            factory,
+            KRONECKER,
+            {"learning_rate": 0.3, "momentum": 0.5, "damping": 0.1},
+            TREE,
+            SLOPE,
+            {"inputs": INPUTS},
+        )
+        for name, factory in (("kfac", optim.kfac), ("ekfac", optim.ekfac))
+    },
+    "kfac-adaptive": Law(optim.kfac, KRONECKER, {}, TREE, SLOPE, {"inputs": INPUTS}),
     "scale_by_mirror_descent": Law(
         optim.scale_by_mirror_descent, {"mirror_map": optim.NegativeEntropy()}, {}, SIMPLEX, PUSH
     ),
