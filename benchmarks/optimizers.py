@@ -58,14 +58,18 @@ def step_lines(problem: Problem, found: dict[str, dict[str, Method]], rounds: in
     """The table of times of a step."""
     methods = {name: next(iter(choices.values())) for name, choices in found.items()}
     seconds = step_seconds(methods, problem.block, rounds)
-    yield "| optimizer | ms a step | range | x the first | first call, s |"
-    yield "| --- | --- | --- | --- | --- |"
-    base = statistics.median(next(iter(seconds.values())))
-    for name, times in seconds.items():
-        median = statistics.median(times)
+    first = next(iter(seconds))
+    head = ["optimizer", "ms a step", "range", f"x {first}"]
+    yield f"| {' | '.join(head)} | ms of processor | x {first} | first call, s |"
+    yield "| --- |" + " --- |" * 6
+    base = [statistics.median(column) for column in zip(*seconds[first], strict=True)]
+    for name, rounds_ in seconds.items():
+        walls, processors = zip(*rounds_, strict=True)
+        wall, processor = statistics.median(walls), statistics.median(processors)
         yield (
-            f"| {name} | {1e3 * median:.3g} | {1e3 * min(times):.3g} - {1e3 * max(times):.3g} | "
-            f"{median / base:.2f} | {methods[name].first_call:.1f} |"
+            f"| {name} | {1e3 * wall:.3g} | {1e3 * min(walls):.3g} - {1e3 * max(walls):.3g} | "
+            f"{wall / base[0]:.2f} | {1e3 * processor:.3g} | {processor / base[1]:.2f} | "
+            f"{methods[name].first_call:.1f} |"
         )
 
 
@@ -111,7 +115,8 @@ def train_lines(
 
 HEADS = {
     "steps": (
-        "Milliseconds of a jitted step, gradient included: median and range over alternated rounds."
+        "Milliseconds of a jitted step, gradient included: medians and range over alternated "
+        "rounds. The first call, which compiles, is apart."
     ),
     "train": (
         "Steps / ms of wall / ms of processor until the loss on all data was reached, for the best "

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,16 @@ from igeojax import families, optim
 
 ABSENT = ("soap", "shampoo")
 """Asked for; compared if a later optax has them."""
+MUON_RATES = (1e-2, 3e-2, 1e-1)
 DAMPINGS = (1.0, 10.0, 100.0)
 """Initial ones of kfac-jax, adapted from there."""
 ROOT = Path(__file__).parents[1]
 
 
-def _rates(problem: Problem) -> Iterator[tuple[str, optax.ScalarOrSchedule]]:
-    for rate in problem.learning_rates:
+def _rates(
+    problem: Problem, rates: Sequence[float]
+) -> Iterator[tuple[str, optax.ScalarOrSchedule]]:
+    for rate in rates:
         yield f"{rate:g}", rate
         yield f"{rate:g} cosine", optax.cosine_decay_schedule(rate, problem.decay)
 
@@ -56,16 +59,16 @@ def _choices(name: str, problem: Problem) -> Iterator[tuple[str, optax.GradientT
       LookupError: it is not there.
     """
     if name == "Adam":
-        for label, rate in _rates(problem):
+        for label, rate in _rates(problem, problem.learning_rates):
             yield label, optax.adam(rate)
     elif name == "Muon":
-        for label, rate in _rates(problem):
+        for label, rate in _rates(problem, MUON_RATES):
             yield label, optax.contrib.muon(rate, muon_weight_dimension_numbers=_muon_axes)
     elif name in ABSENT:
         build = getattr(optax.contrib, name, None)
         if build is None:
             raise LookupError(f"optax {optax.__version__} has no contrib.{name}")
-        for label, rate in _rates(problem):
+        for label, rate in _rates(problem, problem.learning_rates):
             yield label, build(rate)
     else:
         build = getattr(optim, name, None)

@@ -1,4 +1,4 @@
-"""Small training problems for `benchmarks.optimizers`; without igeojax: kfac-jax has its own Python.
+"""Training problems of `benchmarks.optimizers`, without igeojax: kfac-jax has a Python of its own.
 
 The loss of all is the mean over examples of the negative log-likelihood, summed over the
 coordinates of the output.
@@ -98,12 +98,15 @@ def _standardized(pixels: np.ndarray) -> np.ndarray:
     return (pixels - pixels.mean()) / pixels.std()
 
 
-def _dense_init(widths: Sequence[int]) -> Callable[[Any], Any]:
+def _dense_init(widths: Sequence[int], is_glorot: bool) -> Callable[[Any], Any]:
+    """Normal initial weights of Glorot's or LeCun's variance, no biases."""
+
     def init(key: Any) -> Any:
-        keys = jax.random.split(key, len(widths) - 1)
+        layers = zip(jax.random.split(key, len(widths) - 1), widths[:-1], widths[1:], strict=True)
+        scale = lambda m, n: math.sqrt(2 / (m + n) if is_glorot else 1 / m)
         return [
-            {"w": jax.random.normal(k, (m, n), jnp.float32) / math.sqrt(m), "b": jnp.zeros(n)}
-            for k, m, n in zip(keys, widths[:-1], widths[1:], strict=True)
+            {"w": scale(m, n) * jax.random.normal(k, (m, n)), "b": jnp.zeros(n)}
+            for k, m, n in layers
         ]
 
     return init
@@ -119,12 +122,12 @@ def _dense_apply(params: Any, x: Any) -> Any:
 def _autoencoder(*widths: int) -> Problem:
     pixels, _ = _digits()
     return Problem(
-        f"autoencoder {'-'.join(map(str, widths))}, tanh, of the 1797 digits, pixels in [0, 1] as "
+        f"autoencoder {'-'.join(map(str, widths))}, tanh, LeCun's start, of the 1797 digits, pixels in [0, 1] as "
         "float targets; nats an image",
         pixels,
         pixels,
         0,
-        _dense_init(widths),
+        _dense_init(widths, is_glorot=False),
         _dense_apply,
         (18.0, 17.0, 16.0, 15.5, 15.3),
     )
@@ -144,11 +147,11 @@ def classifier() -> Problem:
     """Of the digits, dense."""
     pixels, labels = _digits()
     return Problem(
-        "classifier 64-256-256-10, tanh, of the 1797 digits, standardized as a whole; nats",
+        "classifier 64-256-256-10, tanh, Glorot's start, of the 1797 digits, standardized as a whole; nats",
         _standardized(pixels),
         labels,
         10,
-        _dense_init((64, 256, 256, 10)),
+        _dense_init((64, 256, 256, 10), is_glorot=True),
         _dense_apply,
         (1e-1, 1e-2, 1e-3, 1e-4),
         block=10,

@@ -85,15 +85,21 @@ def local_method(problem: Problem, label: str, tx: optax.GradientTransformation)
     return Method(label, first_call, lambda seed: LocalRun(problem, step, loss, start(seed), seed))
 
 
-def step_seconds(methods: dict[str, Method], block: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of a step of each method, by round; the order is reversed in every other round."""
+def step_seconds(
+    methods: dict[str, Method], block: int, rounds: int
+) -> dict[str, list[tuple[float, float]]]:
+    """Seconds of wall and of processor of a step of each method, by round.
+
+    The order of the methods is reversed in every other round.
+    """
     runs = {name: method.run(0) for name, method in methods.items()}
     for run in runs.values():
         run.advance(block)
-    found: dict[str, list[float]] = {name: [] for name in runs}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for turn in range(rounds):
         for name in list(runs) if turn % 2 else reversed(runs):
-            found[name].append(runs[name].advance(block)[0] / block)
+            wall, processor = runs[name].advance(block)
+            found[name].append((wall / block, processor / block))
     return found
 
 
