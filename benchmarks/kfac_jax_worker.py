@@ -11,6 +11,7 @@ a JSON list; the answer is one line of JSON:
 An exception answers `{"error": ...}`.
 """
 
+import gc
 import importlib.metadata
 import json
 import sys
@@ -65,6 +66,8 @@ class Runs:
         key = jax.random.PRNGKey(seed + 1000)
         state = optimizer.init(params, key, batch)
         self._runs.append([optimizer, params, state, key, 0, rng])
+        gc.collect()
+        gc.freeze()  # else collections over all that was traced dominate its times
         return len(self._runs) - 1
 
     def first(self, damping: float) -> float:

@@ -109,8 +109,11 @@ class Worker:
         Raises:
           RuntimeError: what kfac-jax raised.
         """
-        self._process.stdin.write(json.dumps(request) + "\n")  # type: ignore[union-attr]
-        self._process.stdin.flush()  # type: ignore[union-attr]
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")  # type: ignore[union-attr]
+            self._process.stdin.flush()  # type: ignore[union-attr]
+        except BrokenPipeError:
+            raise RuntimeError("its process ended") from None
         return self._answer()
 
     def close(self) -> None:

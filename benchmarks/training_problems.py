@@ -122,8 +122,8 @@ def _dense_apply(params: Any, x: Any) -> Any:
 def _autoencoder(*widths: int) -> Problem:
     pixels, _ = _digits()
     return Problem(
-        f"autoencoder {'-'.join(map(str, widths))}, tanh, LeCun's start, of the 1797 digits, pixels in [0, 1] as "
-        "float targets; nats an image",
+        f"autoencoder {'-'.join(map(str, widths))}, tanh, LeCun's start, of the 1797 digits, "
+        "pixels in [0, 1] as float targets; nats an image",
         pixels,
         pixels,
         0,
@@ -147,7 +147,8 @@ def classifier() -> Problem:
     """Of the digits, dense."""
     pixels, labels = _digits()
     return Problem(
-        "classifier 64-256-256-10, tanh, Glorot's start, of the 1797 digits, standardized as a whole; nats",
+        "classifier 64-256-256-10, tanh, Glorot's start, of the 1797 digits, standardized as a "
+        "whole; nats",
         _standardized(pixels),
         labels,
         10,

@@ -4,6 +4,7 @@ Everything here knows a run only by `advance(count)`, which returns its seconds 
 processor, and `loss()`, which is not timed.
 """
 
+import gc
 import math
 import statistics
 import time
@@ -82,6 +83,8 @@ def local_method(problem: Problem, label: str, tx: optax.GradientTransformation)
     jax.block_until_ready(step(state, *batch))
     first_call = time.perf_counter() - begin
     full_loss(problem, loss, state[0])
+    gc.collect()
+    gc.freeze()  # as in the worker: collections over all that was traced are not the optimizer's
     return Method(label, first_call, lambda seed: LocalRun(problem, step, loss, start(seed), seed))
 
 
