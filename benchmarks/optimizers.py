@@ -1,14 +1,18 @@
 """K-FAC beside Adam, Muon and kfac-jax: time of a step, and steps and time to losses.
 
-    python -m benchmarks.optimizers steps                        # ms of a step
-    python -m benchmarks.optimizers train --problems autoencoder # to losses on all data
-    python -m benchmarks.optimizers train --peer <python with kfac-jax> --output <file>
+    export OPENBLAS_NUM_THREADS=1
+    taskset -c 1 python -m benchmarks.optimizers steps      # ms of a step
+    taskset -c 1 python -m benchmarks.optimizers train      # to losses on all data
+    ... --problems autoencoder --peer <python with kfac-jax> --output <file>
 
 An optimizer that is not there, or fails, is left out with a line. Everything takes turns: the
 methods of this process, and kfac-jax in its own, where it may have the older JAX that it needs;
 only one works at a time. Batches are on the device before the clock starts, compilation and
 evaluations of the loss are outside it. Times in `train` are of the first run to reach the loss, by
 steps, over the choices of an optimizer's settings: its grid is named in the table.
+
+One core gives ratios that repeat. LAPACK's threads, of which inverses are made, spin where others
+want the cores: a step of 2 ms took 100 ms on a busy machine, hence the variable.
 """
 
 import argparse
@@ -35,7 +39,8 @@ def machine() -> str:
     return (
         f"JAX {version('jax')}, optax {version('optax')}, flax {version('flax')}, float32, on "
         f"{jax.devices()[0].device_kind}; {available} of {os.cpu_count()} cores, "
-        f"{platform.machine()}, Python {platform.python_version()}; {time.strftime('%Y-%m-%d')}"
+        f"{platform.machine()}, OPENBLAS_NUM_THREADS {os.environ.get('OPENBLAS_NUM_THREADS')}, "
+        f"Python {platform.python_version()}; {time.strftime('%Y-%m-%d')}"
     )
 
 
