@@ -15,8 +15,8 @@ from igeojax import families, optim
 
 ABSENT = ("soap", "shampoo")
 """Asked for; compared if a later optax has them."""
-MUON_RATES = (1e-2, 3e-2, 1e-1)
-DAMPINGS = (1.0, 10.0, 100.0)
+MUON_RATES = (1e-2, 3e-2, 1e-1, 3e-1)
+DAMPINGS = (0.1, 1.0, 10.0)
 """Initial ones of kfac-jax, adapted from there."""
 ROOT = Path(__file__).parents[1]
 

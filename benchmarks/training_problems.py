@@ -47,7 +47,7 @@ class Problem:
     targets: np.ndarray
     classes: int
     init: Callable[[Any], Any]
-    apply: Callable[[Any, Any], jax.Array]
+    apply: Callable[[Any, Any], Any]
     levels: tuple[float, ...]
     learning_rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
     steps: int = 2000
@@ -90,8 +90,8 @@ def full_loss(problem: Problem, loss: Callable, params: Any) -> float:
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    data = load_digits()
-    return (data.data / 16).astype(np.float32), data.target.astype(np.int32)
+    pixels, labels = load_digits(return_X_y=True)
+    return (pixels / 16).astype(np.float32), labels.astype(np.int32)
 
 
 def _standardized(pixels: np.ndarray) -> np.ndarray:

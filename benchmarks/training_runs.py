@@ -9,7 +9,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -17,6 +17,7 @@ import optax
 
 from benchmarks.training_problems import Problem, full_loss
 
+Name = TypeVar("Name")
 TURN = 25
 """Steps of a run before it is another's turn: long enough to keep its data in the cache."""
 
@@ -89,8 +90,8 @@ def local_method(problem: Problem, label: str, tx: optax.GradientTransformation)
 
 
 def step_seconds(
-    methods: dict[str, Method], block: int, rounds: int
-) -> dict[str, list[tuple[float, float]]]:
+    methods: dict[Name, Method], block: int, rounds: int
+) -> dict[Name, list[tuple[float, float]]]:
     """Seconds of wall and of processor of a step of each method, by round.
 
     The order of the methods is reversed in every other round.
@@ -98,7 +99,7 @@ def step_seconds(
     runs = {name: method.run(0) for name, method in methods.items()}
     for run in runs.values():
         run.advance(block)
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    found: dict[Name, list[tuple[float, float]]] = {name: [] for name in runs}
     for turn in range(rounds):
         for name in list(runs) if turn % 2 else reversed(runs):
             wall, processor = runs[name].advance(block)
@@ -155,10 +156,10 @@ class Trained(NamedTuple):
 
 
 def trained(
-    methods: dict[str, Method], problem: Problem, steps: int, seeds: int
-) -> dict[str, Trained]:
+    methods: dict[Name, Method], problem: Problem, steps: int, seeds: int
+) -> dict[Name, Trained]:
     """Train each method from each seed, in turns."""
-    found: dict[str, list[_Race]] = {name: [] for name in methods}
+    found: dict[Name, list[_Race]] = {name: [] for name in methods}
     for seed in range(seeds):
         races = {name: _Race(method.run(seed), problem, steps) for name, method in methods.items()}
         turn = 0
