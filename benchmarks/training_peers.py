@@ -16,7 +16,7 @@ from igeojax import families, optim
 ABSENT = ("soap", "shampoo")
 """Asked for; compared if a later optax has them."""
 MUON_RATES = (1e-2, 3e-2, 1e-1, 3e-1)
-DAMPINGS = (0.1, 1.0, 10.0)
+DAMPINGS = (0.01, 0.1, 1.0, 10.0)
 """Initial ones of kfac-jax, adapted from there."""
 ROOT = Path(__file__).parents[1]
 
@@ -34,7 +34,7 @@ def _muon_axes(params: Any) -> Any:
 
     def axes(path: Any, leaf: Any) -> optax.contrib.MuonDimensionNumbers | None:
         names = jax.tree_util.keystr(path)
-        if leaf.ndim < 2 or "embed" in names or "head" in names:
+        if leaf.ndim < 2 or any(part in names for part in ("bias", "embed", "head")):
             return None
         inputs = leaf.ndim - 1
         if leaf.ndim == 3 and "'out'" not in names:
