@@ -32,7 +32,6 @@ class Runs:
         self._problem = problem
         self._optimizers: dict[float, kfac_jax.Optimizer] = {}
         self._runs: list[list[Any]] = []
-        self._loss = jax.jit(problem.loss)
 
     def _optimizer(self, damping: float) -> kfac_jax.Optimizer:
         if damping not in self._optimizers:
@@ -90,7 +89,7 @@ class Runs:
         return seconds
 
     def loss(self, run: int) -> float:
-        return full_loss(self._problem, self._loss, self._runs[run][1])
+        return full_loss(self._problem, self._runs[run][1])
 
 
 def main() -> None:

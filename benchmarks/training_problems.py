@@ -5,6 +5,7 @@ coordinates of the output.
 """
 
 import dataclasses
+import functools
 import math
 import pydoc_data.topics
 from collections.abc import Callable, Sequence
@@ -69,6 +70,11 @@ class Problem:
         """The loss of parameters."""
         return self.loss_of_outputs(self.apply(params, inputs), targets)
 
+    @functools.cached_property
+    def compiled_loss(self) -> Callable:
+        """`loss`, compiled once for all runs."""
+        return jax.jit(self.loss)
+
     def batches(self, rng: np.random.Generator, count: int) -> list[tuple[Any, Any]]:
         """The next `count` batches, on the device."""
         found = []
@@ -78,14 +84,14 @@ class Problem:
         return jax.block_until_ready(found)
 
 
-def full_loss(problem: Problem, loss: Callable, params: Any) -> float:
-    """The loss on all data by a compiled `loss(params, inputs, targets)`, for one output."""
+def full_loss(problem: Problem, params: Any) -> float:
+    """The loss on all data, for one categorical output or for all Bernoulli ones."""
     total, size, part = 0.0, len(problem.inputs), max(2048 // problem.outputs, 128)
     if not problem.classes:
         part = size
     for start in range(0, size, part):
         x, y = problem.inputs[start : start + part], problem.targets[start : start + part]
-        total += len(x) * float(loss(params, x, y))
+        total += len(x) * float(problem.compiled_loss(params, x, y))
     return total / size / (problem.outputs if problem.classes else 1)
 
 

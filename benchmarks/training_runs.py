@@ -45,8 +45,8 @@ class Method(NamedTuple):
 class LocalRun:
     """A run of an optax transform in this process."""
 
-    def __init__(self, problem: Problem, step: Callable, loss: Callable, state: Any, seed: int):
-        self._problem, self._step, self._loss, self._state = problem, step, loss, state
+    def __init__(self, problem: Problem, step: Callable, state: Any, seed: int):
+        self._problem, self._step, self._state = problem, step, state
         self._rng = np.random.default_rng(seed)
 
     def advance(self, count: int) -> tuple[float, float]:
@@ -58,13 +58,12 @@ class LocalRun:
         return time.perf_counter() - wall, time.process_time() - processor
 
     def loss(self) -> float:
-        return full_loss(self._problem, self._loss, self._state[0])
+        return full_loss(self._problem, self._state[0])
 
 
 def local_method(problem: Problem, label: str, tx: optax.GradientTransformation) -> Method:
     """A method of an optax transform, its step compiled and called once."""
     tx = optax.with_extra_args_support(tx)
-    loss = jax.jit(problem.loss)
 
     @jax.jit
     def step(state: Any, x: Any, y: Any) -> Any:
@@ -83,10 +82,10 @@ def local_method(problem: Problem, label: str, tx: optax.GradientTransformation)
     begin = time.perf_counter()
     jax.block_until_ready(step(state, *batch))
     first_call = time.perf_counter() - begin
-    full_loss(problem, loss, state[0])
+    full_loss(problem, state[0])
     gc.collect()
     gc.freeze()  # as in the worker: collections over all that was traced are not the optimizer's
-    return Method(label, first_call, lambda seed: LocalRun(problem, step, loss, start(seed), seed))
+    return Method(label, first_call, lambda seed: LocalRun(problem, step, start(seed), seed))
 
 
 def step_seconds(
