@@ -5,6 +5,7 @@ Geometry arrives as a callable; what the loss cannot know arrives as an extra ar
 
 from igeojax.optim.bregman_projection import entropy_projection
 from igeojax.optim.damping import LevenbergMarquardt
+from igeojax.optim.describe import describe
 from igeojax.optim.family_potential import FamilyPotential
 from igeojax.optim.kfac import KfacState, ekfac, kfac, scale_by_kfac
 from igeojax.optim.matrix_maps import LogDet, VonNeumannEntropy
@@ -53,6 +54,7 @@ __all__ = [
     "SpringState",
     "TrustRegionState",
     "VonNeumannEntropy",
+    "describe",
     "ekfac",
     "entropy_projection",
     "kfac",

@@ -19,6 +19,8 @@ from igeojax.optim._model import model_of, require_predict
 from igeojax.optim._quadratic_model import quadratic_model, step_coefficients
 from igeojax.optim.damping import Damping, LevenbergMarquardt, damping_at, require_damping
 
+_GROWTH = 4.0
+
 
 class KfacState(NamedTuple):
     """State of `kfac` and `ekfac`.
@@ -26,7 +28,8 @@ class KfacState(NamedTuple):
     `curvature`: the factors; `momentum`: the last update; `damping`: of the last step;
     `learning_rate` and `momentum_rate`: coefficients of the last step; `slope` and
     `predicted_change`: of the loss along it and by it, in the quadratic model; `reduction_ratio`:
-    change of the loss by the step before over its prediction.
+    change of the loss by the step before over its prediction; `radius`: what updates may grow from,
+    the largest `v^T F v` of late.
     """
 
     curvature: KroneckerState
@@ -37,6 +40,7 @@ class KfacState(NamedTuple):
     slope: Float[Array, ""]
     predicted_change: Float[Array, ""]
     reduction_ratio: Float[Array, ""]
+    radius: Float[Array, ""]
 
     @property
     def step(self) -> Int[Array, ""]:
@@ -375,7 +379,7 @@ def kfac(
         zero = jnp.zeros_like(curvature.weight)
         first = damping_at(damping, curvature.step, zero.dtype)
         still = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params)
-        return KfacState(curvature, still, first, zero, zero, zero, zero, zero)
+        return KfacState(curvature, still, first, zero, zero, zero, zero, zero, zero)
 
     def update(
         updates: Any,
@@ -395,10 +399,11 @@ def kfac(
         change = 0.5 * (state.slope + jnp.asarray(optax.tree.vdot(updates, state.momentum), dtype))
         known = state.predicted_change < 0
         ratio = jnp.where(known, change / jnp.where(known, state.predicted_change, 1.0), 0.0)
+        failed = ratio < -1
         if isinstance(damping, LevenbergMarquardt):
             due = kronecker.is_due(state.curvature) & (state.predicted_change != 0)
             level = damping.adapted(state.damping, ratio, update_every)
-            level = jnp.where(due, level, state.damping)
+            level = jnp.where(due | failed, level, state.damping)
         else:
             level = damping_at(damping, state.step, dtype)
         curvature, layout = _refreshed(kronecker, state.curvature, params, batch, level)
@@ -409,7 +414,7 @@ def kfac(
             else jnp.asarray(rate(state.step) if callable(rate) else rate, dtype)
             for rate in (learning_rate, momentum)
         ]
-        slope = predicted = jnp.zeros((), dtype)
+        slope = predicted = radius = jnp.zeros((), dtype)
         alpha, mu = rates
         if modelled:
             model = quadratic_model(
@@ -425,12 +430,18 @@ def kfac(
             )
             alpha, mu = step_coefficients(model, *rates)
             step = jnp.stack([-alpha, mu])
-            shrink = jnp.ones((), dtype)
+            length = step @ model.fisher @ step
+            # Where the curvature all but vanishes the model trusts in any step: none may be more
+            # than _GROWTH times as long as those of late, and after a rise of the loss as far
+            # below them.
+            growth = jnp.where(failed, 1 / _GROWTH, _GROWTH)
+            bound = jnp.where(state.radius > 0, growth**2 * state.radius, jnp.inf)
+            bound = jnp.full((), jnp.inf, dtype) if learning_rate is not None else bound
             if max_kl is not None:
-                bound = 2 * jnp.asarray(max_kl, dtype)
-                length = step @ model.fisher @ step
-                shrink = jnp.sqrt(jnp.where(length > bound, bound / length, 1.0))
+                bound = jnp.minimum(bound, 2 * jnp.asarray(max_kl, dtype))
+            shrink = jnp.where(length > bound, jnp.sqrt(bound / length), 1.0)
             alpha, mu, step = shrink * alpha, shrink * mu, shrink * step
+            radius = jnp.maximum(0.8 * state.radius, shrink**2 * length)
             slope = step @ model.slopes
             predicted = slope + 0.5 * step @ model.damped @ step
         new = jax.tree.map(
@@ -446,9 +457,9 @@ def kfac(
         )
         zero = jnp.zeros((), dtype)
         numbers = chosen(sound, (alpha, mu, slope, predicted), (zero, zero, zero, zero))
-        return new, KfacState(
-            curvature, new, level, *numbers, jnp.where(jnp.isfinite(ratio), ratio, 0.0)
-        )
+        ratio = jnp.where(jnp.isfinite(ratio), ratio, 0.0)
+        radius = jnp.where(sound, radius, state.radius)
+        return new, KfacState(curvature, new, level, *numbers, ratio, radius)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
