@@ -142,9 +142,7 @@ class _Reader:
         name = eqn.primitive.name
         nothing = [None] * len(eqn.outvars)
         if name in CALLS:
-            inner = eqn.params[CALLS[name]]
-            jaxpr, consts = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
-            return self.read(jaxpr, consts, operands, path, lengths)
+            return self.read(*_opened(eqn.params[CALLS[name]]), operands, path, lengths)
         if name == "scan":
             return self.scan(eqn, operands, path, lengths)
         linear = [k for k, x in enumerate(operands) if isinstance(x, LinearValue)]
@@ -198,8 +196,7 @@ class _Reader:
             self.merged.setdefault(output.use, (len(self.uses) - 1, first))
 
     def scan(self, eqn: Any, operands: list[Any], path: Any, lengths: Any) -> list[Any]:
-        params = eqn.params
-        consts, carried = params["num_consts"], params["num_carry"]
+        jaxpr, fixed, consts, carried = _loop(eqn)
         known: list[Any] = []
         for index, value in enumerate(operands):
             if isinstance(value, LinearValue) and not consts <= index < consts + carried:
@@ -207,9 +204,8 @@ class _Reader:
             else:
                 self.refuse(value)
                 known.append(None)
-        closed = params["jaxpr"]
-        inner = (*lengths, params["length"])
-        outs = self.read(closed.jaxpr, closed.consts, known, path, inner)
+        inner = (*lengths, eqn.params["length"])
+        outs = self.read(jaxpr, fixed, known, path, inner)
         for value in outs:
             self.refuse(value)
         return [None] * len(eqn.outvars)
@@ -268,6 +264,24 @@ def tapped_outputs(
     return program.out_tree.unflatten(outs), [seen[k] for k in range(len(taps))]
 
 
+def _opened(program: Any) -> tuple[Any, Sequence[Any]]:
+    """A program and its constants, whether it comes closed or open."""
+    return getattr(program, "jaxpr", program), getattr(program, "consts", ())
+
+
+def _loop(eqn: Any) -> tuple[Any, Sequence[Any], int, int]:
+    """The body of a scan, its constants, and how many operands are fixed and how many carried.
+
+    Told by their ranks, which slices lose and stacked outputs gain: JAX 0.10 and 0.12 name them
+    otherwise.
+    """
+    jaxpr, constants = _opened(eqn.params["jaxpr"])
+    rank = lambda variable: len(variable.aval.shape)
+    carried = sum(rank(a) == rank(b) for a, b in zip(eqn.outvars, jaxpr.outvars, strict=True))
+    unsliced = sum(rank(a) == rank(b) for a, b in zip(eqn.invars, jaxpr.invars, strict=True))
+    return jaxpr, constants, unsliced - carried, carried
+
+
 def _below(marks: dict[tuple[int, ...], int], path: tuple[int, ...]) -> Iterator[int]:
     return (index for found, index in marks.items() if found[: len(path)] == path)
 
@@ -305,9 +319,8 @@ def _evaluated(
             outs, found = _scanned(eqn, operands, here, marks, taps, uses, inside)
             seen |= found
         else:
-            inner = eqn.params[CALLS[eqn.primitive.name]]
-            program, constants = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
-            outs, found = _evaluated(program, constants, operands, here, marks, taps, uses)
+            inner = _opened(eqn.params[CALLS[eqn.primitive.name]])
+            outs, found = _evaluated(*inner, operands, here, marks, taps, uses)
             seen |= found
         env |= dict(zip(eqn.outvars, outs, strict=True))
     return [look(v) for v in jaxpr.outvars], seen
@@ -331,28 +344,24 @@ def _scanned(
     inside: list[int],
 ) -> tuple[list[Any], dict[int, Array]]:
     """A loop with taps as further slices, and what was seen as further outputs."""
-    params = eqn.params
-    consts, carried = params["num_consts"], params["num_carry"]
+    jaxpr, constants, consts, carried = _loop(eqn)
     fixed, start, slices = (
         operands[:consts],
         operands[consts : consts + carried],
         operands[consts + carried :],
     )
-    closed = params["jaxpr"]
 
     def body(carry: Any, sliced: Any) -> Any:
         rest, own = sliced
         given = dict(zip(inside, own, strict=True))
         args = [*fixed, *carry, *rest]
-        outs, seen = _evaluated(closed.jaxpr, closed.consts, args, path, marks, given, uses)
+        outs, seen = _evaluated(jaxpr, constants, args, path, marks, given, uses)
         return outs[:carried], (outs[carried:], [seen[k] for k in inside])
 
     final, (stacked, seen) = jax.lax.scan(
         body,
         start,
         (slices, [taps[k] for k in inside]),
-        length=params["length"],
-        reverse=params["reverse"],
-        unroll=params["unroll"],
+        **{name: eqn.params[name] for name in ("length", "reverse", "unroll")},
     )
     return [*final, *stacked], dict(zip(inside, seen, strict=True))
