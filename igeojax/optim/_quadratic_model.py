@@ -44,9 +44,10 @@ def quadratic_model(
     def dot(a: Any, b: Any) -> Array:
         return jnp.asarray(optax.tree.vdot(a, b), damping.dtype)
 
-    pair = direction, momentum
-    lengths = jnp.stack([jnp.stack([dot(a, b) for b in pair]) for a in pair])
-    slopes = jnp.stack([dot(gradient, v) for v in pair])
+    cross = dot(direction, momentum)
+    lengths = jnp.stack([dot(direction, direction), cross, cross, dot(momentum, momentum)])
+    lengths = lengths.reshape((2, 2))
+    slopes = jnp.stack([dot(gradient, direction), dot(gradient, momentum)])
     return QuadraticModel(slopes, fisher, fisher + damping * lengths)
 
 

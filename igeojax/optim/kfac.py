@@ -416,6 +416,7 @@ def kfac(
         ]
         slope = predicted = radius = jnp.zeros((), dtype)
         alpha, mu = rates
+        model = None
         if modelled:
             model = quadratic_model(
                 batch.predict,
@@ -447,7 +448,8 @@ def kfac(
         new = jax.tree.map(
             lambda d, m: (mu * m - alpha * d).astype(m.dtype), direction, state.momentum
         )
-        sound = all_finite((new, updates, slope, predicted))
+        # An entry that is not finite makes the products with itself and the gradient so.
+        sound = all_finite((new, updates) if model is None else (slope, predicted, model))
         new = chosen(sound, new, optax.tree.zeros_like(new))
         if isinstance(damping, LevenbergMarquardt):
             grown = damping.adapted(level, jnp.zeros((), dtype), update_every)
