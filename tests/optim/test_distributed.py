@@ -95,5 +95,4 @@ def test_two_processes_train_as_one(tmp_path):
     assert np.linalg.norm(np.diff(alone, axis=0), axis=1).min() > 1e-3
     for found in trained(2, tmp_path):
         error = np.linalg.norm(found - alone, axis=1) / np.linalg.norm(alone, axis=1)
-        print(error)
         assert error.max() <= 1e-12

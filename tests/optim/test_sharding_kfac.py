@@ -32,7 +32,8 @@ labels = generator.integers(0, 4, (10, 32))
 
 def predict(params, x):
     layer = lambda p, x: x @ p["kernel"] + p["bias"]
-    return family.natural_from_params(logits=layer(params["outer"], jnp.tanh(layer(params["inner"], x))))
+    hidden = jnp.tanh(layer(params["inner"], x))
+    return family.natural_from_params(logits=layer(params["outer"], hidden))
 
 
 def steps(tx, place_params, place_batch):
