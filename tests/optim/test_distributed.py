@@ -1,12 +1,15 @@
 """Training over two processes that talk over the network is training in one."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+
+from tests.meta.sources import ROOT
 
 SCRIPT = """
 import sys
@@ -64,21 +67,19 @@ def free_address() -> str:
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
-def trained(count: int, folder) -> list[np.ndarray]:
-    """Parameters after each step, as each of `count` processes with two devices sees them."""
+def outputs_of(script: str, arguments: list[list[str]], extra: list[dict[str, str]]) -> list[str]:
+    """What processes with two devices each print, that run at the same time."""
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
     environment = os.environ | {"XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu"}
-    address = free_address()
-    results = [folder / f"{index}_of_{count}.npy" for index in range(count)]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", SCRIPT, address, str(count), str(index), result],
-            env=environment,
+            [sys.executable, "-W", "error", "-c", script, *given],
+            env=environment | more,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for index, result in enumerate(results)
+        for given, more in zip(arguments, extra, strict=True)
     ]
     try:
         outputs = [process.communicate(timeout=300)[0] for process in processes]
@@ -86,6 +87,15 @@ def trained(count: int, folder) -> list[np.ndarray]:
         for process in processes:
             process.kill()
     assert all(process.returncode == 0 for process in processes), "\n".join(outputs)
+    return outputs
+
+
+def trained(count: int, folder) -> list[np.ndarray]:
+    """Parameters after each step, as each of `count` processes sees them."""
+    address = free_address()
+    results = [str(folder / f"{index}_of_{count}.npy") for index in range(count)]
+    arguments = [[address, str(count), str(index), file] for index, file in enumerate(results)]
+    outputs_of(SCRIPT, arguments, [{}] * count)
     return [np.load(result) for result in results]
 
 
@@ -96,3 +106,22 @@ def test_two_processes_train_as_one(tmp_path):
     for found in trained(2, tmp_path):
         error = np.linalg.norm(found - alone, axis=1) / np.linalg.norm(alone, axis=1)
         assert error.max() <= 1e-12
+
+
+@pytest.mark.slow
+def test_the_program_of_the_docs_runs_where_slurm_starts_it():
+    page = (ROOT / "docs" / "many_devices.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    slurm = {
+        "JAX_COORDINATOR_ADDRESS": free_address(),
+        "SLURM_JOB_ID": "1",
+        "SLURM_STEP_NODELIST": "127.0.0.1",
+        "SLURM_STEP_NUM_NODES": "1",
+        "SLURM_NTASKS": "2",
+    }
+    ranks = [{"SLURM_PROCID": rank, "SLURM_LOCALID": rank} for rank in "01"]
+    first, second = outputs_of(program, [[], []], [slurm | rank for rank in ranks])
+    losses = re.findall(r"^step \d: loss (.*) of 256 examples$", first, re.MULTILINE)
+    assert len(losses) == 5
+    assert float(losses[-1]) < 0.7 * float(losses[0])
+    assert "step" not in second
