@@ -114,7 +114,6 @@ class Layout:
     def write(self, values: Sequence[Array]) -> Any:
         """A pytree like the parameters from the entries of each block, the reverse of `read`."""
         leaves, tree = jax.tree.flatten(self.shapes)
-        dtype = jnp.result_type(*values)
         found: list[Array | None] = [None] * len(leaves)
         scattered, total = [], sum(math.prod(leaf.shape) for leaf in leaves)
         for block, value in zip(self.blocks, values, strict=True):
@@ -128,7 +127,7 @@ class Layout:
                     moved = part.reshape([shape[axis] for axis in piece.order])
                     found[piece.leaf] = moved.transpose(np.argsort(piece.order))
         if scattered:
-            vector = jnp.zeros(total, dtype)
+            vector = jnp.zeros(total, jnp.result_type(*values))
             for numbers, part in scattered:
                 vector = vector.at[numbers].set(part)
             ends = list(itertools.accumulate(math.prod(leaf.shape) for leaf in leaves))[:-1]

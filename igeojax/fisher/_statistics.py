@@ -75,6 +75,19 @@ def _moment(rows: Array, scale: Array | None, diagonal: bool) -> Array:
     return jnp.einsum("smi,smj->sij", left, rows)
 
 
+def position_weights(weights: Array, count: int) -> Array:
+    """Weights `(N, R)` of the positions of a use, whose sum over R is the mean over the outputs.
+
+    Where there are as many positions as outputs, as in a layer that is applied to each token, they
+    have the weights of the outputs: what is masked there does not count.
+    """
+    outputs = weights.reshape((weights.shape[0], -1))
+    if outputs.shape[1] == count:
+        return outputs / count
+    mean = jnp.mean(outputs, axis=1, keepdims=True)
+    return jnp.broadcast_to(mean / count, (weights.shape[0], count))
+
+
 def kronecker_moments(
     layout: Layout,
     block: Block,
@@ -83,7 +96,7 @@ def kronecker_moments(
     cotangents: Sequence[Array],
     sharing: Sharing,
 ) -> list[tuple[Array, Array]]:
-    """For each use of a block `sum_n w_n mean_r a a^T` and `sum_n sum_k sum_r g g^T`.
+    """For each use of a block `sum_n sum_r w_nr a a^T` and `sum_n sum_k sum_r g g^T`.
 
     With `sharing="reduce"` the features are averaged, and the cotangents summed, over the positions
     that share the matrices before their squares are taken. Not swapped yet.
@@ -91,7 +104,7 @@ def kronecker_moments(
     Args:
       layout: of the model.
       block: of Kronecker kind.
-      weights: of each example, `(N,)`.
+      weights: of each output, `(N, ...)`.
       activations: of all uses, from `seen_by_uses`.
       cotangents: of all uses.
       sharing: how positions are summed over.
@@ -103,6 +116,7 @@ def kronecker_moments(
         kind = layout.capture.uses[use.index].kind
         positions = outgoing.shape[3]
         hot = kind == "embedding" and sides[0] and sharing == "expand"
+        scale = position_weights(weights, positions)
         if sharing == "reduce":
             outgoing = jnp.sum(outgoing, axis=3, keepdims=True)
         # (N, K, S, R, O) to (S, M, O)
@@ -112,19 +126,20 @@ def kronecker_moments(
         if hot:
             index = _chosen(incoming, 1, use.groups)
             size = layout.capture.uses[use.index].numbers.shape[1]
-            share = jnp.broadcast_to((weights / positions)[:, None, None], index.shape)
+            share = jnp.broadcast_to(scale[:, None, :], index.shape)
             counts = jnp.zeros((index.shape[1], size), second.dtype)
             group = jnp.arange(index.shape[1])[None, :, None]
             first = counts.at[group, index].add(share.astype(second.dtype), mode="drop")
         else:
             rows = features(layout, use, incoming)
+            scale = scale.astype(rows.dtype)
             if sharing == "reduce":
-                rows = jnp.mean(rows, axis=2, keepdims=True)
-            count = rows.shape[2]
+                total = jnp.sum(scale, axis=1, keepdims=True)
+                share = scale / jnp.where(total > 0, total, 1.0)
+                rows, scale = jnp.einsum("nsri,nr->nsi", rows, share)[:, :, None], total
             rows = jnp.moveaxis(rows, 1, 0)
             rows = rows.reshape((rows.shape[0], -1, rows.shape[-1]))
-            scale = jnp.repeat(weights / count, count).astype(rows.dtype)
-            first = _moment(rows, scale, sides[0])
+            first = _moment(rows, scale.ravel(), sides[0])
         found.append((first, second))
     return found
 

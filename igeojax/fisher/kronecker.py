@@ -193,7 +193,7 @@ def kronecker_factors(
         for block in layout.blocks:
             if block.kind == "kronecker":
                 moments.append(
-                    kronecker_moments(layout, block, of_example, activations, outgoing, sharing)
+                    kronecker_moments(layout, block, scale, activations, outgoing, sharing)
                 )
             elif block.kind == "unused":
                 moments.append(jnp.zeros(block.shape, of_example.dtype))

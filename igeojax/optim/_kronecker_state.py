@@ -97,7 +97,8 @@ class Kronecker:
         """The state before the first step: all zeros."""
 
         def first(params: Any, inputs: Any, full_params: Any) -> Any:
-            predict = lambda p, x: self.predict(completed(p, full_params), x)
+            remedy = "Pass example_params=params where the transform is made."
+            predict = lambda p, x: self.predict(completed(p, full_params, remedy), x)
             layout = self.layout(params, inputs, predict)
             factors = self._factors(layout, params, inputs, jax.random.key(0), None, predict)
             damping = jnp.ones((), jnp.result_type(jnp.float32, *jax.tree.leaves(params)))

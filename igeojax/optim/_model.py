@@ -25,7 +25,10 @@ def _is_masked(leaf: Any) -> bool:
     return isinstance(leaf, optax.MaskedNode)
 
 
-def completed(params: Any, full_params: Any) -> Any:
+REMEDY = "Call tx.update(grads, state, params, inputs=x, full_params=params)."
+
+
+def completed(params: Any, full_params: Any, remedy: str = REMEDY) -> Any:
     """`params` with the leaves that `optax.masked` took out put back from `full_params`.
 
     Raises:
@@ -36,7 +39,7 @@ def completed(params: Any, full_params: Any) -> Any:
     if full_params is None:
         raise ValueError(
             "under optax.masked or multi_transform the model needs all its parameters; got "
-            "masked ones only. Call tx.update(grads, state, params, inputs=x, full_params=params)."
+            f"masked ones only. {remedy}"
         )
     return jax.tree.map(
         lambda leaf, full: full if _is_masked(leaf) else leaf,

@@ -128,6 +128,18 @@ def _batch(
     return _Batch(inputs, weights, key, whole)
 
 
+def _require_same(momentum: Any, params: Any) -> None:
+    found, expected = (
+        (jax.tree.structure(tree), [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)])
+        for tree in (momentum, params)
+    )
+    if found != expected:
+        raise ValueError(
+            f"the state must be laid out for these params, {expected}; got a momentum of {found}. "
+            "The parameters changed since init: call tx.init again."
+        )
+
+
 def _refreshed(
     kronecker: Kronecker, state: KroneckerState, params: Any, batch: _Batch, damping: Array
 ) -> tuple[KroneckerState, Any]:
@@ -394,6 +406,7 @@ def kfac(
     ) -> tuple[Any, KfacState]:
         require_params("kfac", params)
         require_alike(updates, params)
+        _require_same(state.momentum, params)
         batch = _batch(kronecker, state.step, seed, inputs, weights, key, full_params)
         dtype = state.damping.dtype
         change = 0.5 * (state.slope + jnp.asarray(optax.tree.vdot(updates, state.momentum), dtype))
