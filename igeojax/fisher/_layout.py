@@ -218,10 +218,12 @@ def layout_of(
     for index, (start, size) in enumerate(zip(starts, sizes, strict=True)):
         here = np.arange(start, start + size)
         seen = used[here] | (index in capture.whole)
-        for kind, numbers in (("unused", here[~seen]), ("", here[seen & left[here]])):
-            if numbers.size:
-                kind = kind or ("dense" if numbers.size <= dense_limit else "diagonal")
-                blocks.append(Block(kind, (piece(numbers),)))
+        idle, rest = here[~seen], here[seen & left[here]]
+        if idle.size:
+            blocks.append(Block("unused", (piece(idle),)))
+        if rest.size:
+            dense = rest.size <= dense_limit
+            blocks.append(Block("dense" if dense else "diagonal", (piece(rest),)))
     return Layout(program, capture, tuple(blocks), shapes)
 
 

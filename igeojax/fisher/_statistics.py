@@ -240,3 +240,22 @@ def entry_gradients(
             part = zero.at[..., place].add(part, mode="drop")
         parts.append(part)
     return sum(parts[1:], start=parts[0])
+
+
+def in_basis(pair: Any, vectors: Array, side: int) -> Array:
+    """Rows `(..., S, R, D)` times the basis of one side of a pair; None is the identity."""
+    basis = None if pair is None else pair[side]
+    return vectors if basis is None else jnp.einsum("...srd,sde->...sre", vectors, basis)
+
+
+def in_bases(matrices: Array, pair: Any, *, back: bool = False) -> Array:
+    """`U^T M V` for `(..., S, I, O)`, or `U M V^T` with `back`; None is the identity."""
+    rows, columns = pair if pair is not None else (None, None)
+    if rows is not None:
+        matrices = jnp.einsum(
+            "sij,...sjo->...sio" if back else "sji,...sjo->...sio", rows, matrices
+        )
+    if columns is not None:
+        pattern = "...sij,skj->...sik" if back else "...sij,sjk->...sik"
+        matrices = jnp.einsum(pattern, matrices, columns)
+    return matrices

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Key
+from jaxtyping import Array, ArrayLike, Key
 
 from igeojax._core import checks
 from igeojax.fisher._chunks import summed_over_chunks
@@ -20,6 +20,7 @@ from igeojax.fisher._layout import Block, Layout, layout_of
 from igeojax.fisher._statistics import (
     Sharing,
     entry_gradients,
+    in_basis,
     kronecker_moments,
     kronecker_product,
     seen_by_uses,
@@ -53,6 +54,7 @@ class DiagonalFactor(NamedTuple):
 
 
 Factor = KroneckerFactor | DenseFactor | DiagonalFactor
+"""What stands for a block of the Fisher matrix."""
 
 
 def _cotangents(family: Output, key: Key[Array, ""] | None) -> Any:
@@ -226,7 +228,7 @@ def eigenbasis_moments(
     family: Output,
     params: Any,
     inputs: Any,
-    bases: tuple[tuple[Array, Array] | None, ...],
+    bases: tuple[tuple[Array | None, Array | None] | None, ...],
     *,
     key: Key[Array, ""] | None = None,
     weights: ArrayLike | None = None,
@@ -276,26 +278,8 @@ def eigenbasis_moments(
             if block.kind != "kronecker":
                 moments.append(jnp.zeros(0, scale.dtype))
                 continue
-            turned = functools.partial(_in_basis, pair)
+            turned = functools.partial(in_basis, pair)
             moments.append(squared_gradients(layout, block, activations, outgoing, turned))
         return moments
 
     return tuple(summed_over_chunks(term, scale, *data, chunk_size=chunk_size))
-
-
-def _in_basis(pair: Any, vectors: Float[Array, "... S R D"], side: int) -> Array:
-    basis = None if pair is None else pair[side]
-    return vectors if basis is None else jnp.einsum("...srd,sde->...sre", vectors, basis)
-
-
-def in_bases(matrices: Float[Array, "... S I O"], pair: Any, *, back: bool = False) -> Array:
-    """`U^T M V` for stacks of matrices, or `U M V^T` with `back`; None is the identity."""
-    rows, columns = pair if pair is not None else (None, None)
-    if rows is not None:
-        matrices = jnp.einsum(
-            "sij,...sjo->...sio" if back else "sji,...sjo->...sio", rows, matrices
-        )
-    if columns is not None:
-        pattern = "...sij,skj->...sik" if back else "...sij,sjk->...sik"
-        matrices = jnp.einsum(pattern, matrices, columns)
-    return matrices

@@ -7,7 +7,8 @@ from igeojax.optim.bregman_projection import entropy_projection
 from igeojax.optim.damping import LevenbergMarquardt
 from igeojax.optim.describe import describe
 from igeojax.optim.family_potential import FamilyPotential
-from igeojax.optim.kfac import KfacState, ekfac, kfac, scale_by_kfac
+from igeojax.optim.kfac import KfacState, ekfac, kfac
+from igeojax.optim.kfac_preconditioner import scale_by_kfac
 from igeojax.optim.matrix_maps import LogDet, VonNeumannEntropy
 from igeojax.optim.metric import Metric, MetricState, scale_by_metric
 from igeojax.optim.mirror import mirror_descent, scale_by_mirror_descent

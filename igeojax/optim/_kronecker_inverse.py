@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from igeojax.fisher._layout import Block, Layout
-from igeojax.fisher.kronecker import DenseFactor, Factor, KroneckerFactor, in_bases
+from igeojax.fisher._statistics import in_bases
+from igeojax.fisher.kronecker import DenseFactor, Factor, KroneckerFactor
 
 InverseMethod = Literal["cholesky", "eigen", "newton_schulz"]
 

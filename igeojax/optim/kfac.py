@@ -6,16 +6,20 @@ import jax
 import jax.numpy as jnp
 import optax
 import optax.tree
-from jaxtyping import Array, ArrayLike, Float, Int, Key
+from jaxtyping import Array, ArrayLike, Float, Int
 
-from igeojax._core import checks
 from igeojax.fisher._statistics import Sharing
 from igeojax.fisher.model import Predict
-from igeojax.fisher.output import Output, require_output
+from igeojax.fisher.output import Output
 from igeojax.optim._arguments import real_scalar, require_alike, require_params
 from igeojax.optim._kronecker_inverse import InverseMethod
-from igeojax.optim._kronecker_state import Kronecker, KroneckerState, all_finite, chosen
-from igeojax.optim._model import model_of, require_predict
+from igeojax.optim._kronecker_state import (
+    Kronecker,
+    KroneckerState,
+    all_finite,
+    chosen,
+    shapes_of,
+)
 from igeojax.optim._quadratic_model import quadratic_model, step_coefficients
 from igeojax.optim.damping import Damping, LevenbergMarquardt, damping_at, require_damping
 
@@ -53,81 +57,6 @@ class KfacState(NamedTuple):
         return self.curvature.num_skipped
 
 
-def _description(
-    predict: Predict,
-    family: Output,
-    *,
-    update_every: int,
-    decay: float,
-    sharing: Sharing,
-    inverse: InverseMethod,
-    corrected: bool,
-    chunk_size: int | None,
-    dense_limit: int,
-    factor_limit: int,
-) -> Kronecker:
-    require_output(family)
-    require_predict(predict)
-    checks.require_count("update_every", update_every)
-    checks.require_number("decay", decay, "It is a rate per step.")
-    if not 0 <= decay < 1:
-        raise ValueError(f"decay must be at least 0 and below 1; got {decay}. Try 0.95.")
-    for name, found, known in (
-        ("sharing", sharing, ("expand", "reduce")),
-        ("inverse", inverse, ("cholesky", "eigen", "newton_schulz")),
-    ):
-        if found not in known:
-            raise ValueError(f"{name} must be one of {', '.join(known)}; got {found!r}.")
-    return Kronecker(
-        predict,
-        family,
-        update_every,
-        float(decay),
-        sharing,
-        inverse,
-        corrected,
-        chunk_size,
-        dense_limit,
-        factor_limit,
-    )
-
-
-def _shapes(example_inputs: Any) -> Any:
-    if example_inputs is None:
-        raise ValueError(
-            "example_inputs must be inputs of the model, arrays or their shapes; got None. Pass "
-            "example_inputs=x[:1]: the state is laid out before the first batch comes."
-        )
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), example_inputs
-    )
-
-
-class _Batch(NamedTuple):
-    """What an update needs beyond the gradient."""
-
-    inputs: Any
-    weights: Any
-    key: Any
-    predict: Predict
-
-
-def _batch(
-    kronecker: Kronecker,
-    step: Array,
-    seed: int,
-    inputs: Any,
-    weights: Any,
-    key: Key[Array, ""] | None,
-    full_params: Any,
-) -> _Batch:
-    whole = model_of(kronecker.predict, inputs, full_params)
-    if key is None:
-        key = jax.random.fold_in(jax.random.key(seed), step)
-    checks.require_key(key)
-    return _Batch(inputs, weights, key, whole)
-
-
 def _require_same(momentum: Any, params: Any) -> None:
     found, expected = (
         (jax.tree.structure(tree), [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)])
@@ -138,154 +67,6 @@ def _require_same(momentum: Any, params: Any) -> None:
             f"the state must be laid out for these params, {expected}; got a momentum of {found}. "
             "The parameters changed since init: call tx.init again."
         )
-
-
-def _refreshed(
-    kronecker: Kronecker, state: KroneckerState, params: Any, batch: _Batch, damping: Array
-) -> tuple[KroneckerState, Any]:
-    layout = kronecker.layout(params, batch.inputs, batch.predict)
-    found = [leaf.shape for leaf in jax.tree.leaves(state.factors)]
-    shapes = jax.eval_shape(
-        lambda: kronecker._factors(
-            layout, params, batch.inputs, batch.key, batch.weights, batch.predict
-        )
-    )
-    expected = [leaf.shape for leaf in jax.tree.leaves(shapes)]
-    if found != expected:
-        raise ValueError(
-            f"the state must be laid out for these params and inputs, factors {expected}; got "
-            f"{found}. The parameters changed since init, or example_inputs were of another kind: "
-            "call tx.init again."
-        )
-    state = kronecker.refreshed(
-        state,
-        layout,
-        params,
-        batch.inputs,
-        batch.key,
-        batch.weights,
-        damping,
-        batch.predict,
-    )
-    return state, layout
-
-
-def scale_by_kfac(
-    predict: Predict,
-    family: Output,
-    *,
-    example_inputs: Any,
-    example_params: Any = None,
-    damping: ArrayLike | Any = 1e-2,
-    update_every: int = 5,
-    decay: float = 0.95,
-    sharing: Sharing = "expand",
-    inverse: InverseMethod = "cholesky",
-    eigenvalue_correction: bool = False,
-    chunk_size: int | None = None,
-    dense_limit: int = 256,
-    factor_limit: int = 8192,
-    seed: int = 0,
-) -> optax.GradientTransformationExtraArgs:
-    """Replace the gradient by its product with the inverse of Kronecker-factored Fisher blocks.
-
-    The preconditioner of K-FAC, or with `eigenvalue_correction` of EKFAC, without step size: for
-    chains of one's own. `kfac` has step size, momentum and damping that adapt.
-
-    Call `tx.update(grads, state, params, inputs=x)`. Further extra arguments: `key`, for the labels
-    that are sampled from the model (without one it follows from `seed` and the step); `weights`
-    and `full_params` as for `scale_by_natural_gradient`.
-
-    Args:
-      predict: `predict(params, inputs)`, a point of `family` with the examples on axis 0, examples
-        independent. What is random in it takes keys from `inputs`, one for each example.
-      family: the output family, or a `fisher.OutputMetric`.
-      example_inputs: inputs of the kind that `update` will get, or their shapes; any number of
-        examples.
-      example_params: all parameters, or their shapes, under `optax.masked` or `multi_transform`,
-        where `init` gets masked ones only.
-      damping: Tikhonov damping: a positive scalar, which may be traced, or a schedule of the step.
-      update_every: steps between new factors and inverses.
-      decay: of the averages of the factors, per step.
-      sharing: how positions that share parameters are summed over, as in
-        `fisher.kronecker_factors`.
-      inverse: "cholesky"; "eigen", whose damping is not split between the factors and counts at
-        each step; "newton_schulz", products alone.
-      eigenvalue_correction: the curvature along the eigenvectors of the factors is measured.
-      chunk_size: examples at a time for the factors; None takes all at once.
-      dense_limit: entries of a leaf up to which a block without factors is dense, not diagonal.
-      factor_limit: rows up to which a factor is dense, not diagonal.
-      seed: of the sampled labels.
-
-    Returns:
-      An optax transform. Factors or directions that are not finite never enter the state: the
-      update is 0 then, and `num_skipped` counts it.
-
-    Raises:
-      TypeError: `predict`, `family` or `damping` of a wrong kind.
-      ValueError: an option out of range; in `update`, missing `params` or `inputs`, or parameters
-        of another structure than at `init`.
-
-    References:
-      [MartensGrosse2015] sections 3, 5 and 6; [George2018] section 3.
-
-    Examples:
-      >>> from igeojax import families
-      >>> family = families.NormalKnownScale()
-      >>> predict = lambda w, x: family.natural_from_params(loc=(x @ w)[:, 0])
-      >>> params, x = jnp.zeros((1, 1)), jnp.array([[2.0]])
-      >>> tx = scale_by_kfac(predict, family, example_inputs=x, damping=1e-6, sharing="expand")
-      >>> state = tx.init(params)
-      >>> update, state = tx.update(jnp.array([[4.0]]), state, params, inputs=x)
-      >>> update.shape, int(state.step)
-      ((1, 1), 1)
-    """
-    require_damping(damping)
-    if isinstance(damping, LevenbergMarquardt):
-        raise TypeError(
-            "scale_by_kfac must have a fixed or scheduled damping; got LevenbergMarquardt, which "
-            "needs to know the step that is taken. Use kfac(predict, family, damping=...)."
-        )
-    kronecker = _description(
-        predict,
-        family,
-        update_every=update_every,
-        decay=decay,
-        sharing=sharing,
-        inverse=inverse,
-        corrected=eigenvalue_correction,
-        chunk_size=chunk_size,
-        dense_limit=dense_limit,
-        factor_limit=factor_limit,
-    )
-    inputs_shapes = _shapes(example_inputs)
-
-    def init(params: Any) -> KroneckerState:
-        return kronecker.init(params, inputs_shapes, example_params)
-
-    def update(
-        updates: Any,
-        state: Any,
-        params: Any = None,
-        *,
-        inputs: Any = None,
-        weights: Any = None,
-        key: Any = None,
-        full_params: Any = None,
-        **_: Any,
-    ) -> tuple[Any, KroneckerState]:
-        require_params("scale_by_kfac", params)
-        require_alike(updates, params)
-        batch = _batch(kronecker, state.step, seed, inputs, weights, key, full_params)
-        level = damping_at(damping, state.step, state.weight.dtype)
-        new, layout = _refreshed(kronecker, state, params, batch, level)
-        direction = kronecker.direction(new, layout, updates, level)
-        sound = all_finite((direction, updates))
-        direction = chosen(sound, direction, optax.tree.zeros_like(direction))
-        count = state.num_skipped + jnp.where(sound, 0, 1)
-        return direction, new._replace(step=state.step + 1, num_skipped=count)
-
-    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def kfac(
@@ -370,19 +151,19 @@ def kfac(
             real_scalar(name, value, "Try 0.9." if name == "momentum" else "Try 1e-2.")
     if learning_rate is not None and not callable(learning_rate):
         real_scalar("learning_rate", learning_rate, "Scale the gradient instead.")
-    kronecker = _description(
+    kronecker = Kronecker(
         predict,
         family,
-        update_every=update_every,
-        decay=decay,
-        sharing=sharing,
-        inverse=inverse,
-        corrected=eigenvalue_correction,
-        chunk_size=chunk_size,
-        dense_limit=dense_limit,
-        factor_limit=factor_limit,
+        update_every,
+        decay,
+        sharing,
+        inverse,
+        eigenvalue_correction,
+        chunk_size,
+        dense_limit,
+        factor_limit,
     )
-    inputs_shapes = _shapes(example_inputs)
+    inputs_shapes = shapes_of(example_inputs)
     adaptive = isinstance(damping, LevenbergMarquardt)
     modelled = adaptive or learning_rate is None or momentum is None or max_kl is not None
 
@@ -407,7 +188,7 @@ def kfac(
         require_params("kfac", params)
         require_alike(updates, params)
         _require_same(state.momentum, params)
-        batch = _batch(kronecker, state.step, seed, inputs, weights, key, full_params)
+        batch = kronecker.batch(state.step, seed, inputs, weights, key, full_params)
         dtype = state.damping.dtype
         change = 0.5 * (state.slope + jnp.asarray(optax.tree.vdot(updates, state.momentum), dtype))
         known = state.predicted_change < 0
@@ -419,8 +200,9 @@ def kfac(
             level = jnp.where(due | failed, level, state.damping)
         else:
             level = damping_at(damping, state.step, dtype)
-        curvature, layout = _refreshed(kronecker, state.curvature, params, batch, level)
-        direction = kronecker.direction(curvature, layout, updates, level)
+        direction, curvature, kept = kronecker.direction(
+            state.curvature, params, updates, batch, level
+        )
         rates = [
             None
             if rate is None
@@ -468,13 +250,13 @@ def kfac(
             grown = damping.adapted(level, jnp.zeros((), dtype), update_every)
             level = jnp.where(sound, level, grown)
         curvature = curvature._replace(
-            step=state.step + 1, num_skipped=state.num_skipped + jnp.where(sound, 0, 1)
+            step=state.step + 1, num_skipped=state.num_skipped + jnp.where(sound & kept, 0, 1)
         )
         zero = jnp.zeros((), dtype)
-        numbers = chosen(sound, (alpha, mu, slope, predicted), (zero, zero, zero, zero))
+        alpha, mu, slope, predicted = chosen(sound, (alpha, mu, slope, predicted), (zero,) * 4)
         ratio = jnp.where(jnp.isfinite(ratio), ratio, 0.0)
         radius = jnp.where(sound, radius, state.radius)
-        return new, KfacState(curvature, new, level, *numbers, ratio, radius)
+        return new, KfacState(curvature, new, level, alpha, mu, slope, predicted, ratio, radius)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
