@@ -27,7 +27,13 @@ from igeojax.fisher.parametric import (
     fisher_matrix_from_samples,
     observed_information,
 )
-from igeojax.fisher.sample_space import fisher_log_det, fisher_root, sample_space_gram
+from igeojax.fisher.sample_space import (
+    RootOperator,
+    fisher_log_det,
+    fisher_root,
+    fisher_root_operator,
+    sample_space_gram,
+)
 from igeojax.fisher.spectrum import (
     FisherEigenpairs,
     SpectralDensity,
@@ -42,6 +48,7 @@ __all__ = [
     "FisherEigenpairs",
     "KroneckerFactor",
     "OutputMetric",
+    "RootOperator",
     "SpectralDensity",
     "cramer_rao_bound",
     "eigenbasis_moments",
@@ -56,6 +63,7 @@ __all__ = [
     "fisher_matrix_from_samples",
     "fisher_matvec",
     "fisher_root",
+    "fisher_root_operator",
     "fisher_solve",
     "fisher_spectral_density",
     "fisher_trace",

@@ -114,7 +114,7 @@ class Layout:
     def write(self, values: Sequence[Array]) -> Any:
         """A pytree like the parameters from the entries of each block, the reverse of `read`."""
         leaves, tree = jax.tree.flatten(self.shapes)
-        found: list[Array | None] = [None] * len(leaves)
+        found: dict[int, Array] = {}
         scattered, total = [], sum(math.prod(leaf.shape) for leaf in leaves)
         for block, value in zip(self.blocks, values, strict=True):
             axis = 1 if block.kind == "kronecker" else 0
@@ -133,10 +133,8 @@ class Layout:
             ends = list(itertools.accumulate(math.prod(leaf.shape) for leaf in leaves))[:-1]
             pieces = jnp.split(vector, ends)
             for index, leaf in enumerate(leaves):
-                if found[index] is None:
-                    found[index] = pieces[index].reshape(leaf.shape)
-        pairs = zip(found, leaves, strict=True)
-        return tree.unflatten([value.astype(leaf.dtype) for value, leaf in pairs])
+                found.setdefault(index, pieces[index].reshape(leaf.shape))
+        return tree.unflatten([found[k].astype(leaf.dtype) for k, leaf in enumerate(leaves)])
 
     def taps(
         self, params: Any, example: Any, cotangents: Callable[[Any], Any]

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from igeojax.fisher._layout import Block, Layout, MatrixUse
+from igeojax.fisher.output import widened
 
 Sharing = Literal["expand", "reduce"]
 
@@ -31,6 +32,10 @@ def seen_by_uses(
       extra: likewise; what `cotangents` takes.
       cotangents: `cotangents(theta, extra)` of one example, of batch shape `(1, ...)`, K cotangents
         stacked on axis 0.
+
+    Returns:
+      Activations, cotangents and gradients as in `Layout.taps`, `(N, ...)`; floating ones at least
+      in float32.
     """
     root = jnp.where(weights > 0, jnp.sqrt(jnp.where(weights > 0, weights, 1.0)), 0.0)
 
@@ -47,17 +52,19 @@ def seen_by_uses(
 
         return layout.taps(params, example, scaled)
 
-    return jax.vmap(of_example)(root, inputs, extra)
+    seen = jax.vmap(of_example)(root, inputs, extra)
+    return jax.tree.map(lambda x: widened(x) if jnp.issubdtype(x.dtype, jnp.floating) else x, seen)
 
 
-def _chosen(array: Array, axis: int, groups: tuple[int, ...] | None) -> Array:
+def chosen_groups(array: Array, axis: int, groups: tuple[int, ...] | None) -> Array:
+    """The groups of a use that a block takes; None takes all in order."""
     return array if groups is None else jnp.take(array, jnp.asarray(groups), axis)
 
 
 def features(layout: Layout, use: MatrixUse, activation: Array) -> Array:
     """Features `(N, S, R, I)` of a use, with the constant one of shifts; one-hot written out."""
     found = layout.capture.uses[use.index]
-    activation = _chosen(activation, 1, use.groups)
+    activation = chosen_groups(activation, 1, use.groups)
     dtype = found.tap.dtype
     if found.kind == "embedding":
         activation = jax.nn.one_hot(activation, found.numbers.shape[1], dtype=dtype)
@@ -112,7 +119,10 @@ def kronecker_moments(
     found = []
     for use in block.uses:
         sides = block.diagonal[::-1] if use.swapped else block.diagonal
-        incoming, outgoing = activations[use.index], _chosen(cotangents[use.index], 2, use.groups)
+        incoming, outgoing = (
+            activations[use.index],
+            chosen_groups(cotangents[use.index], 2, use.groups),
+        )
         kind = layout.capture.uses[use.index].kind
         positions = outgoing.shape[3]
         hot = kind == "embedding" and sides[0] and sharing == "expand"
@@ -124,7 +134,7 @@ def kronecker_moments(
         outgoing = outgoing.reshape((outgoing.shape[0], -1, outgoing.shape[-1]))
         second = _moment(outgoing, None, sides[1])
         if hot:
-            index = _chosen(incoming, 1, use.groups)
+            index = chosen_groups(incoming, 1, use.groups)
             size = layout.capture.uses[use.index].numbers.shape[1]
             share = jnp.broadcast_to(scale[:, None, :], index.shape)
             counts = jnp.zeros((index.shape[1], size), second.dtype)
@@ -192,7 +202,7 @@ def squared_gradients(
     pairs = []
     for use in block.uses:
         rows = turned(features(layout, use, activations[use.index]), int(use.swapped))
-        outgoing = _chosen(cotangents[use.index], 2, use.groups)
+        outgoing = chosen_groups(cotangents[use.index], 2, use.groups)
         pairs.append((rows, turned(outgoing, 1 - int(use.swapped))))
     rows, outgoing = pairs[0]
     if len(pairs) == 1 and rows.shape[2] == 1 and not block.uses[0].swapped:

@@ -27,7 +27,7 @@ from igeojax.fisher._statistics import (
     squared_gradients,
 )
 from igeojax.fisher.model import Predict, output_weights
-from igeojax.fisher.output import Output, require_output, score_factors, score_samples, widened
+from igeojax.fisher.output import Output, require_output, score_factors, score_samples
 
 
 class KroneckerFactor(NamedTuple):
@@ -189,7 +189,7 @@ def kronecker_factors(
 
     def term(scale: Array, inputs: Any, keys: Any) -> Any:
         seen = seen_by_uses(layout, params, scale, inputs, keys, cotangents)
-        activations, outgoing, whole = _wide(seen)
+        activations, outgoing, whole = seen
         of_example = jnp.mean(scale.reshape((scale.shape[0], -1)), axis=1)
         moments = []
         for block in layout.blocks:
@@ -208,11 +208,6 @@ def kronecker_factors(
 
     moments, total = summed_over_chunks(term, scale, *data, chunk_size=chunk_size)
     return tuple(_factor(*pair, total) for pair in zip(layout.blocks, moments, strict=True))
-
-
-def _wide(seen: Any) -> Any:
-    """Floating arrays at least in float32; indices as they are."""
-    return jax.tree.map(lambda x: widened(x) if jnp.issubdtype(x.dtype, jnp.floating) else x, seen)
 
 
 def _factor(block: Block, moments: Any, total: Array) -> Factor:
@@ -272,7 +267,7 @@ def eigenbasis_moments(
 
     def term(scale: Array, inputs: Any, keys: Any) -> Any:
         seen = seen_by_uses(layout, params, scale, inputs, keys, cotangents)
-        activations, outgoing, _ = _wide(seen)
+        activations, outgoing, _ = seen
         moments = []
         for block, pair in zip(layout.blocks, bases, strict=True):
             if block.kind != "kronecker":

@@ -1,14 +1,31 @@
 """The Fisher matrix of a model seen from its outputs: a root with a row an output coordinate."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
+from igeojax.fisher._arguments import require_examples, tangent_of
+from igeojax.fisher._layer_gram import layer_gram
 from igeojax.fisher._rows import gradient_rows
-from igeojax.fisher.model import Predict, output_weights
-from igeojax.fisher.output import Output, require_output, score_factors
+from igeojax.fisher.kronecker import kronecker_layout
+from igeojax.fisher.model import Predict, output_weights, weights_of
+from igeojax.fisher.output import Output, require_output, score_factors, widened
+
+
+class RootOperator(NamedTuple):
+    """The root R of a Fisher matrix `F = R^T R` as functions, its rows those of `fisher_root`.
+
+    `matvec(tangent)`: `R v`, a vector of the rows, by one jvp; `transposed_matvec(rows)`: `R^T u`,
+    a pytree like the parameters, by one vjp; `gram()`: `R R^T`, as in `sample_space_gram`.
+    """
+
+    matvec: Callable[[Any], Float[Array, "rows"]]
+    transposed_matvec: Callable[[Float[Array, "rows"]], Any]
+    gram: Callable[[], Float[Array, "rows rows"]]
 
 
 def fisher_root(
@@ -54,6 +71,95 @@ def fisher_root(
     return gradient_rows(predict, cotangents, params, scale, inputs, None)
 
 
+def fisher_root_operator(
+    predict: Predict,
+    family: Output,
+    params: Any,
+    inputs: Any,
+    *,
+    weights: ArrayLike | None = None,
+) -> RootOperator:
+    """Root R of the Fisher matrix, `F = R^T R`, as products; no Jacobian is formed.
+
+    One forward pass, shared by all products. What a solve in the space of the outputs needs:
+    `(F + damping I)^{-1} g = (g - R^T (R R^T + damping I)^{-1} R g) / damping`.
+
+    Args:
+      predict: `predict(params, inputs)`, examples independent.
+      family: the output family, or an `OutputMetric`.
+      params: any pytree of floating arrays.
+      inputs: pytree of arrays with the examples on axis 0.
+      weights: of each example or output, replacing `1/N`; a weight 0 masks.
+
+    Returns:
+      The products; the rows are those of `fisher_root`, of one example together.
+
+    Raises:
+      TypeError: `family` is not a family, or `predict` does not return a point of it.
+      ValueError: no axis of examples, `weights` of a wrong shape or negative; from the products, a
+        vector of another shape.
+
+    References:
+      [Goldshlager2024] (the solve in sample space).
+
+    Examples:
+      >>> from igeojax import families
+      >>> family = families.NormalKnownScale()
+      >>> predict = lambda w, x: family.natural_from_params(loc=x @ w)
+      >>> root = fisher_root_operator(predict, family, jnp.zeros(2), jnp.array([[3.0, 4.0]]))
+      >>> root.matvec(jnp.ones(2)).tolist(), root.transposed_matvec(jnp.ones(1)).tolist()
+      ([7.0], [3.0, 4.0])
+    """
+    require_output(family)
+    require_examples("inputs", inputs)
+    theta, push = jax.linearize(lambda p: predict(p, inputs), params)
+    scale = weights_of(family, theta, weights)
+    positive = scale > 0
+    roots = jnp.where(positive, jnp.sqrt(jnp.where(positive, scale, 1.0)), 0.0)
+    scores = score_factors(family, theta)
+    leaves = jax.tree.leaves(scores)
+    count, examples = leaves[0].shape[:2]
+
+    def weighted(score: Array) -> Array:
+        shape = (1, *roots.shape) + (1,) * (score.ndim - 1 - roots.ndim)
+        return widened(score) * roots.reshape(shape)
+
+    factors = jax.tree.map(weighted, scores)
+
+    def matvec(tangent: Any) -> Array:
+        image = push(tangent_of(params, tangent))
+
+        def shares(factor: Array, at: Array) -> Array:
+            return jnp.sum(factor * widened(at)[None], axis=tuple(range(2, factor.ndim)))
+
+        found = jax.tree.leaves(jax.tree.map(shares, factors, image))
+        return jnp.asarray(sum(found[1:], start=found[0])).T.reshape(-1)
+
+    def transposed_matvec(rows: Array) -> Any:
+        if jnp.shape(rows) != (examples * count,):
+            raise ValueError(
+                f"rows must have shape {(examples * count,)}, one for each example and cotangent; "
+                f"got {jnp.shape(rows)}. Use jax.vmap for several vectors."
+            )
+        shares = rows.reshape((examples, count)).T
+
+        def cotangent(factor: Array, at: Array) -> Array:
+            share = shares.reshape(shares.shape + (1,) * (factor.ndim - 2))
+            return jnp.sum(factor * share, axis=0).astype(at.dtype)
+
+        return jax.linear_transpose(push, params)(jax.tree.map(cotangent, factors, theta))[0]
+
+    def gram() -> Array:
+        layout = kronecker_layout(predict, params, inputs)
+        # The very scores of the products: eigenvectors of a multiple eigenvalue may turn where
+        # outputs differ by rounding.
+        own = jax.tree.map(lambda score: jnp.moveaxis(score, 0, 1), scores)
+        given = lambda _, score: jax.tree.map(lambda s: s[:, None], score)
+        return layer_gram(layout, params, scale, inputs, own, given, count)
+
+    return RootOperator(matvec, transposed_matvec, gram)
+
+
 def sample_space_gram(
     predict: Predict,
     family: Output,
@@ -65,7 +171,11 @@ def sample_space_gram(
     """Gram matrix `R R^T` of the Fisher root: the same non-zero eigenvalues as `F = R^T R`.
 
     For `N K << P`: small where F is large. Also the natural (Fisher) kernel of the examples.
-    `N K P` memory and `(N K)^2 P` operations.
+
+    Layer by layer, without the Jacobian: for a matrix `(I, O)` with features a and cotangents g of
+    its products it is `(A A^T) o (G G^T)`, entry by entry, of `(N K)^2 (I + O)` operations in place
+    of `(N K)^2 I O`. Where many positions share a matrix (tokens, pixels) and that would cost more,
+    and for parameters that enter in other ways, the gradients of the examples are formed.
 
     Args:
       predict: `predict(params, inputs)`, examples independent.
@@ -88,8 +198,7 @@ def sample_space_gram(
       >>> sample_space_gram(predict, family, jnp.zeros(2), jnp.array([[3.0, 4.0]])).tolist()
       [[25.0]]
     """
-    root = fisher_root(predict, family, params, inputs, weights=weights)
-    return root @ root.T
+    return fisher_root_operator(predict, family, params, inputs, weights=weights).gram()
 
 
 def fisher_log_det(

@@ -24,15 +24,21 @@ from igeojax.optim.solvers import (
     ConjugateGradient,
     Dense,
     Diagonal,
+    Model,
     Solver,
     SolverInfo,
 )
 from igeojax.optim.solvers_approximate import BlockDiagonal, LowRank
+from igeojax.optim.solvers_auto import Auto
+from igeojax.optim.solvers_kronecker import EKFAC, KFAC
 from igeojax.optim.solvers_sample_space import SampleSpace
 from igeojax.optim.spring import SpringState, scale_by_spring, spring
 from igeojax.optim.trust_region import TrustRegionState, trust_region
 
 __all__ = [
+    "EKFAC",
+    "KFAC",
+    "Auto",
     "BlockDiagonal",
     "ConjugateGradient",
     "Dense",
@@ -47,6 +53,7 @@ __all__ = [
     "Metric",
     "MetricState",
     "MirrorMap",
+    "Model",
     "NegativeEntropy",
     "PNorm",
     "SampleSpace",

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from igeojax._core import checks
 from igeojax.optim._arguments import named_arguments, real_scalar, require_alike, require_params
-from igeojax.optim.solvers import ConjugateGradient, Solver, System
+from igeojax.optim.solvers import ConjugateGradient, Model, Solver, System
 
 MetricMatvec = Callable[..., Any]
 """A metric: `metric_matvec(params, tangent, **extra)`, linear in the tangent."""
@@ -21,11 +21,13 @@ class Metric(NamedTuple):
     """A metric that offers more than products.
 
     `matvec(params, tangent, **extra)` is the product with the metric; `jacobian(params, **extra)`
-    gives `(J, W J)` with metric `J^T W J`, as `fisher.output_jacobian` does.
+    gives `(J, W J)` with metric `J^T W J`, as `fisher.output_jacobian` does; `model(params,
+    **extra)` gives the model whose Fisher matrix the metric is.
     """
 
     matvec: MetricMatvec
     jacobian: Callable[..., tuple[Array, Array]] | None = None
+    model: Callable[..., Model] | None = None
 
 
 class MetricState(NamedTuple):
@@ -109,12 +111,13 @@ def scale_by_metric(
         if not jax.tree.leaves(updates):  # optax.multi_transform with a label that no leaf has
             return updates, state._replace(step=state.step + 1)
         matvec_extra = named_arguments(metric.matvec, extra)
-        jacobian = metric.jacobian
+        jacobian, model = metric.jacobian, metric.model
         system = System(
             matvec=lambda v: metric.matvec(params, v, **matvec_extra),
             jacobian=None
             if jacobian is None
             else lambda: jacobian(params, **named_arguments(jacobian, extra)),
+            model=None if model is None else lambda: model(params, **named_arguments(model, extra)),
         )
         level = checks.floating("damping", damping)
         direction, info = chosen.solve(system, updates, level)

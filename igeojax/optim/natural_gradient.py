@@ -9,7 +9,7 @@ from igeojax.fisher.model import Predict, fisher_matvec, output_jacobian
 from igeojax.fisher.output import Output, require_output
 from igeojax.optim._model import model_of, require_predict
 from igeojax.optim.metric import Metric, scale_by_metric
-from igeojax.optim.solvers import Solver
+from igeojax.optim.solvers import Model, Solver
 
 
 def scale_by_natural_gradient(
@@ -78,7 +78,12 @@ def scale_by_natural_gradient(
         whole = model_of(predict, inputs, full_params)
         return output_jacobian(whole, family, params, inputs, weights=weights)
 
-    return scale_by_metric(Metric(matvec, jacobian), solver=solver, damping=damping)
+    def model(
+        params: Any, inputs: Any = None, weights: Any = None, full_params: Any = None
+    ) -> Model:
+        return Model(model_of(predict, inputs, full_params), family, params, inputs, weights)
+
+    return scale_by_metric(Metric(matvec, jacobian, model), solver=solver, damping=damping)
 
 
 def natural_gradient(

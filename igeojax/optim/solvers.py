@@ -4,12 +4,15 @@
 | --- | --- | --- |
 | `Dense` | a few thousand parameters | P products or one Jacobian, `P^3 / 3` |
 | `ConjugateGradient` | products only | one jvp and vjp a step |
-| `SampleSpace` | a Jacobian, `n C << P` | `(n C)^2 P + (n C)^3` |
+| `SampleSpace` | `n C << P` | `(n C)^2 (I + O)` a layer `I x O`, `(n C)^3 / 3` |
 | `LowRank` | products only, a spectrum that falls | `2 num_blocks (rank + 4)` products |
 | `BlockDiagonal` | a Jacobian, leaves of a few thousand entries | `n C P_l^2 + P_l^3 / 3` a leaf |
 | `Diagonal` | a Jacobian | `n C P`, ignores correlations |
+| `KFAC`, `EKFAC` | a model | `n (I^2 + C O^2) + I^3 + O^3` a layer, ignores correlations |
+| `Auto` | products; with a model one of the exact ones above | the least of them |
 
-`SampleSpace` is in `solvers_sample_space`, `LowRank` and `BlockDiagonal` in `solvers_approximate`.
+`SampleSpace` is in `solvers_sample_space`, `LowRank` and `BlockDiagonal` in `solvers_approximate`,
+`KFAC` and `EKFAC` in `solvers_kronecker`, `Auto` in `solvers_auto`.
 """
 
 import abc
@@ -23,8 +26,24 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from igeojax._core import checks
+from igeojax.fisher.model import Predict
+from igeojax.fisher.output import Output
 from igeojax.numerics.conjugate_gradient import conjugate_gradient
 from igeojax.optim._linear import damped_solution, flat_vector, pseudo_solution, relative
+
+
+class Model(NamedTuple):
+    """The model whose Fisher matrix a metric is, at the parameters and the batch at hand.
+
+    `predict(params, inputs)` returns outputs of `family`; `weights` replace the `1/N` of the mean
+    over examples, or are None.
+    """
+
+    predict: Predict
+    family: Output
+    params: Any
+    inputs: Any
+    weights: Any = None
 
 
 class System(NamedTuple):
@@ -35,6 +54,7 @@ class System(NamedTuple):
 
     matvec: Callable[[Any], Any]
     jacobian: Callable[[], tuple[Array, Array]] | None
+    model: Callable[[], Model] | None = None
 
 
 class SolverInfo(NamedTuple):
@@ -61,6 +81,21 @@ class Solver(abc.ABC):
                 "matvec. Use scale_by_natural_gradient, or the solver ConjugateGradient or Dense."
             )
         return system.jacobian()
+
+    def _model(self, system: System) -> Model:
+        if system.model is None:
+            raise TypeError(
+                f"{type(self).__name__} needs a model; this metric offers only products. Use "
+                "scale_by_natural_gradient, or the solver ConjugateGradient or Dense."
+            )
+        return system.model()
+
+    def _residual(self, system: System, gradient: Any, damping: Array, direction: Any) -> Array:
+        """Relative residual of `(F + damping I) d = g`, by one product."""
+        rhs = flat_vector(gradient)[0]
+        like = jax.tree.map(lambda d, g: d.astype(g.dtype), direction, gradient)
+        image = flat_vector(system.matvec(like))[0]
+        return relative(image + damping.astype(rhs.dtype) * flat_vector(like)[0] - rhs, rhs)
 
 
 def _dense_matrix(system: System, gradient: Any) -> Array:

@@ -99,6 +99,9 @@ LAWS = {
             optim.Diagonal(),
             optim.BlockDiagonal(),
             optim.LowRank(2),
+            optim.KFAC(),
+            optim.EKFAC(),
+            optim.Auto(),
         )
     },
     "natural_gradient": Law(

@@ -13,7 +13,10 @@ from packaging.version import Version
 from tests.meta.sources import PACKAGES, ROOT, imports_of, python_files, tree_of
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-DISTRIBUTION_OF = {"sklearn": "scikit-learn", "orbax": "orbax-checkpoint"}  # where the import has another name
+DISTRIBUTION_OF = {
+    "sklearn": "scikit-learn",
+    "orbax": "orbax-checkpoint",
+}  # where the import has another name
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([A-Za-z0-9.]+)$")
 
 

@@ -25,7 +25,7 @@ from tests.optim.problems import (
 )
 
 TIGHT = optim.ConjugateGradient(tolerance=1e-13, max_iterations=60)
-EXACT = [optim.Dense(), optim.Dense(pseudo_inverse=True), TIGHT, optim.SampleSpace()]
+EXACT = [optim.Dense(), optim.Dense(pseudo_inverse=True), TIGHT, optim.SampleSpace(), optim.Auto()]
 EVERY = [*EXACT, optim.Diagonal()]
 each_exact = pytest.mark.parametrize("solver", EXACT, ids=str)
 each_solver = pytest.mark.parametrize("solver", EVERY, ids=str)
