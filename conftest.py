@@ -8,6 +8,9 @@ import os
 import time
 from pathlib import Path
 
+# LAPACK's threads wait by spinning: of two workers on two cores each takes the time of the other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import jax
 import pytest
 from hypothesis import HealthCheck, settings
