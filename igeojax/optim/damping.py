@@ -26,7 +26,8 @@ class LevenbergMarquardt:
     Args:
       initial: damping of the first step, in units of the curvature of the loss.
       rate: factor per step, above 1.
-      minimum: the damping never falls below it.
+      minimum: the damping never falls below it: where all examples are fitted the curvature
+        vanishes, and a smaller damping has been seen to let steps explode.
       maximum: nor rises above it.
 
     Raises:
@@ -43,7 +44,7 @@ class LevenbergMarquardt:
 
     initial: float = 0.1
     rate: float = 1.15
-    minimum: float = 1e-8
+    minimum: float = 1e-5
     maximum: float = 1e8
 
     def __post_init__(self):

@@ -292,3 +292,8 @@ def test_linear_models_take_one_step():
     exact = np.linalg.lstsq(np.asarray(INPUTS), np.asarray(LABELS, float))[0]
     # The damping is split: its root, 1e-6, is added to each factor.
     np.testing.assert_allclose(weight + update, exact, rtol=1e-5)
+
+
+def test_an_unknown_inverse_is_refused():
+    with pytest.raises(ValueError, match="inverse must be one of cholesky, eigen, newton_schulz"):
+        optim.kfac(predict, FAMILY, example_inputs=INPUTS[:1], inverse="lu")

@@ -212,8 +212,8 @@ def test_bad_arguments(make):
         make(linear, fisher.OutputMetric, example_inputs=X)
     with pytest.raises(TypeError, match="predict must be a function"):
         make(None, SQUARED, example_inputs=X)
-    with pytest.raises(ValueError, match="inverse must be one of cholesky, eigen, newton_schulz"):
-        build(inverse="lu")
+    with pytest.raises(ValueError, match="sharing must be one of expand, reduce"):
+        build(sharing="all")
     tx = build()
     state = tx.init(START)
     with pytest.raises(ValueError, match=r"needs the inputs of the batch; got none\. Call"):
