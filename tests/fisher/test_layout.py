@@ -14,7 +14,18 @@ from igeojax.fisher._layout import Layout
 from igeojax.fisher._statistics import entry_gradients, features
 from tests.fisher.layers import MODELS, Layers, model
 
-each_model = pytest.mark.parametrize("name", sorted(MODELS))
+# Those that compile long are slow; one of each kind of use is not.
+QUICK = {"linen.Dense", "linen.Conv, grouped", "linen.LSTMCell", "linen tied, remat",
+         "linen scan over layers, remat", "nnx.Linear, LayerNorm"}  # fmt: skip
+each_model = pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name in QUICK or not name.startswith(("linen", "nnx"))
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in sorted(MODELS)
+    ],
+)
 
 
 @functools.cache

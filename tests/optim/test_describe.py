@@ -35,7 +35,7 @@ def test_the_numbers_kept_are_those_of_the_state(name, limits):
     assert int(rows["kfac"][0]) - size == numbers_kept(name, **limits)
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", [name for name in sorted(MODELS) if "n." not in name])
 def test_every_parameter_is_told(name):
     found = model(name)
     text = optim.describe(found.predict, METRIC, found.params, found.inputs)
