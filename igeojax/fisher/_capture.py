@@ -70,6 +70,13 @@ def program_of(predict: Callable[[Any, Any], Any], params: Any, inputs: Any) -> 
 
     def of_one(leaves: Any, example: Any) -> Any:
         theta = predict(tree.unflatten(leaves), jax.tree.map(lambda x: x[None], example))
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(theta)]
+        if any(shape[:1] != (1,) for shape in shapes):
+            raise ValueError(
+                "predict must return outputs with the examples on axis 0 of every leaf, one for "
+                f"one example; got shapes {shapes[:4]}. Examples are read one by one: write no "
+                "batch size into predict."
+            )
         return jax.tree.map(lambda leaf: leaf[0], theta)
 
     traced = jax.make_jaxpr(of_one, return_shape=True)
@@ -103,16 +110,19 @@ class _Reader:
         self.uses: list[Use] = []
         self.merged: dict[int, tuple[int, np.ndarray]] = {}
         self.whole: set[int] = set()
+        self.consumed: dict[int, int] = {}
 
     def leaves_of(self, numbers: np.ndarray) -> set[int]:
         """Indices of the leaves that numbers belong to."""
-        found = np.unique(numbers[numbers > 0])
-        return set(np.unique(np.searchsorted(self.ends, found)).tolist())
+        found = np.searchsorted(self.ends, numbers[numbers > 0])
+        return set(np.flatnonzero(np.bincount(found.ravel())).tolist())
 
     def refuse(self, value: Any) -> None:
         """Notes that a value is used in a way that is no tapped use."""
         if isinstance(value, LinearValue):
             self.whole |= self.leaves_of(value.numbers)
+        if isinstance(value, _Output):
+            self.consumed[value.use] = self.consumed.get(value.use, 0) + 1
 
     def read(
         self,
@@ -147,45 +157,52 @@ class _Reader:
             return self.scan(eqn, operands, path, lengths)
         linear = [k for k, x in enumerate(operands) if isinstance(x, LinearValue)]
         outputs = [k for k, x in enumerate(operands) if isinstance(x, _Output)]
+        if name == "stop_gradient":
+            return nothing
         if name in MOVES | SAME and not (linear and outputs):
             found = self.move(eqn, operands)
             if found is not None:
-                return [found]
+                return found
         elif len(linear) == 1:
             (which,) = linear
             found = found_use(eqn, which, operands[which], path=path, lengths=lengths)
             if found is not None:
                 self.uses.append(found)
-                if found.kind == "shift" and outputs:
-                    self.merge(operands[outputs[0]], operands[which], found)
+                if name in ("add", "add_any") and outputs:
+                    self.merge(operands[outputs[0]], operands[which])
+                for index in outputs:
+                    self.refuse(operands[index])
                 shape = eqn.outvars[0].aval.shape
-                places = np.arange(1, int(np.prod(shape)) + 1).reshape(shape)
+                places = np.arange(1, int(np.prod(shape)) + 1, dtype=np.int32).reshape(shape)
                 merges = found.kind in ("dense", "convolution")
                 return [_Output(len(self.uses) - 1, LinearValue(places)) if merges else None]
         for value in operands:
             self.refuse(value)
         return nothing
 
-    def move(self, eqn: Any, operands: list[Any]) -> Any:
+    def move(self, eqn: Any, operands: list[Any]) -> list[Any] | None:
+        """What a move makes of linear values, or of the output of a use."""
         if not any(isinstance(x, _Output) for x in operands):
             return moved(eqn, operands)
         if len(operands) != 1:
             return None
         (value,) = operands
         places = moved(eqn, [value.numbers])
-        return None if places is None else _Output(value.use, places)
+        return None if places is None else [_Output(value.use, one) for one in places]
 
-    def merge(self, output: _Output, value: LinearValue, shift: Use) -> None:
+    def merge(self, output: _Output, value: LinearValue) -> None:
         """Notes that a shift may count as parameters of the use whose outputs it shifts."""
         use = self.uses[output.use]
         places = output.numbers.numbers
         steps, shape = use.tap.shape[: len(value.sliced)], use.tap.shape[len(value.sliced) :]
-        if shift.negative or places.size != np.prod(shape) or not is_selection(places):
+        if places.size != np.prod(shape) or not is_selection(places):
             return
         # The numbers at each position of the output, repeated over loops that share them.
         own = [n if one else 1 for n, one in zip(steps, value.sliced, strict=True)]
         kept = [n for n, one in zip(steps, value.sliced, strict=True) if one]
-        numbers = np.broadcast_to(value.numbers, (*kept, *places.shape))
+        inner = value.numbers.shape[len(kept) :]
+        ranked = value.numbers.reshape((*kept, *(1,) * (places.ndim - len(inner)), *inner))
+        numbers = np.broadcast_to(ranked, (*kept, *places.shape))
         raw = np.empty((int(np.prod(kept)), places.size), np.int32)
         raw[:, places.ravel() - 1] = numbers.reshape(raw.shape)
         raw = np.broadcast_to(raw.reshape((*own, *shape)), (*steps, *shape))
@@ -212,31 +229,27 @@ class _Reader:
 
     def capture(self) -> Capture:
         """What was found: shifts merged where they are used once, leaves that are used whole."""
+        owners = [self.leaves_of(use.numbers) for use in self.uses]
         counts: dict[int, int] = {}
-        for use in self.uses:
-            for leaf in self.leaves_of(use.numbers):
-                counts[leaf] = counts.get(leaf, 0) + 1
-        whole = set(self.whole)
-        while True:
-            grown = set(whole)
-            for use in self.uses:
-                touched = self.leaves_of(use.numbers)
-                if touched & whole:
-                    grown |= touched
-            if grown == whole:
-                break
-            whole = grown
+        for leaf in (leaf for touched in owners for leaf in touched):
+            counts[leaf] = counts.get(leaf, 0) + 1
+        whole, before = set(self.whole), -1
+        while len(whole) > before:
+            before = len(whole)
+            whole = whole.union(*(touched for touched in owners if touched & whole))
         dropped, shifts = set(), {}
         for index, (shift, numbers) in self.merged.items():
             leaves = self.leaves_of(numbers)
-            once = all(counts[leaf] == 1 for leaf in leaves) and not leaves & whole
-            if once and not self.leaves_of(self.uses[index].numbers) & whole:
+            both = leaves | owners[index]
+            # What else sees the outputs has another cotangent than the shift.
+            once = all(counts[leaf] == 1 for leaf in both) and self.consumed[index] == 1
+            if once and not both & whole:
                 dropped.add(shift)
                 shifts[index] = numbers
         uses = [
             dataclasses.replace(use, shift=shifts.get(index))
             for index, use in enumerate(self.uses)
-            if index not in dropped and not self.leaves_of(use.numbers) & whole
+            if index not in dropped and not owners[index] & whole
         ]
         return Capture(tuple(uses), frozenset(whole))
 

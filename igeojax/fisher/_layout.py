@@ -134,6 +134,9 @@ class Layout:
             pieces = jnp.split(vector, ends)
             for index, leaf in enumerate(leaves):
                 found.setdefault(index, pieces[index].reshape(leaf.shape))
+        for index, leaf in enumerate(leaves):
+            if not math.prod(leaf.shape):
+                found[index] = jnp.zeros(leaf.shape)
         return tree.unflatten([found[k].astype(leaf.dtype) for k, leaf in enumerate(leaves)])
 
     def taps(
@@ -181,7 +184,7 @@ def layout_of(
     inputs: Any,
     *,
     dense_limit: int = 256,
-    factor_limit: int = 8192,
+    factor_limit: int = 4096,
 ) -> Layout:
     """Divides the parameters of a model into blocks, from shapes alone.
 
@@ -233,7 +236,8 @@ def _piece(numbers: np.ndarray, leaves: Sequence[Any], starts: Sequence[int]) ->
     if first == starts[index] and numbers.size == math.prod(shape):
         own = np.arange(first, first + numbers.size).reshape(shape)
         # Axes of length 1 may stay where they are.
-        for order in itertools.permutations(range(len(shape))) if len(shape) < 7 else ():
+        orders = itertools.permutations(range(len(shape)))
+        for order in itertools.islice(orders, 720):  # the identity first, all of six axes
             if np.array_equal(own.transpose(order).ravel(), numbers.ravel()):
                 return Piece(numbers, index, order)
     return Piece(numbers, None, ())
@@ -244,12 +248,12 @@ def _matrices(capture: Capture, total: int) -> list[tuple[tuple[MatrixUse, ...],
 
     Those with the same uses make one block. Numbers are from 0.
     """
-    found: dict[bytes, list[tuple[int, int]]] = {}
+    found: dict[Any, list[tuple[int, int]]] = {}
     barred = np.zeros(total + 1, bool)
     for index, use in enumerate(capture.uses):
         if use.kind in MATRIX_KINDS and is_selection(use.all_numbers):
             for group, matrix in enumerate(use.all_numbers):
-                found.setdefault(np.sort(matrix, axis=None).tobytes(), []).append((index, group))
+                found.setdefault(_set_of(matrix), []).append((index, group))
         else:
             barred[use.all_numbers] = True
     count = np.zeros(total + 1, np.int32)
@@ -277,6 +281,14 @@ def _matrices(capture: Capture, total: int) -> list[tuple[tuple[MatrixUse, ...],
             parts.append(use.shift[own][:, None, :] - 1)
         result.append((tuple(uses), parts))
     return result
+
+
+def _set_of(numbers: np.ndarray) -> Any:
+    """A key that is equal for equal sets of different numbers."""
+    first, last = int(numbers.min()), int(numbers.max())
+    if last - first + 1 == numbers.size:
+        return first, last
+    return np.sort(numbers, axis=None).tobytes()
 
 
 def _diagonal_sides(

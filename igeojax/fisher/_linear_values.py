@@ -14,11 +14,13 @@ import numpy as np
 
 MOVES = frozenset({
     "broadcast_in_dim", "concatenate", "copy", "expand_dims", "pad", "reshape", "rev", "slice",
-    "squeeze", "transpose",
+    "split", "squeeze", "stack", "transpose",
 })  # fmt: skip
 """Primitives that place the entries of their operands."""
 
-SAME = frozenset({"convert_element_type", "optimization_barrier", "reduce_precision"})
+SAME = frozenset({
+    "convert_element_type", "optimization_barrier", "reduce_precision", "sharding_constraint",
+})  # fmt: skip
 """Primitives that leave each entry where it is, and change it by rounding at most."""
 
 
@@ -49,8 +51,8 @@ def leaf_values(leaves: Sequence[Any]) -> list[LinearValue]:
     return values
 
 
-def moved(eqn: Any, operands: Sequence[Any]) -> LinearValue | None:
-    """What an equation of `MOVES` or `SAME` makes of the numbers.
+def moved(eqn: Any, operands: Sequence[Any]) -> list[LinearValue] | None:
+    """What an equation of `MOVES` or `SAME` makes of the numbers, a value for each output.
 
     None where that is no linear value: an operand is neither one nor a zero, or one has slices of
     its own in other loops than another.
@@ -61,7 +63,7 @@ def moved(eqn: Any, operands: Sequence[Any]) -> LinearValue | None:
     """
     if eqn.primitive.name in SAME:
         floating = jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.floating)
-        return operands[0] if floating and len(operands) == 1 else None
+        return [operands[0]] if floating and len(operands) == 1 else None
     loops = {x.sliced for x in operands if isinstance(x, LinearValue)}
     if len(loops) > 1:
         return None
@@ -70,7 +72,7 @@ def moved(eqn: Any, operands: Sequence[Any]) -> LinearValue | None:
     for operand in operands:
         if isinstance(operand, LinearValue):
             arrays.append(operand.numbers)
-        elif operand is not None and not np.any(np.asarray(operand)):
+        elif _is_zero(operand):
             arrays.append(np.zeros(np.shape(operand)))
         else:
             return None
@@ -83,9 +85,20 @@ def moved(eqn: Any, operands: Sequence[Any]) -> LinearValue | None:
         move = jax.vmap(move, tuple(axes))
     with jax.ensure_compile_time_eval():
         found = move(*(jnp.asarray(a, jnp.int32) for a in arrays))
-    return LinearValue(np.asarray(found), sliced)
+    outputs = found if isinstance(found, list | tuple) else [found]
+    return [LinearValue(np.asarray(one), sliced) for one in outputs]
+
+
+def _is_zero(operand: Any) -> bool:
+    """Whether a constant is known to be zero; one that is traced, or None, is not."""
+    try:
+        return operand is not None and not np.any(np.asarray(operand))
+    except jax.errors.TracerArrayConversionError:
+        return False
 
 
 def is_selection(numbers: np.ndarray) -> bool:
     """Whether each entry of the parameters is there at most once, and no zero."""
-    return bool(np.all(numbers > 0)) and np.unique(numbers).size == numbers.size
+    if not numbers.size or numbers.min() <= 0:
+        return False
+    return int(np.bincount(numbers.ravel() - numbers.min()).max()) == 1

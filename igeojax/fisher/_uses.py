@@ -164,6 +164,11 @@ def _convolution(eqn: Any, which: int) -> Any:
     return "convolution", parameter, 0, activation, cotangent, False
 
 
+def _is_table(shape: tuple[int, ...]) -> bool:
+    """Whether rows are vectors, not matrices, whose factor would be their size squared."""
+    return len(shape) == 2 or math.prod(shape[1:]) <= 256
+
+
 def _embedding(eqn: Any, which: int) -> Any:
     table = eqn.invars[0].aval.shape
     numbers = eqn.params["dimension_numbers"]
@@ -173,6 +178,7 @@ def _embedding(eqn: Any, which: int) -> Any:
         and tuple(numbers.collapsed_slice_dims) == tuple(numbers.start_index_map) == (0,)
         and not numbers.operand_batching_dims
         and sizes == (1, *table[1:])
+        and _is_table(table)
     )
     if not whole_rows:
         return None
@@ -183,7 +189,9 @@ def _embedding(eqn: Any, which: int) -> Any:
 
     def activation(value: Array) -> Array:
         index = value.reshape((1, -1))
-        return jnp.clip(index, 0, table[0] - 1) if clipped else index
+        if clipped:
+            return jnp.clip(index, 0, table[0] - 1)
+        return jnp.where(index < 0, table[0], index)  # outside, not counted from the end
 
     parameter = lambda array: array.reshape((1, table[0], -1))
     cotangent = lambda value: _grouped(value, (), rows, rest)[None].reshape(
@@ -195,7 +203,8 @@ def _embedding(eqn: Any, which: int) -> Any:
 def _row(eqn: Any, which: int) -> Any:
     """A dynamic slice of one row."""
     table = eqn.invars[0].aval.shape
-    if which != 0 or tuple(eqn.params["slice_sizes"]) != (1, *table[1:]):
+    whole_row = tuple(eqn.params["slice_sizes"]) == (1, *table[1:])
+    if which != 0 or not whole_row or not _is_table(table):
         return None
     parameter = lambda array: array.reshape((1, table[0], -1))
     activation = lambda value: jnp.clip(value.reshape((1, 1)), 0, table[0] - 1)

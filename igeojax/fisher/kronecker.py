@@ -94,7 +94,7 @@ def kronecker_layout(
     inputs: Any,
     *,
     dense_limit: int = 256,
-    factor_limit: int = 8192,
+    factor_limit: int = 4096,
 ) -> Layout:
     """Blocks of the parameters of a model, read from its program for one example.
 

@@ -20,7 +20,7 @@ def describe(
     inputs: Any,
     *,
     dense_limit: int = 256,
-    factor_limit: int = 8192,
+    factor_limit: int = 4096,
 ) -> str:
     """A table of how `kfac` treats each parameter, and of the memory that each method takes.
 
@@ -77,7 +77,7 @@ def describe(
             for other in others:
                 told[other][-1] = f"with {names[first]}\t\t"
     for index, (_, leaf) in enumerate(shapes):
-        for position, line in enumerate(told[index]):
+        for position, line in enumerate(told.get(index, ["empty\t\t0"])):
             start = [names[index], str(leaf.shape)] if position == 0 else ["", ""]
             rows.append(start + line.split("\t"))
     total = sum(_kept(block) for block in layout.blocks)

@@ -8,6 +8,7 @@ import optax
 import optax.tree
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from igeojax._core import checks
 from igeojax.fisher._statistics import Sharing
 from igeojax.fisher.model import Predict
 from igeojax.fisher.output import Output
@@ -86,7 +87,7 @@ def kfac(
     eigenvalue_correction: bool = False,
     chunk_size: int | None = None,
     dense_limit: int = 256,
-    factor_limit: int = 8192,
+    factor_limit: int = 4096,
     seed: int = 0,
 ) -> optax.GradientTransformationExtraArgs:
     """K-FAC for any model, as an optax transform: nothing is registered, nothing needs tuning.
@@ -96,6 +97,10 @@ def kfac(
     the *exact* Fisher matrix of the batch; the damping adapts to how well that model predicts. A
     step costs one forward pass and two jvps beyond the gradient, every `update_every` steps a
     backward pass, the factors and their inverses.
+
+    Put it last in a chain: the rule of the damping takes the update as the step that was made, and
+    the gradient as that of the loss. Where the learning rate is left to the model, updates more
+    than 4 times as long as those of late are scaled down.
 
     Call `tx.update(grads, state, params, inputs=x)` with the inputs of the batch that the gradient
     is of; further extra arguments as for `scale_by_kfac`. `optim.describe` prints how each
@@ -146,9 +151,13 @@ def kfac(
     """
     damping = LevenbergMarquardt() if damping is None else damping
     require_damping(damping)
-    for name, value in (("momentum", momentum), ("max_kl", max_kl)):
-        if value is not None:
-            real_scalar(name, value, "Try 0.9." if name == "momentum" else "Try 1e-2.")
+    if momentum is not None:
+        real_scalar("momentum", momentum, "Try 0.9.")
+        within = lambda v: (v >= 0) & (v < 1)
+        checks.require_values("momentum", momentum, within, "at least 0 and below 1", "Try 0.9.")
+    if max_kl is not None:
+        real_scalar("max_kl", max_kl, "Try 1e-2.")
+        checks.require_positive("max_kl", max_kl, "It bounds the length of updates, in nats.")
     if learning_rate is not None and not callable(learning_rate):
         real_scalar("learning_rate", learning_rate, "Scale the gradient instead.")
     kronecker = Kronecker(
@@ -192,7 +201,9 @@ def kfac(
         dtype = state.damping.dtype
         change = 0.5 * (state.slope + jnp.asarray(optax.tree.vdot(updates, state.momentum), dtype))
         known = state.predicted_change < 0
-        ratio = jnp.where(known, change / jnp.where(known, state.predicted_change, 1.0), 0.0)
+        ratio = jnp.where(known, change / jnp.where(known, state.predicted_change, 1.0), 0.5)
+        # A nan says nothing of the last step: it is this one that is left out.
+        ratio = jnp.where(jnp.isfinite(ratio), ratio, 0.5)
         failed = ratio < -1
         if isinstance(damping, LevenbergMarquardt):
             due = kronecker.is_due(state.curvature) & (state.predicted_change != 0)
@@ -244,7 +255,8 @@ def kfac(
             lambda d, m: (mu * m - alpha * d).astype(m.dtype), direction, state.momentum
         )
         # An entry that is not finite makes the products with itself and the gradient so.
-        sound = all_finite((new, updates) if model is None else (slope, predicted, model))
+        half = [leaf for leaf in jax.tree.leaves(new) if leaf.dtype.itemsize < 4]
+        sound = all_finite((new, updates) if model is None else (slope, predicted, model, half))
         new = chosen(sound, new, optax.tree.zeros_like(new))
         if isinstance(damping, LevenbergMarquardt):
             grown = damping.adapted(level, jnp.zeros((), dtype), update_every)
@@ -254,7 +266,6 @@ def kfac(
         )
         zero = jnp.zeros((), dtype)
         alpha, mu, slope, predicted = chosen(sound, (alpha, mu, slope, predicted), (zero,) * 4)
-        ratio = jnp.where(jnp.isfinite(ratio), ratio, 0.0)
         radius = jnp.where(sound, radius, state.radius)
         return new, KfacState(curvature, new, level, alpha, mu, slope, predicted, ratio, radius)
 
@@ -276,7 +287,7 @@ def ekfac(
     sharing: Sharing = "expand",
     chunk_size: int | None = None,
     dense_limit: int = 256,
-    factor_limit: int = 8192,
+    factor_limit: int = 4096,
     seed: int = 0,
 ) -> optax.GradientTransformationExtraArgs:
     """EKFAC: `kfac` with the curvature along the eigenvectors of its factors measured.

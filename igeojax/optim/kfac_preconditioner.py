@@ -36,7 +36,7 @@ def scale_by_kfac(
     eigenvalue_correction: bool = False,
     chunk_size: int | None = None,
     dense_limit: int = 256,
-    factor_limit: int = 8192,
+    factor_limit: int = 4096,
     seed: int = 0,
 ) -> optax.GradientTransformationExtraArgs:
     """Replace the gradient by its product with the inverse of Kronecker-factored Fisher blocks.

@@ -49,7 +49,7 @@ class KFAC(Solver):
     sharing: Sharing = "expand"
     chunk_size: int | None = None
     dense_limit: int = 256
-    factor_limit: int = 8192
+    factor_limit: int = 4096
 
     requires_damping: ClassVar[bool] = True
 

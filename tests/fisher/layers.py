@@ -112,6 +112,40 @@ def adapted(params: Any, x: jax.Array) -> jax.Array:
     return x @ (params["kernel"] + params["down"] @ params["up"])
 
 
+def reused(params: Any, x: jax.Array) -> jax.Array:
+    product = x @ params["w"]
+    return jnp.tanh(product + params["b"][None]) * product
+
+
+def shifted_twice(params: Any, x: jax.Array) -> jax.Array:
+    product = x @ params["w"]
+    return jnp.tanh(product + params["u"][None]) + jnp.sin(product + params["v"][None])
+
+
+def stacked(weights: Any, x: jax.Array) -> jax.Array:
+    return jax.lax.scan(lambda h, w: (jnp.tanh(h @ w), None), x, jnp.stack(weights))[0]
+
+
+def scalar_in_a_loop(params: Any, x: jax.Array) -> jax.Array:
+    layer = lambda h, p: (jnp.tanh(h @ p["w"] + p["b"]), None)
+    return jax.lax.scan(layer, x, params)[0]
+
+
+@jax.custom_vjp
+def clipped(y: jax.Array, weight: jax.Array) -> jax.Array:
+    return y * jnp.sum(weight)
+
+
+def _clipped_forward(y: jax.Array, weight: jax.Array) -> Any:
+    return clipped(y, weight), (y, weight)
+
+
+def _clipped_backward(seen: Any, cotangent: jax.Array) -> Any:
+    y, weight = seen
+    return 2 * cotangent * jnp.sum(weight), jnp.full(weight.shape, jnp.vdot(cotangent, y))
+
+
+clipped.defvjp(_clipped_forward, _clipped_backward)
 WEIGHT, BIAS = jax.random.normal(KEY, (5, 3)), jnp.arange(3.0)
 SQUARE = jax.random.normal(KEY, (3, 5, 5))
 DENSE, ATTENTION = "kronecker", [("kronecker", (1, 5, 4))] * 4
@@ -233,7 +267,56 @@ MODELS: dict[str, Callable[[], Layers]] = {
          "values": WEIGHT[1:]},
         TOKENS, (DENSE, (1, 4, 6)), (DENSE, (1, 4, 3)), (DENSE, (1, 4, 3)),
     ),
-    "while": lambda: _bare(
+    "jnp, product used again": lambda: _bare(
+        reused, {"w": WEIGHT, "b": BIAS}, ROWS, (DENSE, (1, 5, 3)), ("dense", (3,))
+    ),
+    "jnp, two shifts of a product": lambda: _bare(
+        lambda p, x: jnp.tanh(x @ p["w"] + p["u"][None]) + jnp.sin(x @ p["w"] + p["v"][None]),
+        {"u": BIAS, "v": BIAS, "w": WEIGHT},
+        ROWS, (DENSE, (1, 5, 3)), ("dense", (3,)), ("dense", (3,)),
+    ),
+    "jnp, product with two shifts": lambda: _bare(
+        shifted_twice, {"u": BIAS, "v": BIAS, "w": WEIGHT},
+        ROWS, (DENSE, (1, 5, 3)), ("dense", (3,)), ("dense", (3,)),
+    ),
+    "jnp, subtracted from a shift": lambda: _bare(
+        lambda p, x: jnp.tanh(p["b"][None] - x @ p["w"]), {"w": WEIGHT, "b": BIAS},
+        ROWS, (DENSE, (1, 5, 3)), ("dense", (3,)),
+    ),
+    "jnp, product returned too": lambda: _bare(
+        lambda p, x: jnp.concatenate([x @ p["w"], jnp.tanh(x @ p["w"] + p["b"][None])], 1),
+        {"w": WEIGHT, "b": BIAS}, ROWS, ("dense", (15,)), ("dense", (3,)),
+    ),
+    "jnp, stacked and scanned": lambda: _bare(
+        stacked, [SQUARE[0], SQUARE[1]], ROWS, (DENSE, (2, 5, 5))
+    ),
+    "jnp, split": lambda: _bare(
+        lambda w, x: jnp.tanh(x @ jnp.split(w, 3)[1]), jnp.concatenate([SQUARE[0]] * 3),
+        ROWS, (DENSE, (1, 5, 5)), ("unused", (50,)),
+    ),
+    "jnp, scalar in a loop": lambda: _bare(
+        scalar_in_a_loop, {"w": SQUARE, "b": BIAS}, ROWS, (DENSE, (3, 5, 5)), ("dense", (3,))
+    ),
+    "jnp, empty leaf": lambda: _bare(
+        lambda p, x: x @ p["w"] + jnp.sum(p["e"]), {"w": WEIGHT, "e": jnp.zeros((0, 3))},
+        ROWS, (DENSE, (1, 5, 3)),
+    ),
+    "jnp, eight axes": lambda: _bare(
+        lambda w, x: x @ jnp.exp(w).reshape((5, 2)), jnp.ones((1, 5, 1, 2, 1, 1, 1, 1)),
+        ROWS, ("dense", (10,)),
+    ),
+    "jnp, outside of a table": lambda: _bare(
+        lambda w, i: jnp.take(w, i - 4, axis=0, mode="fill", fill_value=0.0), SQUARE[0],
+        WORDS, (DENSE, (1, 5, 5)),
+    ),
+    "jnp, gradient stopped": lambda: _bare(
+        lambda w, x: x @ w + jnp.sum(jax.lax.stop_gradient(w) ** 2), WEIGHT,
+        ROWS, (DENSE, (1, 5, 3)),
+    ),
+    "jnp, custom derivative": lambda: _bare(
+        lambda w, x: clipped(x @ w, w), WEIGHT, ROWS, ("dense", (15,))
+    ),
+    "cond": lambda: _bare(
         lambda w, x: jax.lax.cond(jnp.sum(x) > 0, lambda v: v @ w, lambda v: v @ w[::-1], x),
         WEIGHT, ROWS, ("dense", (15,)),
     ),

@@ -68,8 +68,11 @@ def of_one_example(name: str) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize(
-    "name", ["linen.Dense", "nnx.Linear, LayerNorm", "equinox style", "jnp, scaled outputs"]
-)
+    "name",
+    ["linen.Dense", "nnx.Linear, LayerNorm", "equinox style", "jnp, scaled outputs",
+     "jnp, product used again", "jnp, product with two shifts", "jnp, subtracted from a shift",
+     "jnp, scalar in a loop", "jnp, stacked and scanned"],
+)  # fmt: skip
 def test_exact_for_one_example_without_sharing(name):
     layout, factors, dense = of_one_example(name)
     matrix, inside = assembled(layout, factors)
