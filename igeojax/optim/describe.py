@@ -128,7 +128,7 @@ def _methods(predict: Predict, family: Output, params: Any, inputs: Any, kept: i
         "ekfac": kept + 2 * size,
         "Diagonal": rows_count * size,
         "ConjugateGradient": 4 * size,
-        "SampleSpace": rows_count * size + rows_count**2,
+        "SampleSpace": rows_count**2 + 2 * size,
         "Dense": rows_count * size + size**2,
     }
     rows = [["method", "numbers in memory", "per parameter"]]
