@@ -10,6 +10,7 @@ from jaxtyping import Array
 from igeojax.fisher._layout import Block, Layout
 from igeojax.fisher._statistics import in_bases
 from igeojax.fisher.kronecker import DenseFactor, Factor, KroneckerFactor
+from igeojax.numerics.triangular import cholesky, solve_triangular
 
 InverseMethod = Literal["cholesky", "eigen", "newton_schulz"]
 
@@ -52,9 +53,7 @@ def _each(function: Callable[[Array], Any], stack: Array) -> Any:
 
 
 def _cholesky_inverse(matrix: Array) -> Array:
-    factor = jnp.linalg.cholesky(matrix)
-    eye = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
-    root = jax.scipy.linalg.solve_triangular(factor, eye, lower=True)
+    root = solve_triangular(cholesky(matrix), jnp.eye(matrix.shape[0], dtype=matrix.dtype))
     return root.T @ root
 
 

@@ -8,6 +8,8 @@ import jax.flatten_util
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from igeojax.numerics.triangular import cho_solve, cholesky
+
 
 def flat_vector(gradient: Any) -> tuple[Array, Callable[[Array], Any]]:
     """The gradient as a vector of at least float32, as factorizations need, and the way back."""
@@ -30,14 +32,14 @@ def damped_solution(matrix: Array, rhs: Array) -> Array:
     diagonal = jnp.diagonal(matrix)
     unit = jnp.where(diagonal > 0, jax.lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1)), 1)
     scaled = unit[:, None] * matrix * unit[None]
-    factor = jnp.linalg.cholesky(scaled)
+    factor = cholesky(scaled)
     # A singular matrix may pass with a pivot of rounding noise. Nan compares as False.
     sound = jnp.min(jnp.diagonal(factor)) ** 2 > jnp.finfo(rhs.dtype).eps
     failed = ~sound & jnp.isfinite(matrix).all()
     return jax.lax.cond(
         failed,
         lambda b: pseudo_solution(matrix, b),
-        lambda b: unit * jax.scipy.linalg.cho_solve((factor, True), unit * b),
+        lambda b: unit * cho_solve(factor, (unit * b)[:, None])[:, 0],
         rhs,
     )
 

@@ -6,10 +6,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import cho_factor, cho_solve, lu_factor, lu_solve
+from jax.scipy.linalg import lu_factor, lu_solve
 from jaxtyping import Array
 
 from igeojax.fisher.sample_space import fisher_root_operator
+from igeojax.numerics.triangular import cho_solve, cholesky
 from igeojax.optim._linear import flat_vector, relative
 from igeojax.optim.solvers import Model, Solver, SolverInfo, System
 
@@ -95,8 +96,8 @@ class _Root(NamedTuple):
 
 
 def _by_cholesky(matrix: Array) -> Callable[[Array], Array]:
-    factor = cho_factor(matrix, lower=True)
-    return lambda b: cho_solve(factor, b)
+    factor = cholesky(matrix)
+    return lambda b: cho_solve(factor, b[:, None])[:, 0]
 
 
 def _by_elimination(matrix: Array) -> Callable[[Array], Array]:
