@@ -11,6 +11,7 @@ import pytest
 
 from igeojax import families, fisher, optim
 from igeojax.optim._kronecker_inverse import inverted
+from tests.fisher.models import draw_inputs
 from tests.optim.problems import (
     FAMILY,
     INPUTS,
@@ -297,3 +298,45 @@ def test_linear_models_take_one_step():
 def test_an_unknown_inverse_is_refused():
     with pytest.raises(ValueError, match="inverse must be one of cholesky, eigen, newton_schulz"):
         optim.kfac(predict, FAMILY, example_inputs=INPUTS[:1], inverse="lu")
+
+
+def test_updates_do_not_outgrow_those_of_late():
+    tx = optim.kfac(predict, FAMILY, example_inputs=INPUTS[:1], damping=0.05)
+    step = jax.jit(functools.partial(tx.update, inputs=INPUTS))
+    state = tx.init(PARAMS)._replace(radius=jnp.asarray(1e-6))
+    length = lambda update: fisher.fisher_inner_products(predict, FAMILY, PARAMS, [update], INPUTS)[
+        0, 0
+    ]
+    update, after = step(gradient(PARAMS), state, PARAMS)
+    np.testing.assert_allclose(length(update), 16e-6, rtol=1e-9)
+    np.testing.assert_allclose(after.radius, 16e-6, rtol=1e-9)
+    # The loss rose by five times what it was to fall: below those of late.
+    risen = state._replace(predicted_change=jnp.asarray(-1.0), slope=jnp.asarray(10.0))
+    update, after = step(gradient(PARAMS), risen, PARAMS)
+    np.testing.assert_allclose(length(update), 1e-6 / 16, rtol=1e-9)
+    np.testing.assert_allclose(after.reduction_ratio, -5.0)
+    # A learning rate of one's own is kept.
+    own = optim.kfac(predict, FAMILY, example_inputs=INPUTS[:1], damping=0.05, learning_rate=0.1)
+    _, after = jax.jit(functools.partial(own.update, inputs=INPUTS))(
+        gradient(PARAMS), state, PARAMS
+    )
+    np.testing.assert_allclose(after.learning_rate, 0.1)
+
+
+@pytest.mark.parametrize("count", [4096, 8192])
+def test_thousands_of_examples_and_a_momentum_that_is_constant_zero(count):
+    """XLA on CPU (jaxlib 0.10.2) can return garbage for the derivative along a constant zero."""
+    inputs = jnp.asarray(draw_inputs(count, seed=7), jnp.float32)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), PARAMS)
+    labels = jnp.arange(count) % 3
+    tx = optim.kfac(predict, FAMILY, example_inputs=inputs[:1], damping=0.05)
+    grads = jax.jit(jax.grad(loss))(params, inputs, labels)
+    whole = jax.jit(lambda g: tx.update(g, tx.init(params), params, inputs=inputs))
+    found, state = whole(grads)
+    parts = jax.jit(functools.partial(fisher.output_jacobian, predict, FAMILY))(params, inputs)
+    jacobian, image = (np.asarray(part, np.float64) for part in parts)
+    v = flat(found).astype(np.float64)
+    curvature = (jacobian @ v) @ (image @ v) + 0.05 * v @ v
+    # Along the direction alone the slope is minus the curvature.
+    np.testing.assert_allclose(flat(grads) @ v, -curvature, rtol=1e-4)
+    assert float(state.momentum_rate) == 0
