@@ -14,7 +14,7 @@ import numpy as np
 
 MOVES = frozenset({
     "broadcast_in_dim", "concatenate", "copy", "expand_dims", "pad", "reshape", "rev", "slice",
-    "split", "squeeze", "stack", "transpose",
+    "split", "squeeze", "stack", "tile", "transpose", "unstack",
 })  # fmt: skip
 """Primitives that place the entries of their operands."""
 

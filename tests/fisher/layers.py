@@ -285,10 +285,14 @@ MODELS: dict[str, Callable[[], Layers]] = {
     ),
     "jnp, product returned too": lambda: _bare(
         lambda p, x: jnp.concatenate([x @ p["w"], jnp.tanh(x @ p["w"] + p["b"][None])], 1),
-        {"w": WEIGHT, "b": BIAS}, ROWS, ("dense", (15,)), ("dense", (3,)),
+        {"w": WEIGHT, "b": BIAS}, ROWS, (DENSE, (1, 5, 3)), ("dense", (3,)),
     ),
     "jnp, stacked and scanned": lambda: _bare(
         stacked, [SQUARE[0], SQUARE[1]], ROWS, (DENSE, (2, 5, 5))
+    ),
+    "jnp, unstacked": lambda: _bare(
+        lambda w, x: jnp.tanh(x @ jnp.unstack(w)[0]) @ jnp.unstack(w)[2], SQUARE,
+        ROWS, (DENSE, (1, 5, 5)), (DENSE, (1, 5, 5)), ("unused", (25,)),
     ),
     "jnp, split": lambda: _bare(
         lambda w, x: jnp.tanh(x @ jnp.split(w, 3)[1]), jnp.concatenate([SQUARE[0]] * 3),
