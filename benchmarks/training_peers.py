@@ -148,8 +148,6 @@ def local_methods(
                 break
     except LookupError as error:
         return {}, str(error)
-    except (TypeError, ValueError, NotImplementedError) as error:
-        return {}, f"{name} failed: {type(error).__name__}: {str(error).splitlines()[0]}"
     return found, None
 
 

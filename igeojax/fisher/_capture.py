@@ -17,8 +17,7 @@ from jaxtyping import Array
 from igeojax.fisher._linear_values import MOVES, SAME, LinearValue, is_selection, leaf_values, moved
 from igeojax.fisher._uses import Use, found_use
 
-CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
-         "remat": "jaxpr", "remat2": "jaxpr", "checkpoint": "jaxpr"}  # fmt: skip
+CALLS = {"jit": "jaxpr", "closed_call": "call_jaxpr", "remat2": "jaxpr"}
 """Primitives that call a program once, by the name of its parameter."""
 
 

@@ -138,6 +138,16 @@ def _eigenpairs(factor: Array, diagonal: bool) -> tuple[Array | None, Array]:
     return vectors, jnp.maximum(values, 0.0)
 
 
+def bases_of(
+    inverses: Sequence[Inverse],
+) -> tuple[tuple[Array | None, Array | None] | None, ...]:
+    """The bases of rows and columns of each block; None for one that has none."""
+    return tuple(
+        (inverse.rows, inverse.columns) if isinstance(inverse, EigenInverse) else None
+        for inverse in inverses
+    )
+
+
 def applied(layout: Layout, inverses: Sequence[Inverse], damping: Array, gradient: Any) -> Any:
     """The inverse times a gradient, a pytree like it."""
     parts = [

@@ -24,6 +24,7 @@ from igeojax.optim._kronecker_inverse import (
     Inverse,
     InverseMethod,
     applied,
+    bases_of,
     inverted,
 )
 from igeojax.optim._model import completed, model_of, require_predict
@@ -165,7 +166,7 @@ class Kronecker:
           The direction, the new state, and whether no factors were left out.
         """
         layout = self._layout(params, batch)
-        self._require_same(state, layout, params, batch)
+        self._require_layout(state, layout, params, batch)
         state, sound = jax.lax.cond(
             self.is_due(state),
             lambda state: self._refreshed(state, layout, params, batch, damping),
@@ -178,7 +179,7 @@ class Kronecker:
         limits = {"dense_limit": self.dense_limit, "factor_limit": self.factor_limit}
         return kronecker_layout(batch.predict, params, batch.inputs, **limits)
 
-    def _require_same(
+    def _require_layout(
         self, state: KroneckerState, layout: Layout, params: Any, batch: Batch
     ) -> None:
         shapes = jax.eval_shape(lambda: self._factors(layout, params, batch))
@@ -240,10 +241,7 @@ class Kronecker:
             self.family,
             params,
             batch.inputs,
-            tuple(
-                (inverse.rows, inverse.columns) if isinstance(inverse, EigenInverse) else None
-                for inverse in inverses
-            ),
+            bases_of(inverses),
             key=batch.key,
             weights=batch.weights,
             chunk_size=self.chunk_size,

@@ -58,7 +58,7 @@ class KfacState(NamedTuple):
         return self.curvature.num_skipped
 
 
-def _require_same(momentum: Any, params: Any) -> None:
+def _require_momentum_of(momentum: Any, params: Any) -> None:
     found, expected = (
         (jax.tree.structure(tree), [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)])
         for tree in (momentum, params)
@@ -161,16 +161,16 @@ def kfac(
     if learning_rate is not None and not callable(learning_rate):
         real_scalar("learning_rate", learning_rate, "Scale the gradient instead.")
     kronecker = Kronecker(
-        predict,
-        family,
-        update_every,
-        decay,
-        sharing,
-        inverse,
-        eigenvalue_correction,
-        chunk_size,
-        dense_limit,
-        factor_limit,
+        predict=predict,
+        family=family,
+        update_every=update_every,
+        decay=decay,
+        sharing=sharing,
+        inverse=inverse,
+        corrected=eigenvalue_correction,
+        chunk_size=chunk_size,
+        dense_limit=dense_limit,
+        factor_limit=factor_limit,
     )
     inputs_shapes = shapes_of(example_inputs)
     adaptive = isinstance(damping, LevenbergMarquardt)
@@ -196,7 +196,7 @@ def kfac(
     ) -> tuple[Any, KfacState]:
         require_params("kfac", params)
         require_alike(updates, params)
-        _require_same(state.momentum, params)
+        _require_momentum_of(state.momentum, params)
         batch = kronecker.batch(state.step, seed, inputs, weights, key, full_params)
         dtype = state.damping.dtype
         change = 0.5 * (state.slope + jnp.asarray(optax.tree.vdot(updates, state.momentum), dtype))

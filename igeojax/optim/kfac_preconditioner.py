@@ -99,16 +99,16 @@ def scale_by_kfac(
             "needs to know the step that is taken. Use kfac(predict, family, damping=...)."
         )
     kronecker = Kronecker(
-        predict,
-        family,
-        update_every,
-        decay,
-        sharing,
-        inverse,
-        eigenvalue_correction,
-        chunk_size,
-        dense_limit,
-        factor_limit,
+        predict=predict,
+        family=family,
+        update_every=update_every,
+        decay=decay,
+        sharing=sharing,
+        inverse=inverse,
+        corrected=eigenvalue_correction,
+        chunk_size=chunk_size,
+        dense_limit=dense_limit,
+        factor_limit=factor_limit,
     )
     inputs_shapes = shapes_of(example_inputs)
 

@@ -11,7 +11,7 @@ from igeojax._core import checks
 from igeojax.fisher._layout import Layout
 from igeojax.fisher._statistics import Sharing
 from igeojax.fisher.kronecker import eigenbasis_moments, kronecker_factors, kronecker_layout
-from igeojax.optim._kronecker_inverse import EigenInverse, Inverse, applied, inverted
+from igeojax.optim._kronecker_inverse import EigenInverse, Inverse, applied, bases_of, inverted
 from igeojax.optim.solvers import Model, Solver, SolverInfo, System
 
 
@@ -123,10 +123,7 @@ class EKFAC(KFAC):
 
     def _inverses(self, layout: Layout, model: Model, damping: Array) -> tuple[Inverse, ...]:
         inverses = inverted(layout, self._factors(layout, model), damping, "eigen")
-        bases = tuple(
-            (inverse.rows, inverse.columns) if isinstance(inverse, EigenInverse) else None
-            for inverse in inverses
-        )
+        bases = bases_of(inverses)
         moments = eigenbasis_moments(
             layout,
             model.predict,
