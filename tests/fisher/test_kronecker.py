@@ -11,6 +11,7 @@ import pytest
 from igeojax import families, fisher
 from tests.fisher.layers import KEY, ROWS, model
 
+HEAD = jnp.asarray([[1.0, -1.0, 0.5], [0.2, 0.3, -2.0]])
 LINEAR, CLASSES = families.NormalKnownScale(), families.Categorical(3)
 
 
@@ -237,6 +238,17 @@ def test_samples_weights_and_chunks():
         draws,
         call(),
     )
+
+
+def test_rows_outside_of_a_table_count_for_none():
+    """Numbers below zero are not counted from the end, as they are for arrays."""
+    table, words = jax.random.normal(KEY, (5, 2)), jnp.asarray([[-7, 0, 9, 3]])
+    predict = lambda w, i: CLASSES.natural_from_params(
+        logits=jnp.sum(jnp.take(w, i, axis=0, mode="fill", fill_value=0.0), axis=1) @ HEAD
+    )
+    layout = fisher.kronecker_layout(predict, table, words)
+    (factor,) = fisher.kronecker_factors(layout, predict, CLASSES, table, words)
+    np.testing.assert_allclose(factor.rows[0], [0.25, 0.0, 0.0, 0.25, 0.0])
 
 
 def test_a_user_s_loss_and_float32():
