@@ -80,8 +80,11 @@ def describe(
         for position, line in enumerate(told.get(index, ["empty\t\t0"])):
             start = [names[index], str(leaf.shape)] if position == 0 else ["", ""]
             rows.append(start + line.split("\t"))
-    total = sum(_kept(block) for block in layout.blocks)
-    return "\n".join([*_aligned(rows), "", *_methods(predict, family, params, inputs, total)])
+    kept = {
+        "kfac": sum(_kept(block) for block in layout.blocks),
+        "ekfac": sum(_kept(block, corrected=True) for block in layout.blocks),
+    }
+    return "\n".join([*_aligned(rows), "", *_methods(predict, family, params, inputs, kept)])
 
 
 def _treatment(layout: Layout, block: Block) -> tuple[str, str, int]:
@@ -104,17 +107,24 @@ def _treatment(layout: Layout, block: Block) -> tuple[str, str, int]:
     return f"Kronecker, {' and '.join(kinds)}{shared}", many + factors, _kept(block)
 
 
-def _kept(block: Block) -> int:
-    """Numbers in the factors and the inverses of a block."""
+def _kept(block: Block, corrected: bool = False) -> int:
+    """Numbers in the factors and the inverses of a block; `corrected` as `ekfac` keeps them."""
     if block.kind == "kronecker":
         count, *sides = block.shape
         pairs = zip(sides, block.diagonal, strict=True)
-        return 2 * count * sum(side if diagonal else side**2 for side, diagonal in pairs)
+        squares = sum(side if diagonal else side**2 for side, diagonal in pairs)
+        if not corrected:
+            return 2 * count * squares
+        pairs = zip(sides, block.diagonal, strict=True)
+        bases = sum(0 if diagonal else side**2 for side, diagonal in pairs)
+        return count * (squares + bases + math.prod(sides) + sum(sides))
     (size,) = block.shape
     return 2 * (size**2 if block.kind == "dense" else size)
 
 
-def _methods(predict: Predict, family: Output, params: Any, inputs: Any, kept: int) -> list[str]:
+def _methods(
+    predict: Predict, family: Output, params: Any, inputs: Any, kept: dict[str, int]
+) -> list[str]:
     """Numbers in memory for each method."""
     theta = jax.eval_shape(predict, params, inputs)
     count = jax.tree.leaves(inputs)[0].shape[0]
@@ -124,8 +134,8 @@ def _methods(predict: Predict, family: Output, params: Any, inputs: Any, kept: i
     rows_count = count * jax.tree.leaves(scores)[0].shape[0]
     values = {
         "Adam": 2 * size,
-        "kfac": kept + size,
-        "ekfac": kept + 2 * size,
+        "kfac": kept["kfac"] + size,
+        "ekfac": kept["ekfac"] + size,
         "Diagonal": rows_count * size,
         "ConjugateGradient": 4 * size,
         "SampleSpace": rows_count**2 + 2 * size,
