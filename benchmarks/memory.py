@@ -100,13 +100,10 @@ def predicted() -> dict[str, int]:
 
 
 def in_own_process(method: str) -> int:
-    """`growth` of a fresh process, the median of three."""
+    """`growth` of a fresh process."""
     command = [sys.executable, "-m", "benchmarks.memory", "--measure", method]
-    found = [
-        int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        for _ in range(3)
-    ]
-    return sorted(found)[1]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return int(done.stdout)
 
 
 def table() -> list[str]:
@@ -146,7 +143,7 @@ def main() -> None:
         text = (
             "# Memory of optimizers\n\n`python -m benchmarks.memory --output "
             f"{options.output}`. Peak of a process beyond that of plain gradient descent, beside "
-            f"the count of `optim.describe`; medians of three, float32, JAX "
+            f"the count of `optim.describe`; float32, JAX "
             f"{importlib.metadata.version('jax')} on the CPU, {platform.machine()}, Python "
             f"{platform.python_version()}; {time.strftime('%Y-%m-%d')}.\n\n"
         )

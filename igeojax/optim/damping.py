@@ -83,8 +83,8 @@ class LevenbergMarquardt:
         """
         factor = self.rate**num_steps
         agreement = jnp.asarray(agreement)
-        well = (ratio > 0.75) & (agreement > 0.1)
-        poorly = ~((ratio > 0.25) & (agreement > 0.05))
+        well = (ratio > 0.75) & (agreement > 0.05)
+        poorly = ~((ratio > 0.25) & (agreement > 0.025))
         scaled = jnp.where(well, damping / factor, jnp.where(poorly, damping * factor, damping))
         return jnp.clip(scaled, self.minimum, self.maximum)
 
