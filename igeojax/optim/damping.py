@@ -26,8 +26,8 @@ class LevenbergMarquardt:
     The ratio trusts the quadratic model, not the direction. Factors of few examples leave
     directions out, which a small damping makes long: the exact curvature is then many times what
     they tell, and steps along them are short and of noise. So the damping does not fall where the
-    curvature told is less than 1/10 of the exact one, and grows where it is less than 1/20; with
-    batches of hundreds it is 1/10 to 1.
+    curvature told is less than 1/20 of the exact one, and grows where it is less than 1/40; with
+    batches of hundreds it is mostly 1/10 to 1.
 
     Args:
       initial: damping of the first step, in units of the curvature of the loss.

@@ -35,8 +35,9 @@ def describe(
       factor_limit: as for `kfac`.
 
     Returns:
-      Two tables as text. Memory counts numbers, what is kept between steps and the largest that is
-      made in one; gradients, parameters and activations are not in it.
+      Two tables as text. Memory counts numbers, what is kept between steps, and for solvers that
+      keep nothing the largest that is made in one; gradients, parameters and activations are not in
+      it. While `kfac` and `ekfac` renew their factors they need up to three times as much.
 
     Raises:
       TypeError: `predict` or `family` of a wrong kind, or a parameter is not floating.
@@ -132,14 +133,15 @@ def _methods(
     alone = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), theta)
     scores = jax.eval_shape(lambda theta: score_factors(family, theta), alone)
     rows_count = count * jax.tree.leaves(scores)[0].shape[0]
+    jacobian = 3 * rows_count * size  # by leaves, joined, and times the metric of the outputs
     values = {
         "Adam": 2 * size,
         "kfac": kept["kfac"] + size,
         "ekfac": kept["ekfac"] + size,
-        "Diagonal": rows_count * size,
+        "Diagonal": jacobian,
         "ConjugateGradient": 4 * size,
-        "SampleSpace": rows_count**2 + 2 * size,
-        "Dense": rows_count * size + size**2,
+        "SampleSpace": rows_count**2 + 6 * size,
+        "Dense": jacobian + size**2,
     }
     rows = [["method", "numbers in memory", "per parameter"]]
     rows += [[name, str(value), f"{value / size:.3g}"] for name, value in values.items()]

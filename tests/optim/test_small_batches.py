@@ -54,8 +54,7 @@ def test_a_direction_of_length_zero_keeps_the_agreement_finite():
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [optim.kfac, optim.ekfac])
 def test_defaults_train_an_autoencoder_on_batches_of_32(make):
-    # With the damping of EKFAC added whole the loss was 84 after 280 steps and 6000 after 560; with
-    # a damping that falls whatever the factors tell 16 and 15.7.
+    # With the damping of EKFAC added whole the loss was 84 after 280 steps and 6000 after 560.
     family, widths = families.Bernoulli(), (64, 32, 16, 32, 64)
     x = jnp.asarray(load_digits().data / 16, jnp.float32)
     keys = jax.random.split(jax.random.key(1), 4)
@@ -88,7 +87,7 @@ def test_defaults_train_an_autoencoder_on_batches_of_32(make):
     middle = train((params, tx.init(params)), batches[:280])
     end = train(middle, batches[280:])
     losses = [float(loss(carry[0], x)) for carry in (middle, end)]
-    assert losses[0] < 16.3
-    assert losses[1] < 15.75
-    assert float(end[1].damping) > 1e-4
+    assert losses[0] < 16.4
+    assert losses[1] < 15.8
+    assert float(end[1].damping) > 2e-5
     assert int(end[1].num_skipped) == 0
