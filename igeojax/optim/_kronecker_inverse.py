@@ -25,10 +25,10 @@ class KroneckerInverse(NamedTuple):
 class EigenInverse(NamedTuple):
     """Bases of the rows and columns of a block, and the curvature along each pair of vectors.
 
-    The damping is added when it is applied: whole, or with `shares` split between the factors, of
-    eigenvalues a and g: `(a + pi sqrt(damping)) (g + sqrt(damping) / pi)` in the place of `a g` adds
-    `sqrt(damping) (a / pi + pi g) + damping`, and `shares` are `a / pi` and `pi g`. A basis of a
-    diagonal side is None.
+    The damping is added when it is applied: whole, or with `shares` split between the factors. Of
+    eigenvalues a and g, `(a + pi sqrt(damping)) (g + sqrt(damping) / pi)` is
+    `sqrt(damping) (a / pi + pi g) + damping` more than `a g`: `shares` are `a / pi` and `pi g`. A
+    basis of a diagonal side is None.
     """
 
     rows: Array | None

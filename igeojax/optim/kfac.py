@@ -304,7 +304,9 @@ def ekfac(
 
     The diagonal of the Fisher matrix in the Kronecker-factored eigenbasis, `diag(U^T F U)`, is the
     nearest there is in that basis; beyond K-FAC it costs the eigenvectors and the gradients of each
-    example in the basis every `update_every` steps.
+    example in the basis every `update_every` steps. The damping is split between the factors as
+    that of `kfac`: added whole it would leave directions that no example of late has moved in with
+    the damping alone.
 
     Args:
       predict: as for `scale_by_kfac`.
