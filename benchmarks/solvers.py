@@ -85,7 +85,7 @@ def measured(damping: float, sizes: list[int], rounds: int, patience: float) -> 
         loss = lambda p, x: jnp.mean(predict(p, x).x ** 2)
         gradient = jax.jit(jax.grad(loss))
         grads = gradient(params, inputs)
-        calls = {"gradient": (gradient, (params, inputs))}
+        calls: dict[str, Any] = {"gradient": (gradient, (params, inputs))}
         steps = 0
         for name, tx in transforms(damping).items():
             if name in left:
@@ -154,7 +154,7 @@ def parameter_count(params: Any) -> int:
 
 def main() -> None:
     """Print the table; write it on request."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--sizes", type=int, nargs="+", default=[2**k for k in range(6, 13)])
     parser.add_argument("--dampings", type=float, nargs="+", default=[1e-2, 1e-4])
     parser.add_argument("--rounds", type=int, default=15)
