@@ -3,19 +3,22 @@
     export OPENBLAS_NUM_THREADS=1
     taskset -c 1 python -m benchmarks.optimizers steps      # ms of a step
     taskset -c 1 python -m benchmarks.optimizers train      # to losses on all data
+    taskset -c 1 python -m benchmarks.optimizers final      # and with a budget of steps or time
     ... --problems autoencoder --peer <python with kfac-jax> --output <file>
 
 An optimizer that is not there, or fails, is left out with a line. Everything takes turns: the
 methods of this process, and kfac-jax in its own, where it may have the older JAX that it needs;
 only one works at a time. Batches are on the device before the clock starts, compilation and
 evaluations of the loss are outside it. Times in `train` are of the first run to reach the loss, by
-steps, over the choices of an optimizer's settings: its grid is named in the table.
+steps, over the choices of an optimizer's settings: its grid is named in the table. `final` goes on
+to the last step.
 
 One core gives ratios that repeat. LAPACK's threads, of which inverses are made, spin where others
 want the cores: a step of 2 ms took 100 ms on a busy machine, hence the variable.
 """
 
 import argparse
+import dataclasses
 import importlib.metadata
 import math
 import os
@@ -92,13 +95,18 @@ def _cell(reached: Reached, spread: tuple[float, float], base: Reached | None) -
 
 
 def train_lines(
-    problem: Problem, found: dict[str, dict[str, Method]], steps: int, seeds: int
+    problem: Problem, found: dict[str, dict[str, Method]], steps: int, seeds: int, to_the_end: bool
 ) -> Iterator[str]:
-    """The table of steps and times to losses."""
+    """The table of steps and times to losses, and of losses of equal budgets."""
     methods = {(name, label): m for name, all_ in found.items() for label, m in all_.items()}
-    results = trained(methods, problem, steps, seeds)
-    yield "| optimizer | " + " | ".join(f"{level:g}" for level in problem.levels) + " | lowest |"
-    yield "| --- |" + " --- |" * (len(problem.levels) + 1)
+    results = trained(methods, problem, steps, seeds, to_the_end)
+    first = next(iter(found))
+    budget = max(results[first, label].processor for label in found[first])
+    ends = ["lowest"]
+    if to_the_end:
+        ends = [f"lowest of {steps} steps", f"of {1e3 * budget:.0f} ms"]
+    yield f"| optimizer | {' | '.join([f'{level:g}' for level in problem.levels] + ends)} |"
+    yield "| --- |" + " --- |" * (len(problem.levels) + len(ends))
     base: dict[float, Reached] = {}
     chosen = []
     for name, choices in found.items():
@@ -109,26 +117,34 @@ def train_lines(
             reached = own[label].reached[level]
             cells.append(_cell(reached, own[label].spread[level], base.get(level)))
             labels.append(label if math.isfinite(reached.steps) else "-")
-            if name == next(iter(found)):
+            if name == first:
                 base[level] = reached
-        lowest = min(result.last for result in own.values())
-        yield f"| {name} | " + " | ".join(cells) + f" | {lowest:.4g} |"
+        lowest = [min(result.last for result in own.values())]
+        if to_the_end:
+            lowest = [
+                min(result.lowest(limit) for result in own.values()) for limit in (math.inf, budget)
+            ]
+        yield f"| {name} | {' | '.join(cells + [f'{loss:.4g}' for loss in lowest])} |"
         chosen.append(f"{name} of {{{', '.join(choices)}}}: {'; '.join(labels)}")
     yield ""
     yield "Settings that were the first at each loss. " + ". ".join(chosen) + "."
 
 
+_TRAIN = (
+    "Steps / ms of wall / ms of processor until the loss on all data was reached, for the best "
+    "setting at that loss; median over seeds, in square brackets the range of steps; in round "
+    "ones the first optimizer's steps and wall time over these; {} The loss is evaluated, outside "
+    "the clock, whenever the number of steps has grown by the percentage named."
+)
 HEADS = {
     "steps": (
         "Milliseconds of a jitted step, gradient included: medians and range over alternated "
         "rounds. The first call, which compiles, is apart."
     ),
-    "train": (
-        "Steps / ms of wall / ms of processor until the loss on all data was reached, for the best "
-        "setting at that loss; median over seeds, in square brackets the range of steps; in round "
-        "ones the first optimizer's steps and wall time over these; `lowest`: the lowest last loss "
-        "of the settings. The loss is evaluated, outside the clock, whenever the number of steps "
-        "has grown by the percentage named."
+    "train": _TRAIN.format("`lowest`: the lowest last loss of the settings."),
+    "final": _TRAIN.format(
+        "`lowest`: the lowest loss on the way, of the best setting, in the same steps and in the "
+        "first optimizer's time of processor for them."
     ),
 }
 
@@ -141,8 +157,8 @@ def main() -> None:
     parser.add_argument("--optimizers", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--peer", help="a Python with kfac-jax")
     parser.add_argument("--rounds", type=int, default=21, help="of timing, in `steps`")
-    parser.add_argument("--limit", type=int, help="longest run, in `train`")
-    parser.add_argument("--seeds", type=int, default=3, help="in `train`")
+    parser.add_argument("--limit", type=int, help="longest run, in `train` and `final`")
+    parser.add_argument("--seeds", type=int, default=3, help="in `train` and `final`")
     parser.add_argument("--output", type=Path, help="a file for the tables")
     options = parser.parse_args()
     lines = [f"# Optimizers: {options.mode}", "", f"{HEADS[options.mode]} {machine()}."]
@@ -157,7 +173,9 @@ def main() -> None:
         steps = min(options.limit or problem.steps, problem.steps)
         add(f"\n## {name}\n")
         about = f"{problem.about}; batches of {problem.batch}"
-        if options.mode == "train":
+        if options.mode == "final":
+            problem = dataclasses.replace(problem, decay=steps)
+        if options.mode != "steps":
             about += (
                 f"; at most {steps} steps, evaluated every {100 * (problem.growth - 1):.0f} %, "
                 f"{options.seeds} seeds; cosine schedules of {problem.decay} steps"
@@ -169,7 +187,7 @@ def main() -> None:
             rows = (
                 step_lines(problem, found, options.rounds)
                 if options.mode == "steps"
-                else train_lines(problem, found, steps, options.seeds)
+                else train_lines(problem, found, steps, options.seeds, options.mode == "final")
             )
             for line in rows:
                 add(line)

@@ -3,6 +3,7 @@
     export OPENBLAS_NUM_THREADS=1
     python -m benchmarks.solvers                     # prints the table
     python -m benchmarks.solvers --output PATH.md    # and writes it
+    python -m benchmarks.solvers --draw benchmarks/results/solvers_cpu.md PATH.svg
 
 A network 64-48-32-10 with tanh and one output, the sum of the ten: 5018 parameters, one row of the
 sample space an example. Medians over alternated rounds, after compilation and a first call. A
@@ -84,7 +85,7 @@ def measured(damping: float, sizes: list[int], rounds: int, patience: float) -> 
         loss = lambda p, x: jnp.mean(predict(p, x).x ** 2)
         gradient = jax.jit(jax.grad(loss))
         grads = gradient(params, inputs)
-        calls = {"gradient": (gradient, (params, inputs))}
+        calls: dict[str, Any] = {"gradient": (gradient, (params, inputs))}
         steps = 0
         for name, tx in transforms(damping).items():
             if name in left:
@@ -111,6 +112,41 @@ def measured(damping: float, sizes: list[int], rounds: int, patience: float) -> 
     return lines
 
 
+def draw(table: Path, picture: Path) -> None:
+    """Times over numbers of examples from a written table, one panel a damping; needs `viz`."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    rows = [
+        [cell.strip() for cell in line.strip("|\n ").split("|")]
+        for line in table.read_text().splitlines()
+        if line.startswith("|")
+    ]
+    head, _, *rows = rows
+    matplotlib.rcParams["svg.hashsalt"] = "solvers"
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    dampings = list(dict.fromkeys(row[0] for row in rows))
+    for ax, damping in zip(figure.subplots(1, len(dampings), sharey=True), dampings, strict=True):
+        own = [row for row in rows if row[0] == damping]
+        for name in ("gradient", *SOLVERS[:-1]):
+            column = head.index(name)
+            points = [(int(row[1]), float(row[column])) for row in own if row[column]]
+            style = {"color": "0.6", "linestyle": ":"} if name == "gradient" else {"marker": "."}
+            ax.loglog(*zip(*points, strict=True), label=name, **style)
+        column = head.index("Auto")
+        points = [(int(row[1]), float(row[column])) for row in own]
+        style = {"mfc": "none", "mec": "k", "ms": 9, "linestyle": ""}
+        ax.loglog(*zip(*points, strict=True), marker="o", label="Auto", **style)
+        ax.set(title=f"damping {damping}", xlabel="examples")
+        ax.set_xticks([int(row[1]) for row in own], [row[1] for row in own])
+        ax.minorticks_off()
+        ax.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("ms")
+    lines, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside right center", frameon=False)
+    figure.savefig(picture, metadata={"Date": None} if picture.suffix == ".svg" else None, dpi=110)
+
+
 def parameter_count(params: Any) -> int:
     """Entries of the parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
@@ -118,13 +154,17 @@ def parameter_count(params: Any) -> int:
 
 def main() -> None:
     """Print the table; write it on request."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--sizes", type=int, nargs="+", default=[2**k for k in range(6, 13)])
     parser.add_argument("--dampings", type=float, nargs="+", default=[1e-2, 1e-4])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--patience", type=float, default=2.0)
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--draw", type=Path, nargs=2, metavar=("TABLE", "PICTURE"))
     options = parser.parse_args()
+    if options.draw:
+        draw(*options.draw)
+        return
     lines = [
         f"| damping | examples | gradient | {' | '.join(SOLVERS)} | Auto takes, over the best | "
         "CG steps |",

@@ -235,7 +235,7 @@ def transformer() -> Problem:
         steps=600,
         decay=600,
         batch=64,
-        growth=1.1,
+        growth=1.15,
         outputs=CONTEXT,
         block=2,
     )

@@ -118,12 +118,13 @@ NEVER = Reached(math.inf, math.inf, math.inf)
 
 
 class _Race:
-    """A run with its clock and what it has reached."""
+    """A run with its clock and what it has reached; `to_the_end` goes on after the last level."""
 
-    def __init__(self, run: Run, problem: Problem, steps: int):
-        self.run, self.problem, self.limit = run, problem, steps
+    def __init__(self, run: Run, problem: Problem, steps: int, to_the_end: bool):
+        self.run, self.problem, self.limit, self.to_the_end = run, problem, steps, to_the_end
         self.steps, self.wall, self.processor = 0, 0.0, 0.0
         self.reached: dict[float, Reached] = {}
+        self.history: list[tuple[int, float, float]] = []
         self.last = math.inf
         self.is_over = False
 
@@ -139,28 +140,48 @@ class _Race:
             self.processor += processor
             self.last = self.run.loss()
             now = Reached(self.steps, self.wall, self.processor)
+            self.history.append((self.steps, self.processor, self.last))
             for level in self.problem.levels:
                 if self.last <= level:
                     self.reached.setdefault(level, now)
-            is_done = len(self.reached) == len(self.problem.levels)
+            is_done = len(self.reached) == len(self.problem.levels) and not self.to_the_end
             self.is_over = is_done or self.steps >= self.limit or not math.isfinite(self.last)
 
 
 class Trained(NamedTuple):
-    """What the runs of one method reached, by level: medians over the seeds; and the last loss."""
+    """What the runs of one method reached, by level: medians over the seeds; and the last loss.
+
+    `histories`: of each run its steps, seconds of processor and losses.
+    """
 
     reached: dict[float, Reached]
     spread: dict[float, tuple[float, float]]
     last: float
+    histories: list[list[tuple[int, float, float]]]
+
+    @property
+    def processor(self) -> float:
+        """Seconds of the longest run."""
+        return max(history[-1][1] for history in self.histories)
+
+    def lowest(self, processor: float = math.inf) -> float:
+        """The lowest loss within so many seconds of processor; median over the seeds."""
+        return statistics.median_high(
+            min((loss for _, spent, loss in history if spent <= processor), default=math.inf)
+            for history in self.histories
+        )
 
 
 def trained(
-    methods: dict[Name, Method], problem: Problem, steps: int, seeds: int
+    methods: dict[Name, Method], problem: Problem, steps: int, seeds: int, to_the_end: bool = False
 ) -> dict[Name, Trained]:
-    """Train each method from each seed, in turns."""
+    """Train each method from each seed, in turns; until the last level or `to_the_end`."""
     found: dict[Name, list[_Race]] = {name: [] for name in methods}
     for seed in range(seeds):
-        races = {name: _Race(method.run(seed), problem, steps) for name, method in methods.items()}
+        races = {
+            name: _Race(method.run(seed), problem, steps, to_the_end)
+            for name, method in methods.items()
+        }
         turn = 0
         while any(not race.is_over for race in races.values()):
             for name in list(races) if turn % 2 else reversed(races):
@@ -178,4 +199,5 @@ def _summary(races: list[_Race], levels: tuple[float, ...]) -> Trained:
         columns = list(zip(*each, strict=True))
         reached[level] = Reached(*(statistics.median_high(column) for column in columns))
         spread[level] = (min(columns[0]), max(columns[0]))
-    return Trained(reached, spread, statistics.median_high([race.last for race in races]))
+    last = statistics.median_high([race.last for race in races])
+    return Trained(reached, spread, last, [race.history for race in races])

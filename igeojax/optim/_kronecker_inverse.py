@@ -25,12 +25,16 @@ class KroneckerInverse(NamedTuple):
 class EigenInverse(NamedTuple):
     """Bases of the rows and columns of a block, and the curvature along each pair of vectors.
 
-    The damping is added when it is applied. A basis of a diagonal side is None.
+    The damping is added when it is applied: whole, or with `shares` split between the factors. Of
+    eigenvalues a and g, `(a + pi sqrt(damping)) (g + sqrt(damping) / pi)` is
+    `sqrt(damping) (a / pi + pi g) + damping` more than `a g`: `shares` are `a / pi` and `pi g`. A
+    basis of a diagonal side is None.
     """
 
     rows: Array | None
     columns: Array | None
     values: Array
+    shares: tuple[Array, Array] | None
 
 
 class PlainInverse(NamedTuple):
@@ -93,36 +97,43 @@ def _mean_eigenvalue(factor: Array, diagonal: bool) -> Array:
     return jnp.mean(factor if diagonal else jnp.diagonal(factor, axis1=-2, axis2=-1), axis=-1)
 
 
-def damping_shares(block: Block, factor: KroneckerFactor, damping: Array) -> tuple[Array, Array]:
-    """Levels of the two factors of each matrix whose product is the damping.
+def _balance(block: Block, factor: KroneckerFactor) -> Array:
+    """The levels of the two factors of each matrix are `pi sqrt(damping)`, `sqrt(damping) / pi`.
 
-    `pi sqrt(damping)` and `sqrt(damping) / pi` with `pi^2` the ratio of their mean eigenvalues; 1
-    where one of these vanishes, as for a layer whose input is zero.
+    `pi^2` is the ratio of their mean eigenvalues; 1 where one of these vanishes, as for a layer
+    whose input is zero.
     """
     rows, columns = map(_mean_eigenvalue, factor, block.diagonal)
     sound = (rows > 0) & (columns > 0)
-    ratio = jnp.sqrt(jnp.where(sound, rows, 1.0) / jnp.where(sound, columns, 1.0))
-    root = jnp.sqrt(damping)
-    return ratio * root, root / ratio
+    return jnp.sqrt(jnp.where(sound, rows, 1.0) / jnp.where(sound, columns, 1.0))
 
 
 def inverted(
-    layout: Layout, factors: Sequence[Factor], damping: Array, method: InverseMethod
+    layout: Layout,
+    factors: Sequence[Factor],
+    damping: Array,
+    method: InverseMethod,
+    *,
+    splits: bool = False,
 ) -> tuple[Inverse, ...]:
-    """The inverse of each damped block."""
+    """The inverse of each damped block; `splits` the damping of "eigen" as others do."""
     return tuple(
-        _inverted(block, factor, damping.astype(jax.tree.leaves(factor)[0].dtype), method)
+        _inverted(block, factor, damping.astype(jax.tree.leaves(factor)[0].dtype), method, splits)
         for block, factor in zip(layout.blocks, factors, strict=True)
     )
 
 
-def _inverted(block: Block, factor: Factor, damping: Array, method: InverseMethod) -> Inverse:
+def _inverted(
+    block: Block, factor: Factor, damping: Array, method: InverseMethod, splits: bool
+) -> Inverse:
     if isinstance(factor, KroneckerFactor):
+        ratio = _balance(block, factor)
         if method == "eigen":
             (rows, along), (columns, across) = map(_eigenpairs, factor, block.diagonal)
-            return EigenInverse(rows, columns, along[:, :, None] * across[:, None, :])
-        shares = damping_shares(block, factor, damping)
-        pairs = zip(factor, shares, block.diagonal, strict=True)
+            shares = (along / ratio[:, None], across * ratio[:, None]) if splits else None
+            return EigenInverse(rows, columns, along[:, :, None] * across[:, None, :], shares)
+        root = jnp.sqrt(damping)
+        pairs = zip(factor, (ratio * root, root / ratio), block.diagonal, strict=True)
         return KroneckerInverse(*(_damped_inverse(*pair, method) for pair in pairs))
     if isinstance(factor, DenseFactor):
         matrix = factor.matrix + damping * jnp.eye(factor.matrix.shape[0], dtype=damping.dtype)
@@ -161,8 +172,12 @@ def _applied(block: Block, inverse: Inverse, damping: Array, part: Array) -> Arr
     wide = part.astype(jax.tree.leaves(inverse)[0].dtype)
     if isinstance(inverse, EigenInverse):
         bases = inverse.rows, inverse.columns
-        turned = in_bases(wide, bases) / (inverse.values + damping.astype(wide.dtype))
-        return in_bases(turned, bases, back=True)
+        level = damping.astype(wide.dtype)
+        values = inverse.values + level
+        if inverse.shares is not None:
+            along, across = inverse.shares
+            values += jnp.sqrt(level) * (along[:, :, None] + across[:, None, :])
+        return in_bases(in_bases(wide, bases) / values, bases, back=True)
     if isinstance(inverse, KroneckerInverse):
         rows, columns = inverse
         wide = wide * rows[:, :, None] if block.diagonal[0] else rows @ wide

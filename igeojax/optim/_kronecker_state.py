@@ -230,7 +230,9 @@ class Kronecker:
         return jax.tree.map(lambda leaf: leaf.astype(dtype), factors)
 
     def _inverses(self, layout: Layout, factors: Any, damping: Array) -> tuple[Inverse, ...]:
-        return inverted(layout, factors, damping, "eigen" if self.corrected else self.inverse)
+        if self.corrected:
+            return inverted(layout, factors, damping, "eigen", splits=True)
+        return inverted(layout, factors, damping, self.inverse)
 
     def _moments(
         self, layout: Layout, params: Any, batch: Batch, inverses: tuple[Inverse, ...]
@@ -259,4 +261,4 @@ def _averaged(inverse: Inverse, old: Inverse, moment: Array, share: Array) -> In
     )
     kept = in_bases(old.values, cosines)
     values = share * kept + (1 - share) * moment.astype(kept.dtype)
-    return EigenInverse(inverse.rows, inverse.columns, values)
+    return inverse._replace(values=values)

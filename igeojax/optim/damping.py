@@ -23,6 +23,12 @@ class LevenbergMarquardt:
     change of the loss is the trapezoid `(g + g')^T delta / 2` of the gradients before and after: no
     value of the loss is asked for, and on minibatches the noise of its level does not enter.
 
+    The ratio trusts the quadratic model, not the direction. Factors of few examples leave
+    directions out, which a small damping makes long: the exact curvature is then many times what
+    they tell, and steps along them are short and of noise. So the damping does not fall where the
+    curvature told is less than 1/20 of the exact one, and grows where it is less than 1/40; with
+    batches of hundreds it is mostly 1/10 to 1.
+
     Args:
       initial: damping of the first step, in units of the curvature of the loss.
       rate: factor per step, above 1.
@@ -56,13 +62,16 @@ class LevenbergMarquardt:
                 f"{self}. Try LevenbergMarquardt(initial=0.1)."
             )
 
-    def adapted(self, damping: Array, ratio: Array, num_steps: int) -> Array:
+    def adapted(
+        self, damping: Array, ratio: Array, num_steps: int, agreement: ArrayLike = 1.0
+    ) -> Array:
         """The damping after `num_steps` steps, the last with the given reduction ratio.
 
         Args:
           damping: scalar.
           ratio: change of the loss over the predicted one; nan counts as poor.
           num_steps: since it was adapted last.
+          agreement: curvature along the last direction by the factors over the exact one.
 
         Returns:
           The new damping, a scalar.
@@ -73,7 +82,9 @@ class LevenbergMarquardt:
           [0.5, 1.0, 2.0]
         """
         factor = self.rate**num_steps
-        well, poorly = ratio > 0.75, ~(ratio > 0.25)
+        agreement = jnp.asarray(agreement)
+        well = (ratio > 0.75) & (agreement > 0.05)
+        poorly = ~((ratio > 0.25) & (agreement > 0.025))
         scaled = jnp.where(well, damping / factor, jnp.where(poorly, damping * factor, damping))
         return jnp.clip(scaled, self.minimum, self.maximum)
 

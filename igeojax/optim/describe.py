@@ -35,8 +35,9 @@ def describe(
       factor_limit: as for `kfac`.
 
     Returns:
-      Two tables as text. Memory counts numbers, what is kept between steps and the largest that is
-      made in one; gradients, parameters and activations are not in it.
+      Two tables as text. Memory counts numbers, what is kept between steps, and for solvers that
+      keep nothing the largest that is made in one; gradients, parameters and activations are not in
+      it. While `kfac` and `ekfac` renew their factors they need up to three times as much.
 
     Raises:
       TypeError: `predict` or `family` of a wrong kind, or a parameter is not floating.
@@ -80,8 +81,11 @@ def describe(
         for position, line in enumerate(told.get(index, ["empty\t\t0"])):
             start = [names[index], str(leaf.shape)] if position == 0 else ["", ""]
             rows.append(start + line.split("\t"))
-    total = sum(_kept(block) for block in layout.blocks)
-    return "\n".join([*_aligned(rows), "", *_methods(predict, family, params, inputs, total)])
+    kept = {
+        "kfac": sum(_kept(block) for block in layout.blocks),
+        "ekfac": sum(_kept(block, corrected=True) for block in layout.blocks),
+    }
+    return "\n".join([*_aligned(rows), "", *_methods(predict, family, params, inputs, kept)])
 
 
 def _treatment(layout: Layout, block: Block) -> tuple[str, str, int]:
@@ -104,17 +108,24 @@ def _treatment(layout: Layout, block: Block) -> tuple[str, str, int]:
     return f"Kronecker, {' and '.join(kinds)}{shared}", many + factors, _kept(block)
 
 
-def _kept(block: Block) -> int:
-    """Numbers in the factors and the inverses of a block."""
+def _kept(block: Block, corrected: bool = False) -> int:
+    """Numbers in the factors and the inverses of a block; `corrected` as `ekfac` keeps them."""
     if block.kind == "kronecker":
         count, *sides = block.shape
         pairs = zip(sides, block.diagonal, strict=True)
-        return 2 * count * sum(side if diagonal else side**2 for side, diagonal in pairs)
+        squares = sum(side if diagonal else side**2 for side, diagonal in pairs)
+        if not corrected:
+            return 2 * count * squares
+        pairs = zip(sides, block.diagonal, strict=True)
+        bases = sum(0 if diagonal else side**2 for side, diagonal in pairs)
+        return count * (squares + bases + math.prod(sides) + sum(sides))
     (size,) = block.shape
     return 2 * (size**2 if block.kind == "dense" else size)
 
 
-def _methods(predict: Predict, family: Output, params: Any, inputs: Any, kept: int) -> list[str]:
+def _methods(
+    predict: Predict, family: Output, params: Any, inputs: Any, kept: dict[str, int]
+) -> list[str]:
     """Numbers in memory for each method."""
     theta = jax.eval_shape(predict, params, inputs)
     count = jax.tree.leaves(inputs)[0].shape[0]
@@ -122,14 +133,15 @@ def _methods(predict: Predict, family: Output, params: Any, inputs: Any, kept: i
     alone = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), theta)
     scores = jax.eval_shape(lambda theta: score_factors(family, theta), alone)
     rows_count = count * jax.tree.leaves(scores)[0].shape[0]
+    jacobian = 3 * rows_count * size  # by leaves, joined, and times the metric of the outputs
     values = {
         "Adam": 2 * size,
-        "kfac": kept + size,
-        "ekfac": kept + 2 * size,
-        "Diagonal": rows_count * size,
+        "kfac": kept["kfac"] + size,
+        "ekfac": kept["ekfac"] + size,
+        "Diagonal": jacobian,
         "ConjugateGradient": 4 * size,
-        "SampleSpace": rows_count**2 + 2 * size,
-        "Dense": rows_count * size + size**2,
+        "SampleSpace": rows_count**2 + 6 * size,
+        "Dense": jacobian + size**2,
     }
     rows = [["method", "numbers in memory", "per parameter"]]
     rows += [[name, str(value), f"{value / size:.3g}"] for name, value in values.items()]

@@ -33,8 +33,9 @@ class KfacState(NamedTuple):
     `curvature`: the factors; `momentum`: the last update; `damping`: of the last step;
     `learning_rate` and `momentum_rate`: coefficients of the last step; `slope` and
     `predicted_change`: of the loss along it and by it, in the quadratic model; `reduction_ratio`:
-    change of the loss by the step before over its prediction; `radius`: what updates may grow from,
-    the largest `v^T F v` of late.
+    change of the loss by the step before over its prediction; `agreement`: curvature along the last
+    direction as the factors have it over the exact one; `radius`: what updates may grow from, the
+    largest `v^T F v` of late.
     """
 
     curvature: KroneckerState
@@ -45,6 +46,7 @@ class KfacState(NamedTuple):
     slope: Float[Array, ""]
     predicted_change: Float[Array, ""]
     reduction_ratio: Float[Array, ""]
+    agreement: Float[Array, ""]
     radius: Float[Array, ""]
 
     @property
@@ -181,7 +183,8 @@ def kfac(
         zero = jnp.zeros_like(curvature.weight)
         first = damping_at(damping, curvature.step, zero.dtype)
         still = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params)
-        return KfacState(curvature, still, first, zero, zero, zero, zero, zero, zero)
+        one = jnp.ones_like(zero)
+        return KfacState(curvature, still, first, zero, zero, zero, zero, zero, one, zero)
 
     def update(
         updates: Any,
@@ -207,7 +210,7 @@ def kfac(
         failed = ratio < -1
         if isinstance(damping, LevenbergMarquardt):
             due = kronecker.is_due(state.curvature) & (state.predicted_change != 0)
-            level = damping.adapted(state.damping, ratio, update_every)
+            level = damping.adapted(state.damping, ratio, update_every, state.agreement)
             level = jnp.where(due | failed, level, state.damping)
         else:
             level = damping_at(damping, state.step, dtype)
@@ -221,6 +224,7 @@ def kfac(
             for rate in (learning_rate, momentum)
         ]
         slope = predicted = radius = jnp.zeros((), dtype)
+        agreement = state.agreement
         alpha, mu = rates
         model = None
         if modelled:
@@ -235,6 +239,10 @@ def kfac(
                 batch.weights,
                 level,
             )
+            # The direction d solves (factors + damping) d = gradient: d^T (factors + damping) d is
+            # the slope along it.
+            told, exact = model.slopes[0], model.damped[0, 0]
+            agreement = jnp.where(exact > 0, told / jnp.where(exact > 0, exact, 1.0), 1.0)
             alpha, mu = step_coefficients(model, *rates)
             step = jnp.stack([-alpha, mu])
             length = step @ model.fisher @ step
@@ -266,8 +274,10 @@ def kfac(
         )
         zero = jnp.zeros((), dtype)
         alpha, mu, slope, predicted = chosen(sound, (alpha, mu, slope, predicted), (zero,) * 4)
-        radius = jnp.where(sound, radius, state.radius)
-        return new, KfacState(curvature, new, level, alpha, mu, slope, predicted, ratio, radius)
+        agreement, radius = chosen(sound, (agreement, radius), (state.agreement, state.radius))
+        return new, KfacState(
+            curvature, new, level, alpha, mu, slope, predicted, ratio, agreement, radius
+        )
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -294,7 +304,9 @@ def ekfac(
 
     The diagonal of the Fisher matrix in the Kronecker-factored eigenbasis, `diag(U^T F U)`, is the
     nearest there is in that basis; beyond K-FAC it costs the eigenvectors and the gradients of each
-    example in the basis every `update_every` steps.
+    example in the basis every `update_every` steps. The damping is split between the factors as
+    that of `kfac`: added whole it would leave directions that no example of late has moved in with
+    the damping alone.
 
     Args:
       predict: as for `scale_by_kfac`.

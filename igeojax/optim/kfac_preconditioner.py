@@ -63,7 +63,8 @@ def scale_by_kfac(
         `fisher.kronecker_factors`.
       inverse: "cholesky"; "eigen", whose damping is not split between the factors and counts at
         each step; "newton_schulz", products alone.
-      eigenvalue_correction: the curvature along the eigenvectors of the factors is measured.
+      eigenvalue_correction: the curvature along the eigenvectors of the factors is measured; the
+        damping is split between the factors and counts at each step.
       chunk_size: examples at a time for the factors; None takes all at once.
       dense_limit: entries of a leaf up to which a block without factors is dense, not diagonal.
       factor_limit: rows up to which a factor is dense, not diagonal.

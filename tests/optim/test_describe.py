@@ -1,5 +1,7 @@
 """The tables that say how K-FAC treats each parameter."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -16,10 +18,10 @@ def table(name: str, **limits: int) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
 
 
-def numbers_kept(name: str, **limits: int) -> int:
-    """What the state of `kfac` holds beyond the momentum and scalars."""
+def numbers_kept(make: Any, name: str, **limits: int) -> int:
+    """What the state of `kfac` or `ekfac` holds beyond the momentum and scalars."""
     found = model(name)
-    tx = optim.kfac(found.predict, METRIC, example_inputs=found.inputs, **limits)
+    tx = make(found.predict, METRIC, example_inputs=found.inputs, **limits)
     state = jax.eval_shape(tx.init, found.params).curvature
     return sum(leaf.size for leaf in jax.tree.leaves((state.factors, state.inverses)))
 
@@ -32,7 +34,9 @@ def numbers_kept(name: str, **limits: int) -> int:
 def test_the_numbers_kept_are_those_of_the_state(name, limits):
     size = sum(leaf.size for leaf in jax.tree.leaves(model(name).params))
     rows = {row[0]: row[1:] for row in table(name, **limits) if row}
-    assert int(rows["kfac"][0]) - size == numbers_kept(name, **limits)
+    for method in ("kfac", "ekfac"):
+        kept = numbers_kept(getattr(optim, method), name, **limits)
+        assert int(rows[method][0]) - size == kept
 
 
 @pytest.mark.parametrize("name", [name for name in sorted(MODELS) if "n." not in name])

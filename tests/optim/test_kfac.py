@@ -109,7 +109,9 @@ def test_ekfac_takes_the_measured_diagonal():
         basis = np.kron(*(np.linalg.eigh(side[0])[1] for side in factor))
         own = fisher_of_labels[np.ix_(place, place)]
         values = np.diagonal(basis.T @ own @ basis)
-        return basis @ np.diag(values + 1e-3) @ basis.T
+        # What is added is what K-FAC's split damping adds to the product of the factors.
+        added = split_damping(1e-3, factor) - np.kron(factor.rows[0], factor.columns[0])
+        return basis @ np.diag(values) @ basis.T + added
 
     expected = dense_direction(damped)
     np.testing.assert_allclose(flat(found), expected, rtol=1e-8, atol=1e-10 * np.max(abs(expected)))

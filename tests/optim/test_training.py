@@ -224,24 +224,51 @@ def test_flax_nnx_optimizer_hands_on_extra_arguments():
 # a derivative along a constant zero under jit.
 
 
-@pytest.mark.parametrize("num_rows", [4096, 8192])
-def test_conjugate_gradients_on_a_large_batch(num_rows):
+def large_batch(num_rows):
+    """A regression, its gradient at random and its Fisher matrix, in numpy."""
     generator = np.random.default_rng(num_rows)
     x = generator.normal(size=(num_rows, 3))
     params = {"inner": generator.normal(size=(3, 4)), "outer": generator.normal(size=4)}
     grads = {name: generator.normal(size=leaf.shape) for name, leaf in params.items()}
-    predict = lambda p, x: LINEAR.natural_from_params(loc=jnp.tanh(x @ p["inner"]) @ p["outer"])
     hidden = np.tanh(x @ params["inner"])
     slope = x[:, :, None] * ((1 - hidden**2) * params["outer"])[:, None, :]
     jacobian = np.concatenate([slope.reshape(num_rows, -1), hidden], 1)
-    matrix = jacobian.T @ jacobian / num_rows
+    return x, params, grads, jacobian.T @ jacobian / num_rows
+
+
+def of_tanh(p, x):
+    return LINEAR.natural_from_params(loc=jnp.tanh(x @ p["inner"]) @ p["outer"])
+
+
+@pytest.mark.parametrize("num_rows", [4096, 8192])
+def test_conjugate_gradients_on_a_large_batch(num_rows):
+    x, params, grads, matrix = large_batch(num_rows)
     for dtype, tolerance, solver in (
         (jnp.float64, 1e-8, TIGHT),
         (jnp.float32, 1e-3, optim.ConjugateGradient(tolerance=1e-6)),
     ):
         cast = functools.partial(jax.tree.map, lambda leaf, d=dtype: jnp.asarray(leaf, d))
-        tx = optim.scale_by_natural_gradient(predict, LINEAR, solver=solver, damping=0.01)
+        tx = optim.scale_by_natural_gradient(of_tanh, LINEAR, solver=solver, damping=0.01)
         direction, _ = update(tx)(cast(grads), cast(params), inputs=cast(x))
         expected = solution(0.01, grads, matrix)
         error = np.linalg.norm(flat(direction) - expected) / np.linalg.norm(expected)
         assert error < tolerance
+
+
+@pytest.mark.parametrize("num_rows", [4096, 8192])
+def test_trust_region_on_a_large_batch(num_rows):
+    x, params, grads, matrix = large_batch(num_rows)
+    max_kl = 1e-6
+    tx = optim.trust_region(
+        of_tanh, LINEAR, max_kl=max_kl, damping=0.01, tolerance=1e-12, max_iterations=60
+    )
+    found, state = update(tx)(grads, params, inputs=jnp.asarray(x))
+    direction = solution(0.01, grads, matrix)
+    # As long as the damped matrix allows, less the margin of the first candidate.
+    length = np.sqrt(2 * max_kl / (direction @ flat(grads)))
+    np.testing.assert_allclose(flat(found), -length * direction, rtol=1e-4)
+    loc = lambda p: np.tanh(x @ p["inner"]) @ p["outer"]
+    moved = {name: leaf + np.asarray(found[name]) for name, leaf in params.items()}
+    np.testing.assert_allclose(state.kl, np.mean((loc(moved) - loc(params)) ** 2) / 2, rtol=1e-6)
+    assert bool(state.accepted)
+    assert int(state.num_backtracks) == 0
