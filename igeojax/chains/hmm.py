@@ -317,28 +317,34 @@ def _model(
     length: ArrayLike | None,
     mask: ArrayLike | None,
 ) -> tuple[Chain, tuple[int, ...]]:
-    """The chain of a model and its observations.
-
-    Raises:
-      ValueError: concrete log-probabilities do not sum to one.
-    """
-    for name, value in (("log_initial", log_initial), ("log_transition", log_transition)):
-        array = checks.floating(name, value)
-        tolerance = float(jnp.finfo(array.dtype).eps) ** 0.5
-        if array.ndim and (seen := checks.concrete(array)) is not None:
-            totals = np.exp(seen.astype(float)).sum(axis=-1)
-            checks.require_values(
-                f"the sum of exp({name})",
-                totals,
-                lambda v: np.abs(v - 1) <= tolerance,
-                f"1 within {tolerance:.1e} along the last axis",
-                f"Pass logarithms of probabilities: {name} = jax.nn.log_softmax(scores).",
-            )
+    """The chain of a model and its observations."""
+    _require_log_laws("log_initial", log_initial)
+    _require_log_laws("log_transition", log_transition)
     return chain_of(
         log_emission,
         log_transition,
         length=length,
         mask=mask,
         start=log_initial,
-        names=("log_emission", "log_transition", "log_initial"),
+        names=("log_emission", "log_transition", "log_initial", "end"),
+    )
+
+
+def _require_log_laws(name: str, value: ArrayLike) -> None:
+    """Check that concrete values are log-probabilities along the last axis.
+
+    Raises:
+      ValueError: their exponentials do not sum to one.
+    """
+    array = checks.floating(name, value)
+    seen = checks.concrete(array)
+    if seen is None or array.ndim == 0:
+        return
+    tolerance = float(jnp.finfo(array.dtype).eps) ** 0.5
+    checks.require_values(
+        f"the sum of exp({name}) over the last axis",
+        np.exp(seen.astype(float)).sum(axis=-1),
+        lambda v: np.abs(v - 1) <= tolerance,
+        f"1 within {tolerance:.1e}",
+        f"Pass logarithms of probabilities, as {name} = jax.nn.log_softmax(scores).",
     )
