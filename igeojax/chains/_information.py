@@ -72,5 +72,6 @@ def _along(chains: tuple[Chain, ...], gathered: Callable[..., Any], begin: Any) 
     ahead = [jnp.concatenate([state[:1], state[:-1]]) for state in found]
     moves = [None if each.is_constant else each.transition for each in chains]
     total, _ = jax.lax.scan(step, begin, (ahead, moves, chain.joined[..., None]))
-    last = tuple(state[-1] for state in found)
-    return gathered(last, total)
+    law = gathered(tuple(state[-1] for state in found), total)
+    some = jnp.any(chain.present, axis=0)  # an empty chain has one path, and nothing to gather
+    return jax.tree.map(lambda leaf: jnp.where(some, leaf, jnp.zeros_like(leaf)), law)
