@@ -1,16 +1,15 @@
 """Entropy and divergence of laws over paths, as expectations of those of one state given the next.
 
 The law of a path is that of its last state times those of each state given the one after it, which
-the messages of the sum over paths give. So `E_t[j]`, the expectation over the states before `t`
-given `j` there, takes a step by itself: the expectation semiring over conditional laws.
+the messages of the sum over paths give. From the last step to the first, the law of the state after
+weighs what each of its states adds: the expectation semiring over conditional laws.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from igeojax.chains._chain import Chain
 from igeojax.chains._semiring import log_add, messages
@@ -21,57 +20,64 @@ from igeojax.divergences.simplex.relative_entropy import kl as simplex_kl
 
 def entropy(chain: Chain) -> Float[Array, " B"]:
     """Of a chain whose scores are shifted."""
-
-    def gathered(scores, before):
-        (scores,) = scores
-        return entropy_from_logits(scores) + jnp.sum(softmax(scores) * before, axis=-1)
-
-    return _along((chain,), gathered, jnp.zeros_like(chain.unary[0]))
+    terms, *_ = _terms((chain,), entropy_from_logits)
+    return jnp.sum(terms, axis=0)
 
 
 def kl(chain: Chain, other: Chain) -> Float[Array, " B"]:
-    """Of two chains whose scores are shifted."""
+    """Of two chains whose scores are shifted; nan where the first has no path."""
 
-    def gathered(scores, before):
-        p, q = scores
-        value, lost = before
-        allowed = p > -jnp.inf
-        lost = jnp.any(allowed & (lost | (q == -jnp.inf)), axis=-1)
+    def divergence(p: Array, q: Array) -> Array:
         # Rows that do not count get equal laws, so that nothing of theirs comes back as nan.
-        off = (lost | ~jnp.any(allowed, axis=-1))[..., None]
-        p, q = jnp.where(off, 0.0, p), jnp.where(off, 0.0, q)
-        here = simplex_kl(p, q, logits=True)
-        return here + jnp.sum(softmax(p) * value, axis=-1), lost
+        off = jnp.any((p > -jnp.inf) & (q == -jnp.inf), axis=-1) | jnp.all(p == -jnp.inf, axis=-1)
+        blank = lambda scores: jnp.where(off[..., None], 0.0, scores)
+        return simplex_kl(blank(p), blank(q), logits=True)
 
-    begin = jnp.zeros_like(chain.unary[0])
-    value, lost = _along((chain, other), gathered, (begin, jnp.zeros(begin.shape, bool)))
-    possible = jnp.all(messages(chain, log_add).log_norm > -jnp.inf, axis=0)
-    return jnp.where(possible, jnp.where(lost, jnp.inf, value), jnp.nan)
+    terms, lost, possible = _terms((chain, other), divergence)
+    value = jnp.where(jnp.any(lost, axis=0), jnp.inf, jnp.sum(terms, axis=0))
+    return jnp.where(possible, value, jnp.nan)
 
 
-def _along(chains: tuple[Chain, ...], gathered: Callable[..., Any], begin: Any) -> Any:
-    """Fold `gathered(scores, before)` over the steps.
+def _terms(
+    chains: tuple[Chain, ...], function: Callable[..., Array]
+) -> tuple[Float[Array, "T+1 B"], Bool[Array, "T+1 B"], Bool[Array, " B"]]:
+    """What each step adds, whether the first chain has paths there that the last forbids, if any.
 
-    `scores` are those of the states before, `(..., I)`, for each state after; `before` is what was
-    gathered for the states before, and broadcasts with them. The last fold is over the last state.
+    `function` takes the scores of the states before, on the last axis, for each state after.
     """
     chain = chains[0]
     found = [messages(each, log_add).states for each in chains]
-    rows = lambda tree: jax.tree.map(lambda leaf: leaf[:, None, :], tree)
 
-    def step(before, now):
+    def step(carry, now):
+        after, alive = carry
         states, moves, joined = now
         scores = []
         for each, state, move in zip(chains, states, moves, strict=True):
             matrix = each.transition if move is None else move
             matrix = matrix[None] if matrix.ndim == 2 else matrix
             scores.append(state[:, None, :] + jnp.swapaxes(matrix, -1, -2))
-        after = gathered(tuple(scores), rows(before))
-        return jax.tree.map(lambda new, old: jnp.where(joined, new, old), after, before), None
+        term = jnp.sum(after * function(*scores), axis=-1)
+        lost = jnp.any(alive[..., None] & _forbidden(scores), axis=(1, 2))
+        law = jnp.sum(after[..., None] * softmax(scores[0]), axis=1)
+        leads = jnp.any(alive[..., None] & (scores[0] > -jnp.inf), axis=1)
+        carry = jnp.where(joined, law, after), jnp.where(joined, leads, alive)
+        return carry, (jnp.where(joined[:, 0], term, 0.0), joined[:, 0] & lost)
 
+    # An empty chain has one path, and nothing to add.
+    some = jnp.any(chain.present, axis=0)
+    last = [jnp.where(some[:, None], state[-1], 0.0) for state in found]
     ahead = [jnp.concatenate([state[:1], state[:-1]]) for state in found]
     moves = [None if each.is_constant else each.transition for each in chains]
-    total, _ = jax.lax.scan(step, begin, (ahead, moves, chain.joined[..., None]))
-    law = gathered(tuple(state[-1] for state in found), total)
-    some = jnp.any(chain.present, axis=0)  # an empty chain has one path, and nothing to gather
-    return jax.tree.map(lambda leaf: jnp.where(some, leaf, jnp.zeros_like(leaf)), law)
+    begin = softmax(last[0]), last[0] > -jnp.inf
+    _, (terms, lost) = jax.lax.scan(
+        step, begin, (ahead, moves, chain.joined[..., None]), reverse=True
+    )
+    ending = jnp.where(some, function(*last), 0.0)
+    terms = jnp.concatenate([terms, ending[None]])
+    lost = jnp.concatenate([lost, jnp.any(_forbidden(last), axis=-1)[None]])
+    return terms, lost, jnp.any(last[0] > -jnp.inf, axis=-1)
+
+
+def _forbidden(scores: list[Array]) -> Array:
+    """Where the first scores allow and the last ones do not."""
+    return (scores[0] > -jnp.inf) & (scores[-1] == -jnp.inf)

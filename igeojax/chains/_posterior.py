@@ -226,13 +226,12 @@ def _by_associative_scan(chain: Chain) -> Posterior:
     size = chain.unary.shape[-1]
     joined = chain.joined[..., None, None]
     scores = _before(found.states)[..., None] + over_steps(chain.transition)
-    laws = jnp.where(
-        joined, softmax(scores, axis=-2), jnp.eye(size, dtype=scores.dtype)[None, None]
-    )
+    identity = jnp.eye(size, dtype=scores.dtype)[None, None]
+    laws = jnp.where(joined, softmax(scores, axis=-2), identity)
     # [i, j]: the law of the state before step t, given the one at the last step.
     products = jax.lax.associative_scan(lambda right, left: left @ right, laws, reverse=True)
     last = softmax(found.states[-1])
-    ahead = jnp.concatenate([products[1:], jnp.eye(size, dtype=scores.dtype) + 0 * products[:1]])
+    ahead = jnp.concatenate([products[1:], jnp.broadcast_to(identity, products[:1].shape)])
     after = jnp.einsum("tbij,bj->tbi", ahead, last)
     pairs = jnp.where(joined, laws * after[..., None, :], 0.0)
     return Posterior(
