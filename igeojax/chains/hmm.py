@@ -150,7 +150,8 @@ def smooth(
 
     Returns:
       Log-likelihood in nats; probabilities `p(z_t | x)`, 0 at padding; the expected number of
-      moves from `i` to `j` in each chain; the law of the first state of each.
+      moves from `i` to `j` in each chain, or `(*batch, T - 1, K, K)` where transitions vary over
+      time; the law of the first state of each.
 
     Raises:
       TypeError: as `log_likelihood`.
@@ -170,12 +171,16 @@ def smooth(
     found = _posterior.posterior(shifted)
     total = jnp.sum(found.log_norm + shifts, axis=0)
     counts = _posterior.expected_transitions(shifted, found)
+    batch, steps = shape[:-1], max(shape[-1] - 1, 0)
+    if chain.is_constant:
+        counts = counts.reshape((*batch, *counts.shape[1:]))
+    else:
+        counts = batch_first(counts[1:], (*batch, steps))
     first = jnp.sum(jnp.where(chain.first[..., None], found.states, 0.0), axis=0)
-    batch = shape[:-1]
     return Smoothed(
         total.reshape(batch),
         batch_first(found.states, shape),
-        counts.reshape((*batch, *counts.shape[1:])),
+        counts,
         first.reshape((*batch, first.shape[-1])),
     )
 
