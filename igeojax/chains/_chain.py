@@ -1,5 +1,6 @@
 """A batch of linear chains as all of this room reads it: checked, time first, padding marked."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -75,6 +76,7 @@ def chain_of(
             "Put the steps on the last axis but one and the states on the last."
         )
     shape, states = unary.shape[:-1], unary.shape[-1]
+    transition = _aligned(names[1], transition, shape, states)
     present = _present(shape, length, mask)
     if shape[-1] == 0:  # one step that is absent, so that there is one to look at
         present = jnp.zeros((*shape[:-1], 1), bool)
@@ -95,7 +97,6 @@ def chain_of(
         if name in arrays:
             scores = _per_chain(name, arrays[name], shape[:-1], states)[..., None, :]
             unary = unary + jnp.where(where[..., None], scores, 0)
-    transition = _aligned(names[1], transition, shape, states)
     return Chain(time_first(unary, 1), transition, time_first(present), time_first(first)), shape
 
 
@@ -103,7 +104,7 @@ def time_first(array: Array, trailing: int = 0) -> Array:
     """From `(*batch, T, ...)` to `(T, B, ...)`."""
     axis = array.ndim - trailing - 1
     moved = jnp.moveaxis(array, axis, 0)
-    return moved.reshape((moved.shape[0], -1, *array.shape[axis + 1 :]))
+    return moved.reshape((moved.shape[0], math.prod(array.shape[:axis]), *array.shape[axis + 1 :]))
 
 
 def batch_first(array: Array, shape: tuple[int, ...]) -> Array:

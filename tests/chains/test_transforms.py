@@ -113,6 +113,8 @@ def test_a_chain_of_no_steps_at_all():
     assert crf.pair_marginals(unary, FREE).shape == (2, 0, STATES, STATES)
     assert crf.viterbi(unary, FREE).tags.shape == (2, 0)
     assert crf.log_likelihood(unary, FREE, np.zeros((2, 0), int)).tolist() == [0.0, 0.0]
+    assert crf.log_partition(unary, np.zeros((2, 0, STATES, STATES))).tolist() == [0.0, 0.0]
+    assert crf.marginals(np.zeros((0, 3, STATES)), FREE).shape == (0, 3, STATES)
 
 
 def test_half_precision_is_computed_in_float32():
