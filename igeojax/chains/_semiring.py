@@ -86,7 +86,11 @@ def by_scan(chain: Chain, add: Add) -> Messages:
 
 
 def by_associative_scan(chain: Chain, add: Add) -> Messages:
-    """All prefixes at once, as products of matrices."""
+    """All prefixes at once, as products of matrices.
+
+    References:
+      [SarkkaGarciaFernandez2021].
+    """
     batch, size = chain.unary.shape[1:]
     at = lambda flags: flags[..., None, None]
     moves = over_steps(chain.transition)

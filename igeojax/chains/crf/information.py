@@ -36,7 +36,7 @@ def entropy(
       ValueError: as `log_partition`.
 
     References:
-      [LiEisner2009] section 5.
+      [LiEisner2009].
 
     Examples:
       >>> import jax.numpy as jnp
@@ -87,7 +87,7 @@ def kl(
       ValueError: as `log_partition`, or the two laws differ in shape.
 
     References:
-      [LiEisner2009] section 5.
+      [LiEisner2009].
 
     Examples:
       >>> import jax.numpy as jnp

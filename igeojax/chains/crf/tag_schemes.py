@@ -41,6 +41,9 @@ def tag_constraints(tags: Sequence[str], *, scheme: str = "BIO") -> TagConstrain
     Raises:
       ValueError: an unknown scheme, a tag that is none of it, or one that stands twice.
 
+    References:
+      [RamshawMarcus1995], where B and I are introduced.
+
     Examples:
       >>> tag_constraints(["O", "B-x", "I-x"]).transition[0].tolist()
       [0.0, 0.0, -inf]
