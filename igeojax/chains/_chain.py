@@ -90,9 +90,11 @@ def chain_of(
             "finite or -inf",
             "-inf forbids; pad with any number and tell the padding by length or mask.",
         )
-    order = jnp.cumsum(present, axis=-1)
-    first = present & (order == 1)
-    last = present & (order == order[..., -1:])
+    steps = jax.lax.broadcasted_iota(jnp.int32, present.shape, present.ndim - 1)
+    at = jnp.where(present, steps, -1)
+    last = present & (at == jnp.max(at, axis=-1, keepdims=True))
+    at = jnp.where(present, steps, present.shape[-1])
+    first = present & (at == jnp.min(at, axis=-1, keepdims=True))
     for name, where in ((names[2], first), (names[3], last)):
         if name in arrays:
             scores = _per_chain(name, arrays[name], shape[:-1], states)[..., None, :]

@@ -43,10 +43,14 @@ class Posterior(NamedTuple):
 def filtered(chain: Chain) -> Forward:
     """Probabilities of the states given the steps up to each, and what each adds to log Z."""
 
-    def sequential(chain: Chain) -> Forward:
+    def checked(chain: Chain) -> Forward:
         found = _scaled.forward(chain)
         slow = lambda: _exponentials(by_scan(chain, log_add))
         return jax.lax.cond(_scaled.is_safe(chain, found), lambda: found, slow)
+
+    def sequential(chain: Chain) -> Forward:
+        # Twice in the program: a result that leaves a `cond` unchanged is copied.
+        return jax.lax.cond(_scaled.is_always_safe(chain), _scaled.forward, checked, chain)
 
     return by_device(
         chain, sequential, lambda chain: _exponentials(by_associative_scan(chain, log_add))

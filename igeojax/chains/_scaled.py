@@ -79,22 +79,37 @@ def backward(chain: Chain, messages: Forward) -> tuple[Array, Array]:
     return states * scale, right * scale
 
 
-def is_safe(chain: Chain, messages: Forward) -> Bool[Array, ""]:
-    """Whether the messages have lost no path that matters to underflow.
+def is_always_safe(chain: Chain) -> Bool[Array, ""]:
+    """Whether no message can lose a path that matters, as each state leads to each other one.
 
-    Where each state leads to each other one, a state that the messages have lost cannot come back
-    by more than the span of the transitions. Where transitions are forbidden it can, if all others
-    meet a dead end: then no state that can be reached may have come near underflow.
+    A state that the messages have lost cannot come back by more than the span of the transitions.
     """
-    room = -jnp.log(jnp.finfo(chain.unary.dtype).tiny)
-    allowed = chain.transition > -jnp.inf
-    lowest = jnp.min(jnp.where(allowed, chain.transition, jnp.inf), axis=(-2, -1))
-    span = jnp.max(-lowest, initial=0.0)
-    return jax.lax.cond(
-        jnp.all(allowed),
-        lambda: span <= 0.6 * room,
-        lambda: (span <= 0.25 * room) & ~_nears_underflow(chain, messages, jnp.exp(-0.7 * room)),
+    return jnp.all(chain.transition > -jnp.inf) & (_span(chain) <= 0.6 * _room(chain))
+
+
+def is_safe(chain: Chain, messages: Forward) -> Bool[Array, ""]:
+    """Whether these messages have lost no path that matters.
+
+    Where transitions are forbidden a lost state can come back by any amount, if all others meet a
+    dead end: then no state that can be reached may have come near underflow.
+    """
+    room = _room(chain)
+    held = lambda: ~_nears_underflow(chain, messages, jnp.exp(-0.7 * room))
+    narrow = _span(chain) <= 0.25 * room
+    return is_always_safe(chain) | jax.lax.cond(
+        narrow & jnp.any(chain.transition == -jnp.inf), held, lambda: False
     )
+
+
+def _room(chain: Chain) -> Array:
+    """How far below 1 a probability can be, in nats."""
+    return -jnp.log(jnp.finfo(chain.unary.dtype).tiny)
+
+
+def _span(chain: Chain) -> Array:
+    """Between the scores of the transitions that are allowed, of which the largest is 0."""
+    allowed = chain.transition > -jnp.inf
+    return jnp.max(jnp.where(allowed, -chain.transition, 0.0), initial=0.0)
 
 
 def _nears_underflow(chain: Chain, messages: Forward, least: Array) -> Bool[Array, ""]:
