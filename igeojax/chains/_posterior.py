@@ -205,13 +205,10 @@ def _by_scan(chain: Chain) -> Posterior:
         pairs = jnp.where(joined[..., None], pairs, 0.0)
         states = jnp.where(present, after, 0.0)
         after = jnp.where(joined, jnp.sum(pairs, axis=-1), after)
-        return (after, count + pairs if chain.is_constant else None), (
-            states,
-            None if chain.is_constant else pairs,
-        )
+        return (after, count + pairs), (states, None if chain.is_constant else pairs)
 
     last = softmax(found.states[-1])
-    count = jnp.zeros((*last.shape, last.shape[-1]), last.dtype) if chain.is_constant else None
+    count = jnp.zeros((*last.shape, last.shape[-1]), last.dtype)
     moves = None if chain.is_constant else chain.transition
     steps = (_before(found.states), chain.present[..., None], chain.joined[..., None], moves)
     (_, count), (states, pairs) = jax.lax.scan(step, (last, count), steps, reverse=True)
