@@ -183,7 +183,9 @@ def picture(read: dict[str, dict[str, Any]], rows: Rows, transition: Any, path: 
         wrong = ~right_rows(read["digits alone"]["tags"], rows) & (rows.length >= 8)
         chosen = np.flatnonzero(wrong)[:4]
         axes = upper.subplots(len(chosen), LONGEST)
-        upper.suptitle("Below each digit what is read, alone (left) and by the CRF (right); red is wrong")
+        upper.suptitle(
+            "Below each digit what is read: alone (left), by the CRF (right); red is wrong"
+        )
         for line, row in zip(axes, chosen, strict=True):
             for place, ax in enumerate(line):
                 ax.axis("off")

@@ -205,19 +205,19 @@ def _by_scan(chain: Chain) -> Posterior:
         pairs = jnp.where(joined[..., None], pairs, 0.0)
         states = jnp.where(present, after, 0.0)
         after = jnp.where(joined, jnp.sum(pairs, axis=-1), after)
-        return (after, count + pairs), (states, None if chain.is_constant else pairs)
+        return (after, count + pairs), (states,) if chain.is_constant else (states, pairs)
 
     last = softmax(found.states[-1])
     count = jnp.zeros((*last.shape, last.shape[-1]), last.dtype)
     moves = None if chain.is_constant else chain.transition
     steps = (_before(found.states), chain.present[..., None], chain.joined[..., None], moves)
-    (_, count), (states, pairs) = jax.lax.scan(step, (last, count), steps, reverse=True)
+    (_, count), (states, *varying) = jax.lax.scan(step, (last, count), steps, reverse=True)
     return Posterior(
         found.log_norm,
         jnp.exp(found.states),
         states,
         jnp.zeros_like(states),
-        count if chain.is_constant else pairs,
+        varying[0] if varying else count,
     )
 
 
