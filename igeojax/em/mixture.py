@@ -335,6 +335,7 @@ class Mixture:
         """
         require_fixable(self, fixed, previous)
         dtype = expectations.counts.dtype
+        ridge = jnp.asarray(covariance_regularization, dtype)
         zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], dtype), expectations.statistics)
         return maximized(
             self,
@@ -342,7 +343,7 @@ class Mixture:
             neutral_frames(self, dtype),
             previous=previous,
             fixed=fixed,
-            noise=self.family.blur(jnp.asarray(covariance_regularization, dtype), zero),
+            noise=self.family.blur(ridge, zero),
             prior=prior,
         )
 
