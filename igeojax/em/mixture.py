@@ -16,6 +16,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key
 
 from igeojax._core import checks
 from igeojax.discrete.softmax import logsumexp
+from igeojax.em import _passes
+from igeojax.em._data import as_data, default_chunk_size
 from igeojax.em._fitting import fit_mixture
 from igeojax.em._options import Options
 from igeojax.em.steps import MixturePoint, MixtureSteps
@@ -150,6 +152,12 @@ class Mixture(MixtureSteps):
           >>> round(float(Mixture(family, 1).log_density(params, 0.0)), 6)
           -0.918939
         """
+        self._require_params(params)
+        x, dtype = as_data(self.family, x), params.log_weights.dtype
+        rows = self.family._data_batch_shape(x)
+        size = default_chunk_size(self.family, self.num_components, dtype)
+        if self.family.is_linear and len(rows) == 1 and rows[0] >= size and x.dtype == dtype:
+            return _passes.log_density(self, params, x, size)
         return logsumexp(self.joint_log_density(params, x))
 
     def sample(
