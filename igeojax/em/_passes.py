@@ -82,16 +82,16 @@ def run(mixture: Any, params: Any, x: Any, weights: Array, frame: Any, layout: L
         )
 
     if not family.is_linear:
-        found = Pass(summed(sums_in_frames(mixture, params, own)), own)
+        found = Pass(summed(sums_in_frames(mixture, params, own, own=True)), own)
     else:
         coefficients, constants, exact = _linear_form(family, params)
         found = jax.lax.cond(
             exact,
             lambda: Pass(
-                summed(_by_products(family, coefficients, constants)),
+                _from_columns(family, summed(_by_products(family, coefficients, constants))),
                 neutral_frames(mixture, constants.dtype),
             ),
-            lambda: Pass(summed(sums_in_frames(mixture, params, own)), own),
+            lambda: Pass(summed(sums_in_frames(mixture, params, own, own=True)), own),
         )
     volume = found.sums.weight * family.log_volume(frame)
     sums = found.sums._replace(log_likelihood=found.sums.log_likelihood - volume)
@@ -107,8 +107,12 @@ def _linear_form(family: Any, params: Any) -> tuple[Array, Array, Array]:
     return coefficients, constants, rounding < MOST_ROUNDING[size.dtype.itemsize]
 
 
+def _from_columns(family: Any, sums: Expectations) -> Expectations:
+    return sums._replace(statistics=jax.vmap(family.from_columns)(sums.statistics))
+
+
 def _by_products(family: Any, coefficients: Array, constants: Array) -> Any:
-    """Sums of a chunk by two matrix products; the observations are on the last axis."""
+    """Sums of a chunk by two matrix products, the observations on the last axis; as columns."""
 
     def partial_sum(z: Any, weights: Array) -> Expectations:
         columns = family.columns(z)
@@ -121,7 +125,7 @@ def _by_products(family: Any, coefficients: Array, constants: Array) -> Any:
         seen = jnp.where(weights > 0, top + jnp.log(total), 0.0)
         return Expectations(
             jnp.sum(mass, axis=1),
-            jax.vmap(family.from_columns)(sums),
+            sums,
             jnp.sum(weights * seen),
             jnp.sum(weights),
         )
@@ -129,19 +133,20 @@ def _by_products(family: Any, coefficients: Array, constants: Array) -> Any:
     return partial_sum
 
 
-def sums_in_frames(mixture: Any, params: Any, frames: Any) -> Any:
+def sums_in_frames(mixture: Any, params: Any, frames: Any, *, own: bool = False) -> Any:
     """The function `(x, weights) -> Expectations` of a chunk, each component in its frame.
 
     Args:
       mixture: the `Mixture`.
       params: its parameters.
       frames: one for each component, or the empty frame.
+      own: whether they are the components' own, in which they are standard members.
 
     Returns:
       The function; statistics in the frames, the log-likelihood that of x.
     """
     family = mixture.family
-    joint_of = _joint_in_frames(family, params, frames)
+    joint_of = _joint_in_frames(family, params, frames, own=own)
 
     def statistics(x: Any, mass: Array, frame: Any) -> Any:
         return family.statistics_sum(family.standardized(x, frame), mass)
@@ -161,16 +166,18 @@ def sums_in_frames(mixture: Any, params: Any, frames: Any) -> Any:
     return partial_sum
 
 
-def _joint_in_frames(family: Any, params: Any, frames: Any) -> Callable[[Any], Array]:
+def _joint_in_frames(family: Any, params: Any, frames: Any, *, own: bool) -> Callable[[Any], Array]:
     """`log w_k + log p(x; theta_k)` of a chunk, the components first, each in its frame."""
     members = jax.vmap(family.in_frame)(params.components, frames)
     volumes = jax.vmap(lambda _, frame: family.log_volume(frame))(params.log_weights, frames)
     constants = (params.log_weights - volumes)[:, None]
 
-    def log_density(x: Any, theta: Any, frame: Any) -> Array:
-        return family.log_density(theta, family.standardized(x, frame))
+    log_density = family.own_log_density if own else family.log_density
 
-    return lambda x: jax.vmap(partial(log_density, x))(members, frames) + constants
+    def one(x: Any, theta: Any, frame: Any) -> Array:
+        return log_density(theta, family.standardized(x, frame))
+
+    return lambda x: jax.vmap(partial(one, x))(members, frames) + constants
 
 
 def log_density(mixture: Any, params: Any, x: Array, chunk_size: int) -> Array:
@@ -212,7 +219,7 @@ def log_density(mixture: Any, params: Any, x: Array, chunk_size: int) -> Array:
         exact,
         lambda: filled(lambda z: coefficients @ family.columns(z) + constants[:, None]),
         lambda: filled(
-            _joint_in_frames(family, params, jax.vmap(family.frame_of)(params.components))
+            _joint_in_frames(family, params, jax.vmap(family.frame_of)(params.components), own=True)
         ),
     )
     return values - family.log_volume(frame)

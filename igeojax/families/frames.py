@@ -8,6 +8,7 @@ frame `()`, in which nothing changes.
 Points here are single points, and a frame is one frame: use `jax.vmap` for more.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -66,6 +67,7 @@ class ScaleFrames:
 
     Point: Any
     point_shape: Any
+    event_shape: Any
     mean: Any
     _square: str = "xx"
     """Name of the leaf of squares."""
@@ -89,6 +91,10 @@ class ScaleFrames:
     def standardized(self, x: Array, frame: Frame) -> Array:
         """Observations in the frame, `z = (x - offset) / scale`."""
         return (x - _lead(frame.offset, x)) * _wide(frame.inverse, frame, x)
+
+    def own_log_density(self, theta: Any, z: Array) -> Array:
+        """Log-density of observations in the frame of the law itself: that of the standard one."""
+        return _standard_log_density(z, self.event_shape)
 
     def in_frame(self, theta: Any, frame: Frame) -> Any:
         """Natural parameter of `z` where `theta` is that of `x`."""
@@ -148,6 +154,7 @@ class MatrixFrames:
     """
 
     Point: Any
+    event_shape: Any
     dim: int
 
     def neutral_frame(self, dtype: Any) -> Frame:
@@ -165,6 +172,10 @@ class MatrixFrames:
     def standardized(self, x: Array, frame: Frame) -> Array:
         """Observations in the frame, `z = scale^-1 (x - offset)`."""
         return jnp.einsum("...j,ij->...i", x - _lead(frame.offset, x), frame.inverse)
+
+    def own_log_density(self, theta: Any, z: Array) -> Array:
+        """Log-density of observations in the frame of the law itself: that of the standard one."""
+        return _standard_log_density(z, self.event_shape)
 
     def in_frame(self, theta: Any, frame: Frame) -> Any:
         """Natural parameter of `z` where `theta` is that of `x`."""
@@ -209,6 +220,11 @@ class MatrixFrames:
         """What independent noise of a variance adds to the mean statistics."""
         identity = jnp.eye(self.dim, dtype=like.xx.dtype)
         return self.Point(jnp.zeros_like(like.x), variance * identity)
+
+
+def _standard_log_density(z: Array, event: tuple[int, ...]) -> Array:
+    square = jnp.sum(z**2, axis=tuple(range(-len(event), 0)))
+    return -0.5 * square - 0.5 * math.log(2 * math.pi) * math.prod(event)
 
 
 def _lead(offset: Array, x: Array) -> Array:
