@@ -188,8 +188,9 @@ class MixtureSteps:
         Args:
           expectations: sums over all observations; any common factor cancels.
           previous: the parameters before; kept by components without mass, and where `fixed`.
-          prior: None, or an object whose `prior.maximized(mixture, expectations, previous)` gives
-            the parameters of largest posterior density instead.
+          prior: None, or a pytree with three methods: `maximized(mixture, expectations, previous)`,
+            the parameters of largest posterior density; and for fits `in_frame(family, frame)`, the
+            same prior for observations in a frame, and `log_density(mixture, params)`.
           fixed: what stays as in `previous`: `"weights"`, `"components"`, or numbers of components.
           covariance_regularization: variance added to each coordinate of normal components.
 
