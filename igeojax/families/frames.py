@@ -67,7 +67,6 @@ class ScaleFrames:
 
     Point: Any
     point_shape: Any
-    event_shape: Any
     mean: Any
     _square: str = "xx"
     """Name of the leaf of squares."""
@@ -92,7 +91,7 @@ class ScaleFrames:
         """Observations in the frame, `z = (x - offset) / scale`."""
         return (x - _lead(frame.offset, x)) * _wide(frame.inverse, frame, x)
 
-    def own_log_density(self, theta: Any, z: Array) -> Array:
+    def own_log_density(self: Any, theta: Any, z: Array) -> Array:
         """Log-density of observations in the frame of the law itself: that of the standard one."""
         return _standard_log_density(z, self.event_shape)
 
@@ -154,7 +153,6 @@ class MatrixFrames:
     """
 
     Point: Any
-    event_shape: Any
     dim: int
 
     def neutral_frame(self, dtype: Any) -> Frame:
@@ -173,7 +171,7 @@ class MatrixFrames:
         """Observations in the frame, `z = scale^-1 (x - offset)`."""
         return jnp.einsum("...j,ij->...i", x - _lead(frame.offset, x), frame.inverse)
 
-    def own_log_density(self, theta: Any, z: Array) -> Array:
+    def own_log_density(self: Any, theta: Any, z: Array) -> Array:
         """Log-density of observations in the frame of the law itself: that of the standard one."""
         return _standard_log_density(z, self.event_shape)
 
