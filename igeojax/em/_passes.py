@@ -198,7 +198,8 @@ def log_density(mixture: Any, params: Any, x: Array, chunk_size: int) -> Array:
     weights = jnp.exp(params.log_weights)
     etas = family.mean_from_natural(params.components)
     eta = jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, axes=1), etas)
-    frame = family.frame_of(family.natural_from_mean(eta))
+    # The value is the same in any frame: the derivative need not go through this one.
+    frame = jax.lax.stop_gradient(family.frame_of(family.natural_from_mean(eta)))
     components = jax.vmap(lambda theta: family.in_frame(theta, frame))(params.components)
     params = params._replace(components=components)
     coefficients, constants, exact = _linear_form(family, params)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from igeojax.families.covariance import precision_factor
+from igeojax.families.covariance import precision_factor, symmetrized_point
 from igeojax.families.positive_definite import log_det, symmetrized
 from igeojax.numerics.triangular import solve_triangular
 
@@ -177,6 +177,7 @@ class MatrixFrames:
 
     def in_frame(self, theta: Any, frame: Frame) -> Any:
         """Natural parameter of `z` where `theta` is that of `x`."""
+        theta = symmetrized_point(theta)
         shift = theta.x + 2 * theta.xx @ frame.offset
         return self.Point(
             frame.scale.T @ shift, symmetrized(frame.scale.T @ theta.xx @ frame.scale)

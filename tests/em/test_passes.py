@@ -173,3 +173,17 @@ def test_weights_of_zero_are_rows_that_are_not_there():
     fewer = mixture.fit(jnp.asarray(x[weights > 0]), **options)
     np.testing.assert_allclose(some.log_likelihood, fewer.log_likelihood, rtol=1e-11)
     np.testing.assert_allclose(some.params.components.xx, fewer.params.components.xx, rtol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["full", "diag"])
+def test_log_densities_of_many_rows_are_those_of_few(kind):
+    x, centers = _clouds(count=9001)
+    mixture, start, _ = _start(kind, x, centers)
+    x = jnp.asarray(x)
+    many = lambda params: mixture.log_density(params, x)
+    # Two axes of rows are taken term by term.
+    few = lambda params: mixture.log_density(params, x[None])[0]
+    np.testing.assert_allclose(jax.jit(many)(start), jax.jit(few)(start), rtol=1e-11)
+    slopes = [jax.jit(jax.grad(lambda p, f=f: jnp.sum(f(p))))(start) for f in (many, few)]
+    for a, b in zip(*map(jax.tree.leaves, slopes), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-8)
