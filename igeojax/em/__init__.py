@@ -1,5 +1,18 @@
 """Latent variables: mixtures of any exponential family by expectation-maximization."""
 
-from igeojax.em.mixture import Mixture, MixtureFit, MixturePoint
+from igeojax.em._data import Chunks
+from igeojax.em.expectations import Expectations
+from igeojax.em.mixture import Mixture, MixtureFit
+from igeojax.em.online import OnlineState, incremental_em, stepwise_em
+from igeojax.em.steps import MixturePoint
 
-__all__ = ["Mixture", "MixtureFit", "MixturePoint"]
+__all__ = [
+    "Chunks",
+    "Expectations",
+    "Mixture",
+    "MixtureFit",
+    "MixturePoint",
+    "OnlineState",
+    "incremental_em",
+    "stepwise_em",
+]

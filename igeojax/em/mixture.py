@@ -6,24 +6,22 @@ the data as marginal (the responsibilities), the M-step the m-projection back on
 """
 
 import dataclasses
+import os
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key
 
 from igeojax._core import checks
-from igeojax.discrete.softmax import log_softmax, logsumexp
-from igeojax.em._fitting import fit_mixture, mass_of
+from igeojax.discrete.softmax import logsumexp
+from igeojax.em import _passes
+from igeojax.em._data import as_data, default_chunk_size
+from igeojax.em._fitting import fit_mixture
+from igeojax.em._options import Options
+from igeojax.em.steps import MixturePoint, MixtureSteps
 from igeojax.families.base import ExponentialFamily
-from igeojax.families.product import Product
-
-
-class MixturePoint(NamedTuple):
-    """Parameters of a mixture: log-weights, and natural parameters with the components first."""
-
-    log_weights: Float[Array, "components"]
-    components: Any
 
 
 class MixtureFit(NamedTuple):
@@ -47,17 +45,17 @@ class MixtureFit(NamedTuple):
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class Mixture:
+class Mixture(MixtureSteps):
     """A mixture `sum_k w_k p(x; theta_k)` of `num_components` members of a family.
 
     Args:
       family: the family of the components.
       num_components: their number.
+      tied: whether the components have one covariance (variance) in common; of normal laws.
 
     Raises:
-      TypeError: `family` is not an `ExponentialFamily`, or one whose observations are tuples, or
-        `num_components` is not an integer.
-      ValueError: `num_components < 1`.
+      TypeError: `family` is not an `ExponentialFamily`, or `num_components` not an integer.
+      ValueError: `num_components < 1`, or `tied` components of a family that has no scale.
 
     References:
       [Dempster1977] section 4.3; [Amari2016] section 8.1.
@@ -75,6 +73,7 @@ class Mixture:
 
     family: ExponentialFamily
     num_components: int
+    tied: bool = False
 
     Point: ClassVar[type[MixturePoint]] = MixturePoint
 
@@ -84,46 +83,21 @@ class Mixture:
                 f"family must be an ExponentialFamily; got {self.family!r}. Pass an instance such "
                 "as families.MultivariateNormal(2)."
             )
-        if isinstance(self.family, Product):
-            raise TypeError(
-                f"family must have observations that are one array; got {self.family}, whose are "
-                "tuples. Fit a mixture of each factor."
-            )
         checks.require_count("num_components", self.num_components)
+        if self.tied and not hasattr(self.family, "shared"):
+            raise ValueError(
+                f"tied must be False for {self.family}; got {self.tied}. Only normal laws have a "
+                "covariance to share."
+            )
 
     @property
     def dimension(self) -> int:
         """Number of free parameters."""
-        return self.num_components * (self.family.dimension + 1) - 1
-
-    def joint_log_density(
-        self, params: MixturePoint, x: ArrayLike
-    ) -> Float[Array, "*batch components"]:
-        """Log-densities `log w_k + log p(x; theta_k)` of each component, in nats.
-
-        Args:
-          params: mixture parameters.
-          x: observations of shape `batch + event_shape`.
-
-        Returns:
-          Values with the components on the last axis.
-
-        Raises:
-          TypeError: `params` or `x` of a wrong kind.
-          ValueError: `x` lacks the event axes.
-
-        Examples:
-          >>> from igeojax import families
-          >>> mixture = Mixture(families.Poisson(), 2)
-          >>> params = mixture.point([0.5, 0.5], families.Poisson().natural_from_params([1.0, 2.0]))
-          >>> mixture.joint_log_density(params, jnp.array([0, 1, 2])).shape
-          (3, 2)
-        """
-        self._require_params(params)
-        log_density = jax.vmap(self.family.log_density, (0, None), -1)(
-            params.components, checks.as_array("data", x)
-        )
-        return log_density + params.log_weights.reshape((1,) * (log_density.ndim - 1) + (-1,))
+        each = self.num_components * (self.family.dimension + 1) - 1
+        if not self.tied:
+            return each
+        shared = self.family.dimension - int(np.prod(self.family.event_shape))
+        return each - (self.num_components - 1) * shared
 
     def point(self, weights: ArrayLike, components: Any) -> MixturePoint:
         """Mixture parameters from weights and component parameters.
@@ -178,80 +152,13 @@ class Mixture:
           >>> round(float(Mixture(family, 1).log_density(params, 0.0)), 6)
           -0.918939
         """
-        return logsumexp(self.joint_log_density(params, x))
-
-    def e_step(
-        self, params: MixturePoint, x: ArrayLike
-    ) -> tuple[Float[Array, "data components"], Float[Array, "data"]]:
-        """E-step: responsibilities `r_nk = softmax_k(log w_k + log p(x_n; theta_k))`.
-
-        Args:
-          params: mixture parameters.
-          x: observations of shape `(N,) + event_shape`.
-
-        Returns:
-          Responsibilities, rows summing to one, and the log-density of each observation.
-
-        Raises:
-          TypeError: `params` or `x` of a wrong kind.
-          ValueError: `x` lacks the event axes.
-
-        Examples:
-          >>> from igeojax import families
-          >>> family = families.Normal()
-          >>> mixture = Mixture(family, 2)
-          >>> params = mixture.point([0.5, 0.5], family.natural_from_params([-1.0, 1.0], 1.0))
-          >>> mixture.e_step(params, jnp.zeros(1))[0].tolist()
-          [[0.5, 0.5]]
-        """
-        joint = self.joint_log_density(params, x)
-        return jnp.exp(log_softmax(joint)), logsumexp(joint)
-
-    def m_step(
-        self,
-        responsibilities: Float[Array, "data components"],
-        x: ArrayLike,
-        weights: ArrayLike | None = None,
-        *,
-        previous: MixturePoint | None = None,
-        **fit_options: Any,
-    ) -> MixturePoint:
-        """M-step: each component fitted by maximum likelihood with its responsibilities as weights.
-
-        Args:
-          responsibilities: rows that sum to one.
-          x: observations of shape `(N,) + event_shape`.
-          weights: of the observations, shape `(N,)`; None weighs all alike.
-          previous: parameters kept by a component that has no mass.
-          **fit_options: what `family.fit` takes, `covariance_regularization` for one.
-
-        Returns:
-          The new parameters.
-
-        Raises:
-          TypeError: an option that `family.fit` does not know.
-          ValueError: responsibilities or weights of other shapes than the data ask for, or concrete
-            data that no component can be fitted to.
-
-        Examples:
-          >>> from igeojax import families
-          >>> mixture = Mixture(families.Poisson(), 2)
-          >>> params = mixture.m_step(jnp.eye(2), jnp.array([3, 8]))
-          >>> jnp.exp(params.components.x).round(6).tolist()
-          [3.0, 8.0]
-        """
-        x = checks.as_array("data", x)
-        mass = mass_of(self, responsibilities, x, weights)
-        totals = jnp.sum(mass, axis=0)
-        empty = totals <= jnp.finfo(mass.dtype).tiny
-        fit = lambda w: self.family.fit(x, w, **fit_options)
-        components = jax.vmap(fit, in_axes=1)(jnp.where(empty[None], 1.0, mass))
-        if previous is not None:
-            keep = lambda new, old: jnp.where(
-                empty.reshape((-1,) + (1,) * (new.ndim - 1)), old, new
-            )
-            components = jax.tree.map(keep, components, previous.components)
-        return MixturePoint(jnp.log(totals / jnp.sum(totals)), components)
+        self._require_params(params)
+        data, dtype = as_data(self.family, x), params.log_weights.dtype
+        rows = self.family._data_batch_shape(data)
+        size = default_chunk_size(self.family, self.num_components, dtype)
+        if self.family.is_linear and len(rows) == 1 and rows[0] >= size and data.dtype == dtype:
+            return _passes.log_density(self, params, data, size)
+        return logsumexp(self.joint_log_density(params, data))
 
     def sample(
         self, key: Key[Array, ""], params: MixturePoint, shape: tuple[int, ...] = ()
@@ -287,7 +194,7 @@ class Mixture:
 
     def fit(
         self,
-        data: ArrayLike,
+        data: Any,
         *,
         key: Key[Array, ""] | None = None,
         weights: ArrayLike | None = None,
@@ -295,28 +202,46 @@ class Mixture:
         num_restarts: int = 1,
         tolerance: ArrayLike = 1e-6,
         max_iterations: int = 200,
+        acceleration: str | None = None,
+        prior: Any = None,
+        fixed: tuple[str | int, ...] = (),
+        covariance_regularization: ArrayLike = 0.0,
+        chunk_size: int | None = None,
+        checkpoint: str | os.PathLike | None = None,
         progress: bool = False,
-        **fit_options: Any,
     ) -> MixtureFit:
-        """Maximum likelihood by EM, in one compiled loop.
+        """Maximum likelihood by EM, in one compiled loop, or a pass a chunk over `em.Chunks`.
 
         Stops when a step gains less than `tolerance`. A component that loses all its mass keeps its
         parameters; a step that makes the likelihood nan (a component collapsing onto too few
         points) is not taken, and the fit returns the step before with `converged` False. Restarts
         that end so are passed over while there is another.
 
+        Normal laws are fitted to standardized data, so that offsets and units cost no digits; the
+        memory beside the data is that of a chunk and of a sample of 65536 rows, from which the
+        starts are made. Data sharded over devices stay there: only the sums travel.
+
         Args:
-          data: observations of shape `(N,) + event_shape`.
+          data: observations of shape `(N,) + event_shape`, of a product a tuple of them; sharded
+            over devices on axis 0 or not; or `em.Chunks`, for data larger than the memory.
           key: a PRNG key; needed unless a starting point is given.
           weights: non-negative, shape `(N,)`.
           initialization: `"k-means++"` (nearest of k-means++ seeds in the first statistic),
             `"random"` (responsibilities uniform on the simplex), or a `MixturePoint` to start at.
-          num_restarts: independent starts, run side by side; the best likelihood wins.
+          num_restarts: independent starts, run side by side; the best likelihood wins. Of `Chunks`
+            the starts are run on the sample.
           tolerance: least gain in mean log-likelihood (nats an observation) to go on.
-          max_iterations: most EM steps.
+          max_iterations: most EM steps; with `acceleration` an iteration is up to two.
+          acceleration: `"squarem"` extrapolates each pair of steps, where the likelihood allows.
+          prior: None, or what `maximized` takes; its log-density counts in `log_likelihoods`.
+          fixed: what stays as in the starting point: `"weights"`, `"components"`, or numbers of
+            components.
+          covariance_regularization: variance added to each coordinate of normal components at each
+            M-step, which keeps them from collapsing; the likelihood may fall by what that costs.
+          chunk_size: rows taken at once; None as many as fit into the cache of a core.
+          checkpoint: a folder where the state is saved after each step (by orbax), and from which
+            a fit with the same arguments goes on; the loop is then one of Python.
           progress: print the iteration and the mean log-likelihood to stderr as it runs.
-          **fit_options: what `family.fit` takes. With `covariance_regularization` each M-step is no
-            longer the maximum, and the likelihood may fall by what that costs.
 
         Returns:
           A `MixtureFit`.
@@ -339,18 +264,22 @@ class Mixture:
           >>> bool(jnp.all(jnp.diff(result.log_likelihoods[:int(result.num_iterations)]) >= -1e-12))
           True
         """
-        end, total = fit_mixture(
-            self,
-            data,
+        options = Options(
             key=key,
             weights=weights,
             initialization=initialization,
             num_restarts=num_restarts,
             tolerance=tolerance,
             max_iterations=max_iterations,
+            acceleration=acceleration,
+            prior=prior,
+            fixed=fixed,
+            covariance_regularization=covariance_regularization,
+            chunk_size=chunk_size,
+            checkpoint=checkpoint,
             progress=progress,
-            fit_options=fit_options,
         )
+        end, total = fit_mixture(self, data, options)
         log_likelihood = end.objective * total
         return MixtureFit(
             params=end.params,
@@ -361,22 +290,3 @@ class Mixture:
             bic=self.dimension * jnp.log(total) - 2 * log_likelihood,
             aic=2 * self.dimension - 2 * log_likelihood,
         )
-
-    def _require_params(self, params: MixturePoint) -> None:
-        """Check parameters of this mixture.
-
-        Raises:
-          TypeError: they are anything but a `MixturePoint` of the family.
-          ValueError: they have another number of components.
-        """
-        if not isinstance(params, MixturePoint):
-            raise TypeError(
-                f"params must be a MixturePoint; got {type(params).__name__}. Make it with "
-                "Mixture.point(weights, components), or take the params of a fit."
-            )
-        found = self.family.batch_shape(params.components), jnp.shape(params.log_weights)
-        if found != ((self.num_components,),) * 2:
-            raise ValueError(
-                f"params must hold {self.num_components} components and log_weights; got batch "
-                f"shapes {found[0]} and {found[1]}. Make them with Mixture.point."
-            )

@@ -1,0 +1,226 @@
+"""One pass over the data in the frame that keeps its digits: E-step, sums, M-step.
+
+The data are standardized chunk by chunk, `z = scale^-1 (x - offset)`, and the parameters of a fit
+are those of z. Of a family whose log-density is `<theta, T(z)> - psi` to rounding the pass is two
+matrix products with the columns of `T(z)`, one for the log-densities and one for the sums. Where a
+component is so narrow that this would round too much, each component has a frame of its own, that
+in which it is the standard member: its log-densities are those of the standard member and its sums
+are taken about its mean, in units of its deviations.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from igeojax.discrete.softmax import log_softmax, logsumexp
+from igeojax.em.expectations import Expectations, neutral_frames, sum_over_chunks
+
+MOST_ROUNDING = {4: 1e-3, 8: 1e-9}
+"""Bound of the rounding of a log-density, nats, for products, by the bytes of a number.
+
+The mean over the data is off by a hundredth of it, as errors of either sign cancel.
+"""
+
+
+class Pass(NamedTuple):
+    """Sums of a pass, and the frame of each component that its statistics are taken in."""
+
+    sums: Expectations
+    frames: Any
+
+
+class Layout(NamedTuple):
+    """How a pass goes through its rows: `chunk_size` at once on each of `num_shards` devices."""
+
+    chunk_size: int
+    num_shards: int = 1
+
+
+def data_frame(family: Any, sample: Any, weights: Array, variance: Array | None) -> Any:
+    """The frame of the member that is fitted to a sample, blurred by noise of a variance."""
+
+    def blurred(leaf: Array) -> Array:
+        if variance is None or not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf
+        noise = jax.random.normal(jax.random.key(0), leaf.shape, leaf.dtype)
+        return leaf + jnp.sqrt(variance).astype(leaf.dtype) * noise
+
+    theta = family._fit(jax.tree.map(blurred, sample), weights / jnp.sum(weights))
+    frame = family.frame_of(theta)
+    sound = jnp.asarray([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(frame)]).all()
+    neutral = family.neutral_frame(weights.dtype)
+    return jax.tree.map(lambda leaf, other: jnp.where(sound, leaf, other), frame, neutral)
+
+
+def run(mixture: Any, params: Any, x: Any, weights: Array, frame: Any, layout: Layout) -> Pass:
+    """One pass: the sums at `params`, which are those of the standardized data.
+
+    Args:
+      mixture: the `Mixture`.
+      params: parameters in the frame of the data.
+      x: observations as they come.
+      weights: shape `(N,)`.
+      frame: the frame of the data.
+      layout: how the rows are taken.
+
+    Returns:
+      The `Pass`; its log-likelihood is that of the observations.
+    """
+    family = mixture.family
+    own = jax.vmap(family.frame_of)(params.components)
+
+    def summed(partial_sum: Any) -> Expectations:
+        return sum_over_chunks(
+            lambda x, weights: partial_sum(family.standardized(x, frame), weights),
+            x,
+            weights,
+            **layout._asdict(),
+        )
+
+    if not family.is_linear:
+        found = Pass(summed(sums_in_frames(mixture, params, own, own=True)), own)
+    else:
+        coefficients, constants, exact = _linear_form(family, params)
+        found = jax.lax.cond(
+            exact,
+            lambda: Pass(
+                _from_columns(family, summed(_by_products(family, coefficients, constants))),
+                neutral_frames(mixture, constants.dtype),
+            ),
+            lambda: Pass(summed(sums_in_frames(mixture, params, own, own=True)), own),
+        )
+    volume = found.sums.weight * family.log_volume(frame)
+    sums = found.sums._replace(log_likelihood=found.sums.log_likelihood - volume)
+    return Pass(sums, found.frames)
+
+
+def _linear_form(family: Any, params: Any) -> tuple[Array, Array, Array]:
+    """Coefficients and constants of the log-densities, and whether their products are exact."""
+    coefficients = jax.vmap(family.coefficients)(params.components)
+    constants = params.log_weights - family.log_partition(params.components)
+    size = jnp.max(jnp.sum(jnp.abs(coefficients), axis=1))
+    rounding = jnp.finfo(size.dtype).eps * size
+    return coefficients, constants, rounding < MOST_ROUNDING[size.dtype.itemsize]
+
+
+def _from_columns(family: Any, sums: Expectations) -> Expectations:
+    return sums._replace(statistics=jax.vmap(family.from_columns)(sums.statistics))
+
+
+def _by_products(family: Any, coefficients: Array, constants: Array) -> Any:
+    """Sums of a chunk by two matrix products, the observations on the last axis; as columns."""
+
+    def partial_sum(z: Any, weights: Array) -> Expectations:
+        columns = family.columns(z)
+        joint = coefficients @ columns + constants[:, None]
+        top = jnp.max(joint, axis=0)
+        excess = jnp.exp(joint - top[None])
+        total = jnp.sum(excess, axis=0)
+        mass = excess * (weights / total)[None]
+        sums = jax.lax.dot_general(mass, columns, (((1,), (1,)), ((), ())))
+        seen = jnp.where(weights > 0, top + jnp.log(total), 0.0)
+        return Expectations(
+            jnp.sum(mass, axis=1),
+            sums,
+            jnp.sum(weights * seen),
+            jnp.sum(weights),
+        )
+
+    return partial_sum
+
+
+def sums_in_frames(mixture: Any, params: Any, frames: Any, *, own: bool = False) -> Any:
+    """The function `(x, weights) -> Expectations` of a chunk, each component in its frame.
+
+    Args:
+      mixture: the `Mixture`.
+      params: its parameters.
+      frames: one for each component, or the empty frame.
+      own: whether they are the components' own, in which they are standard members.
+
+    Returns:
+      The function; statistics in the frames, the log-likelihood that of x.
+    """
+    family = mixture.family
+    joint_of = _joint_in_frames(family, params, frames, own=own)
+
+    def statistics(x: Any, mass: Array, frame: Any) -> Any:
+        return family.statistics_sum(family.standardized(x, frame), mass)
+
+    def partial_sum(x: Any, weights: Array) -> Expectations:
+        joint = joint_of(x)
+        mass = jnp.exp(log_softmax(joint, axis=0)) * weights[None]
+        # An observation of weight 0 does not count, even where its density is 0.
+        seen = jnp.where(weights > 0, logsumexp(joint, axis=0), 0.0)
+        return Expectations(
+            jnp.sum(mass, axis=1),
+            jax.vmap(partial(statistics, x))(mass, frames),
+            jnp.sum(weights * seen),
+            jnp.sum(weights),
+        )
+
+    return partial_sum
+
+
+def _joint_in_frames(family: Any, params: Any, frames: Any, *, own: bool) -> Callable[[Any], Array]:
+    """`log w_k + log p(x; theta_k)` of a chunk, the components first, each in its frame."""
+    members = jax.vmap(family.in_frame)(params.components, frames)
+    volumes = jax.vmap(lambda _, frame: family.log_volume(frame))(params.log_weights, frames)
+    constants = (params.log_weights - volumes)[:, None]
+
+    log_density = family.own_log_density if own else family.log_density
+
+    def one(x: Any, theta: Any, frame: Any) -> Array:
+        return log_density(theta, family.standardized(x, frame))
+
+    return lambda x: jax.vmap(partial(one, x))(members, frames) + constants
+
+
+def log_density(mixture: Any, params: Any, x: Array, chunk_size: int) -> Array:
+    """Log-densities of a mixture of a family with a linear form, chunk by chunk.
+
+    In the frame of the member nearest to the mixture, that of its mean statistics.
+
+    Args:
+      mixture: the `Mixture`.
+      params: its parameters.
+      x: at least `chunk_size` observations on axis 0.
+      chunk_size: rows taken at once.
+
+    Returns:
+      The values.
+    """
+    family, count = mixture.family, x.shape[0]
+    weights = jnp.exp(params.log_weights)
+    etas = family.mean_from_natural(params.components)
+    eta = jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, axes=1), etas)
+    # The value is the same in any frame: the derivative need not go through this one.
+    frame = jax.lax.stop_gradient(family.frame_of(family.natural_from_mean(eta)))
+    components = jax.vmap(lambda theta: family.in_frame(theta, frame))(params.components)
+    params = params._replace(components=components)
+    coefficients, constants, exact = _linear_form(family, params)
+
+    def filled(joint_of: Callable[[Any], Array]) -> Array:
+        def fill(index: Array, values: Array) -> Array:
+            start = jnp.minimum(index * chunk_size, count - chunk_size)
+            part = jax.lax.dynamic_slice_in_dim(x, start, chunk_size)
+            found = logsumexp(joint_of(family.standardized(part, frame)), axis=0)
+            entries = part.reshape(chunk_size, -1)
+            infinite = jnp.isinf(entries).any(axis=1) & ~jnp.isnan(entries).any(axis=1)
+            found = jnp.where(infinite, -jnp.inf, found)
+            return jax.lax.dynamic_update_slice(values, found, (start,))
+
+        return jax.lax.fori_loop(0, -(-count // chunk_size), fill, jnp.zeros(count, weights.dtype))
+
+    values = jax.lax.cond(
+        exact,
+        lambda: filled(lambda z: coefficients @ family.columns(z) + constants[:, None]),
+        lambda: filled(
+            _joint_in_frames(family, params, jax.vmap(family.frame_of)(params.components), own=True)
+        ),
+    )
+    return values - family.log_volume(frame)
