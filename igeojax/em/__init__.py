@@ -1,5 +1,6 @@
 """Latent variables: mixtures of any exponential family by expectation-maximization."""
 
+from igeojax.em.expectations import Expectations
 from igeojax.em.mixture import Mixture, MixtureFit, MixturePoint
 
-__all__ = ["Mixture", "MixtureFit", "MixturePoint"]
+__all__ = ["Expectations", "Mixture", "MixtureFit", "MixturePoint"]

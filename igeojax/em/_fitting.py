@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Key
 
 from igeojax._core import checks
+from igeojax.em._data import checked_weights
 from igeojax.em.initialization import OPTIONS, starting_points
 from igeojax.em.loop import LoopResult, iterate
 
@@ -30,15 +31,7 @@ def mass_of(
             f"(N,) + {family.event_shape}; got {mass.shape} and {jnp.shape(x)}. They come first: "
             "m_step(responsibilities, x)."
         )
-    if weights is None:
-        return mass
-    weights = checks.floating("weights", jnp.asarray(weights, mass.dtype))
-    if weights.shape != shape[:1]:
-        raise ValueError(
-            f"weights must have shape {shape[:1]}; got {weights.shape}. Give each row of the data "
-            "one."
-        )
-    return mass * weights[:, None]
+    return mass * checked_weights(weights, shape[0], mass.dtype)[:, None]
 
 
 def fit_mixture(
@@ -177,14 +170,12 @@ def _run(
     """EM from each start, side by side; the best of them, and the total weight."""
     total = jnp.sum(weights)
 
-    def e_step(params: Any) -> tuple[Array, Array]:
-        responsibilities, log_density = mixture.e_step(params, data)
-        # An observation of weight 0 does not count, even where its density is 0.
-        seen = jnp.where(weights > 0, log_density, 0.0)
-        return responsibilities, jnp.sum(weights * seen) / total
+    def e_step(params: Any) -> tuple[Any, Array]:
+        sums = mixture.expectations(params, data, weights)
+        return sums, sums.log_likelihood / total
 
-    def m_step(responsibilities: Array, params: Any) -> Any:
-        return mixture.m_step(responsibilities, data, weights, previous=params, **fit_options)
+    def m_step(sums: Any, params: Any) -> Any:
+        return mixture.maximized(sums, previous=params, **fit_options)
 
     count = starts.log_weights.shape[0]
     labels = jnp.arange(1, count + 1) if count > 1 else jnp.zeros(1, int)

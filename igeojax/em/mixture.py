@@ -14,9 +14,11 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key
 
 from igeojax._core import checks
 from igeojax.discrete.softmax import log_softmax, logsumexp
+from igeojax.em import _maximization
+from igeojax.em._data import as_data, checked_weights, default_chunk_size
 from igeojax.em._fitting import fit_mixture, mass_of
+from igeojax.em.expectations import Expectations, sum_over_chunks
 from igeojax.families.base import ExponentialFamily
-from igeojax.families.product import Product
 
 
 class MixturePoint(NamedTuple):
@@ -55,8 +57,7 @@ class Mixture:
       num_components: their number.
 
     Raises:
-      TypeError: `family` is not an `ExponentialFamily`, or one whose observations are tuples, or
-        `num_components` is not an integer.
+      TypeError: `family` is not an `ExponentialFamily`, or `num_components` not an integer.
       ValueError: `num_components < 1`.
 
     References:
@@ -83,11 +84,6 @@ class Mixture:
             raise TypeError(
                 f"family must be an ExponentialFamily; got {self.family!r}. Pass an instance such "
                 "as families.MultivariateNormal(2)."
-            )
-        if isinstance(self.family, Product):
-            raise TypeError(
-                f"family must have observations that are one array; got {self.family}, whose are "
-                "tuples. Fit a mixture of each factor."
             )
         checks.require_count("num_components", self.num_components)
 
@@ -121,7 +117,7 @@ class Mixture:
         """
         self._require_params(params)
         log_density = jax.vmap(self.family.log_density, (0, None), -1)(
-            params.components, checks.as_array("data", x)
+            params.components, as_data(self.family, x)
         )
         return log_density + params.log_weights.reshape((1,) * (log_density.ndim - 1) + (-1,))
 
@@ -181,7 +177,7 @@ class Mixture:
         return logsumexp(self.joint_log_density(params, x))
 
     def e_step(
-        self, params: MixturePoint, x: ArrayLike
+        self, params: MixturePoint, x: Any
     ) -> tuple[Float[Array, "data components"], Float[Array, "data"]]:
         """E-step: responsibilities `r_nk = softmax_k(log w_k + log p(x_n; theta_k))`.
 
@@ -210,11 +206,11 @@ class Mixture:
     def m_step(
         self,
         responsibilities: Float[Array, "data components"],
-        x: ArrayLike,
+        x: Any,
         weights: ArrayLike | None = None,
         *,
         previous: MixturePoint | None = None,
-        **fit_options: Any,
+        **options: Any,
     ) -> MixturePoint:
         """M-step: each component fitted by maximum likelihood with its responsibilities as weights.
 
@@ -223,15 +219,14 @@ class Mixture:
           x: observations of shape `(N,) + event_shape`.
           weights: of the observations, shape `(N,)`; None weighs all alike.
           previous: parameters kept by a component that has no mass.
-          **fit_options: what `family.fit` takes, `covariance_regularization` for one.
+          **options: those of `maximized`.
 
         Returns:
           The new parameters.
 
         Raises:
-          TypeError: an option that `family.fit` does not know.
-          ValueError: responsibilities or weights of other shapes than the data ask for, or concrete
-            data that no component can be fitted to.
+          TypeError: a value of a wrong kind.
+          ValueError: responsibilities or weights of other shapes than the data ask for.
 
         Examples:
           >>> from igeojax import families
@@ -240,18 +235,105 @@ class Mixture:
           >>> jnp.exp(params.components.x).round(6).tolist()
           [3.0, 8.0]
         """
-        x = checks.as_array("data", x)
+        x = as_data(self.family, x)
         mass = mass_of(self, responsibilities, x, weights)
-        totals = jnp.sum(mass, axis=0)
-        empty = totals <= jnp.finfo(mass.dtype).tiny
-        fit = lambda w: self.family.fit(x, w, **fit_options)
-        components = jax.vmap(fit, in_axes=1)(jnp.where(empty[None], 1.0, mass))
-        if previous is not None:
-            keep = lambda new, old: jnp.where(
-                empty.reshape((-1,) + (1,) * (new.ndim - 1)), old, new
-            )
-            components = jax.tree.map(keep, components, previous.components)
-        return MixturePoint(jnp.log(totals / jnp.sum(totals)), components)
+        return self.maximized(self._sums(x, mass), previous=previous, **options)
+
+    def expectations(
+        self,
+        params: MixturePoint,
+        x: Any,
+        weights: ArrayLike | None = None,
+        *,
+        chunk_size: int | None = None,
+    ) -> Expectations:
+        """E-step summed over the observations: all that the M-step needs, and additive.
+
+        Those of two sets of observations are `jax.tree.map(jnp.add, one, two)`: chunks, minibatches,
+        devices and streams. Costs `N K` log-densities; the memory is that of one chunk.
+
+        Args:
+          params: mixture parameters.
+          x: observations of shape `(N,) + event_shape`; of a product a tuple of them.
+          weights: non-negative, shape `(N,)`; None weighs all alike.
+          chunk_size: rows taken at once; None as many as fit into the cache of a core.
+
+        Returns:
+          The `Expectations`.
+
+        Raises:
+          TypeError: `params` or `x` of a wrong kind.
+          ValueError: `x` lacks the event axes, or bad weights.
+
+        Examples:
+          >>> from igeojax import families
+          >>> family = families.Poisson()
+          >>> mixture = Mixture(family, 1)
+          >>> params = mixture.point([1.0], family.natural_from_params([2.0]))
+          >>> sums = mixture.expectations(params, jnp.array([1, 2, 6]))
+          >>> sums.counts.tolist(), sums.statistics.x.tolist()
+          ([3.0], [9.0])
+        """
+        x = as_data(self.family, x)
+        dtype = params.log_weights.dtype
+        weights = checked_weights(weights, jax.tree.leaves(x)[0].shape[0], dtype)
+        if chunk_size is None:
+            chunk_size = default_chunk_size(self.family, self.num_components, dtype)
+        partial_sum = lambda x, weights: self._expectations(params, x, weights)
+        return sum_over_chunks(partial_sum, x, weights, chunk_size=chunk_size)
+
+    def _expectations(self, params: MixturePoint, x: Any, weights: Array) -> Expectations:
+        """The expectations of one chunk."""
+        responsibilities, log_density = self.e_step(params, x)
+        # An observation of weight 0 does not count, even where its density is 0.
+        seen = jnp.where(weights > 0, log_density, 0.0)
+        sums = self._sums(x, responsibilities * weights[:, None])
+        return sums._replace(log_likelihood=jnp.sum(weights * seen), weight=jnp.sum(weights))
+
+    def _sums(self, x: Any, mass: Array) -> Expectations:
+        """Counts and statistics of observations shared out to components."""
+        statistics = jax.tree.map(
+            lambda leaf: jnp.tensordot(mass, leaf.astype(mass.dtype), axes=(0, 0)),
+            self.family.statistics(x),
+        )
+        counts = jnp.sum(mass, axis=0)
+        return Expectations(counts, statistics, jnp.zeros((), mass.dtype), jnp.sum(counts))
+
+    def maximized(
+        self,
+        expectations: Expectations,
+        *,
+        previous: MixturePoint | None = None,
+        prior: Any = None,
+        fixed: tuple[str | int, ...] = (),
+    ) -> MixturePoint:
+        """M-step on sums: `theta_k` of the mean statistics, weights from the counts.
+
+        Args:
+          expectations: sums over all observations; any common factor cancels.
+          previous: the parameters before; kept by components without mass, and where `fixed`.
+          prior: None, or an object whose `prior.maximized(mixture, expectations, previous)` gives
+            the parameters of largest posterior density instead.
+          fixed: what stays as in `previous`: `"weights"`, `"components"`, or numbers of components.
+
+        Returns:
+          The new parameters; outside the natural domain where the mean statistics of a component
+          are those of degenerate data.
+
+        Raises:
+          ValueError: `fixed` without `previous`, or with an unknown entry.
+
+        Examples:
+          >>> from igeojax import families
+          >>> mixture = Mixture(families.Poisson(), 2)
+          >>> sums = mixture._sums(jnp.array([3, 8]), jnp.eye(2))
+          >>> jnp.exp(mixture.maximized(sums).components.x).round(6).tolist()
+          [3.0, 8.0]
+        """
+        _maximization.require_fixable(self, fixed, previous)
+        if prior is not None:
+            return prior.maximized(self, expectations, previous)
+        return MixturePoint(*_maximization.maximized(self, expectations, previous, fixed))
 
     def sample(
         self, key: Key[Array, ""], params: MixturePoint, shape: tuple[int, ...] = ()

@@ -119,8 +119,6 @@ def test_options_are_named_and_in_numbers():
         NORMAL.fit(LINE, key=key, tol=1e-3)
     with pytest.raises(ValueError, match="shrinkage must be a number in a mixture"):
         full.fit(jnp.eye(3), key=key, shrinkage="ledoit-wolf")
-    with pytest.raises(TypeError, match="observations that are one array"):
-        em.Mixture(families.Product((families.Normal(), families.Poisson())), 2)
 
 
 def test_a_start_outside_the_domain_is_refused():

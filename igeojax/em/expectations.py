@@ -1,0 +1,132 @@
+"""What the E-step hands to the M-step: weighted sums over observations, which add.
+
+Chunks of a data set, devices, minibatches and streams are all one `jax.tree.map(jnp.add, a, b)`; the
+M-step reads nothing else. The mean statistics `statistics / counts` are the mean parameters of the
+components: the M-step is `natural_from_mean`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class Expectations(NamedTuple):
+    """Sums over observations n with weights `w_n` and responsibilities `r_nk`.
+
+    `counts`: `sum_n w_n r_nk`, of each component. `statistics`: `sum_n w_n r_nk T(x_n)`, a point of
+    the family with the components first. `log_likelihood`: `sum_n w_n log p(x_n)`, nats. `weight`:
+    `sum_n w_n`.
+    """
+
+    counts: Float[Array, "components"]
+    statistics: Any
+    log_likelihood: Float[Array, ""]
+    weight: Float[Array, ""]
+
+
+def mean_statistics(expectations: Expectations) -> tuple[Any, Array]:
+    """Mean parameters `statistics / counts` of the components, and which of them are empty.
+
+    Args:
+      expectations: sums of an E-step.
+
+    Returns:
+      A point of the family with the components first, and a mask of the components without mass,
+      whose statistics come back as they are.
+
+    Examples:
+      >>> from igeojax import families
+      >>> sums = families.Poisson.Point(jnp.array([6.0, 0.0]))
+      >>> eta, empty = mean_statistics(
+      ...     Expectations(jnp.array([2.0, 0.0]), sums, jnp.zeros(()), jnp.array(2.0))
+      ... )
+      >>> eta.x.tolist(), empty.tolist()
+      ([3.0, 0.0], [False, True])
+    """
+    counts = expectations.counts
+    empty = counts <= jnp.finfo(counts.dtype).tiny
+    divisor = jnp.where(empty, 1.0, counts)
+    return (
+        jax.tree.map(lambda leaf: leaf / along(divisor, leaf), expectations.statistics),
+        empty,
+    )
+
+
+def along(values: Array, leaf: Array) -> Array:
+    """Values of the components, to broadcast against a leaf with the components first.
+
+    Args:
+      values: shape `(components,)`.
+      leaf: shape `(components, ...)`.
+
+    Returns:
+      The values with trailing axes of length one.
+
+    Examples:
+      >>> along(jnp.ones(3), jnp.ones((3, 2, 2))).shape
+      (3, 1, 1)
+    """
+    return values.reshape(values.shape + (1,) * (leaf.ndim - values.ndim))
+
+
+def sum_over_chunks(
+    partial_sum: Callable[[Any, Array], Any],
+    x: Any,
+    weights: Array,
+    *,
+    chunk_size: int,
+    num_shards: int = 1,
+) -> Any:
+    """`partial_sum(x, weights)` over chunks of rows, added: the memory is that of one chunk.
+
+    The last chunk ends at the last row; rows that were counted before have weight 0 in it. Where
+    the rows lie on `num_shards` devices, each device takes a chunk of its own rows at a time.
+
+    Args:
+      partial_sum: function of observations and weights, additive over rows.
+      x: arrays with the observations on axis 0.
+      weights: shape `(N,)`.
+      chunk_size: rows taken at once on each device.
+      num_shards: number of equal parts of axis 0, one a device.
+
+    Returns:
+      The sum; in float32 with the rounding of each addition carried along.
+
+    Examples:
+      >>> total = lambda x, w: jnp.sum(w * x)
+      >>> float(sum_over_chunks(total, jnp.arange(5.0), jnp.ones(5), chunk_size=2))
+      10.0
+    """
+    rows = weights.shape[0] // num_shards
+    if rows <= chunk_size:
+        return partial_sum(x, weights)
+    parts = jax.tree.map(lambda leaf: leaf.reshape(num_shards, rows, *leaf.shape[1:]), (x, weights))
+    position = jnp.arange(chunk_size)
+
+    def chunk(index: Array) -> tuple[Any, Array]:
+        start = jnp.minimum(index * chunk_size, rows - chunk_size)
+        part_x, part_weights = jax.tree.map(
+            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, chunk_size, 1).reshape(
+                num_shards * chunk_size, *leaf.shape[2:]
+            ),
+            parts,
+        )
+        fresh = jnp.tile(start + position >= index * chunk_size, num_shards)
+        return part_x, jnp.where(fresh, part_weights, 0.0)
+
+    first = partial_sum(*chunk(jnp.zeros((), int)))
+    zero = jax.tree.map(jnp.zeros_like, first)
+
+    def add(carry: tuple[Any, Any], index: Array) -> tuple[tuple[Any, Any], None]:
+        total, lost = carry
+        term = jax.tree.map(jnp.subtract, partial_sum(*chunk(index)), lost)
+        grown = jax.tree.map(jnp.add, total, term)
+        # Kahan: what the addition has dropped is taken off the next term.
+        lost = jax.tree.map(lambda new, old, part: (new - old) - part, grown, total, term)
+        return (grown, lost), None
+
+    (total, _), _ = jax.lax.scan(add, (first, zero), jnp.arange(1, -(-rows // chunk_size)))
+    return total
