@@ -41,11 +41,14 @@ def iterate(
     max_iterations: int,
     progress: bool = False,
     label: ArrayLike = 0,
+    extrapolate: Callable[[Any, Any, Any], Any] | None = None,
+    while_loop: Callable[..., Any] = jax.lax.while_loop,
 ) -> LoopResult:
     """Alternate E- and M-steps until a step gains less than `tolerance`.
 
     A step that makes the objective nan or infinite is not taken: the iteration ends there, not
-    converged, with the parameters before it. Runs under `jit` and `vmap`; one E-step an iteration.
+    converged, with the parameters before it. Runs under `jit` and `vmap`; one E-step an
+    iteration, two where it extrapolates.
 
     Args:
       e_step: `params -> (expectations, objective)`, the objective at `params`.
@@ -55,6 +58,11 @@ def iterate(
       max_iterations: most steps.
       progress: write each step to stderr.
       label: number of the run, written with its progress; 0 is not written.
+      extrapolate: `(params, next, after_next) -> params` beyond two steps; an iteration then takes
+        two E-steps, and keeps the extrapolation only where its objective is no less than that of
+        the first step.
+      while_loop: what runs it, `(condition, body, start) -> end`; a loop of Python for steps that
+        cannot be traced.
 
     Returns:
       A `LoopResult`.
@@ -73,9 +81,18 @@ def iterate(
         no = jnp.asarray(False)
         return _Carry(params, expectations, objective, history, jnp.zeros((), int), no, ~no)
 
-    def advance(carry: _Carry) -> _Carry:
+    def stepped(carry: _Carry) -> tuple[Any, Any, Array]:
         params = m_step(carry.expectations, carry.params)
-        expectations, objective = e_step(params)
+        plain = (params, *e_step(params))
+        if extrapolate is None:
+            return plain
+        params = extrapolate(carry.params, params, m_step(plain[1], params))
+        beyond = (params, *e_step(params))
+        better = beyond[2] >= plain[2]
+        return jax.tree.map(lambda far, near: jnp.where(better, far, near), beyond, plain)
+
+    def advance(carry: _Carry) -> _Carry:
+        params, expectations, objective = stepped(carry)
         if progress:
             # Under vmap the body also runs for those that have ended.
             jax.debug.callback(_report, carry.step + 1, objective, carry.running, label)
@@ -99,7 +116,7 @@ def iterate(
         )
 
     start = jax.tree.map(jnp.asarray, start)
-    end = jax.lax.while_loop(lambda carry: carry.running, advance, begin(start))
+    end = while_loop(lambda carry: carry.running, advance, begin(start))
     return LoopResult(end.params, end.objective, end.history, end.step, end.converged)
 
 

@@ -612,6 +612,70 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
             "Drop or mend such observations first (missing entries included)."
         )
 
+    # Sums over observations, and the chart of the data they are taken in: single points.
+
+    is_linear: ClassVar[bool] = False
+    """Whether `<theta, T(x)> - psi(theta)` keeps its digits in the frame of the data."""
+
+    def statistics_sum(self, x: Any, weights: Array) -> PointT:
+        """Weighted sum `sum_n w_n T(x_n)` of the statistics of observations on axis 0."""
+        return jax.tree.map(
+            lambda leaf: jnp.tensordot(weights, leaf.astype(weights.dtype), axes=1),
+            self.statistics(x),
+        )
+
+    def columns(self, x: Any) -> Float[Array, "entries data"]:
+        """Entries of the statistics of observations on axis 0, one a row; a matrix gives half."""
+        leaves = jax.tree.leaves(self.statistics(x))
+        return jnp.concatenate([leaf.reshape(leaf.shape[0], -1).T for leaf in leaves])
+
+    def coefficients(self, theta: PointT) -> Float[Array, "entries"]:
+        """Vector whose product with a column is `<theta, T(x)>`."""
+        return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(theta)])
+
+    def from_columns(self, sums: Float[Array, "entries"]) -> PointT:
+        """Statistics of a column, the inverse of `columns` for one observation or a sum of many."""
+        sizes = [int(np.prod(shape)) for shape in self.point_shape]
+        parts = jnp.split(sums, np.cumsum(sizes)[:-1])
+        shapes = zip(parts, self.point_shape, strict=True)
+        return self.from_leaves([part.reshape(shape) for part, shape in shapes])
+
+    def frame_of(self, theta: PointT) -> Any:
+        """The frame in which a point is the standard member, `families.frames`; here the empty."""
+        return ()
+
+    def neutral_frame(self, dtype: Any) -> Any:
+        """The frame in which nothing changes."""
+        return ()
+
+    def standardized(self, x: Any, frame: Any) -> Any:
+        """Observations in a frame."""
+        return x
+
+    def in_frame(self, theta: PointT, frame: Any) -> PointT:
+        """Natural parameter in a frame."""
+        return theta
+
+    def from_frame(self, theta: PointT, frame: Any) -> PointT:
+        """Natural parameter of the observations from that in a frame."""
+        return theta
+
+    def log_volume(self, frame: Any) -> Array | float:
+        """What the log-density in a frame exceeds that of the observations by."""
+        return 0.0
+
+    def sums_in_frame(self, count: Array, sums: PointT, frame: Any) -> PointT:
+        """Sums of the statistics of `count` observations in a frame."""
+        return sums
+
+    def is_sound(self, eta: PointT) -> Bool[Array, ""]:
+        """Whether mean statistics are more than the rounding of those of constant data."""
+        return jnp.asarray(True)
+
+    def blur(self, variance: Array, like: PointT) -> PointT:
+        """What independent noise of a variance adds to the mean statistics; here none."""
+        return jax.tree.map(jnp.zeros_like, like)
+
     # Shared by the families.
 
     def _point(self, point: PointT) -> PointT:
