@@ -2,6 +2,20 @@
 
 from igeojax.em._data import Chunks
 from igeojax.em.expectations import Expectations
+from igeojax.em.factor_analysis import FactorAnalysis, FactorAnalysisFit, FactorAnalysisPoint
 from igeojax.em.mixture import Mixture, MixtureFit, MixturePoint
+from igeojax.em.priors import MixturePrior, data_prior, mixture_prior
 
-__all__ = ["Chunks", "Expectations", "Mixture", "MixtureFit", "MixturePoint"]
+__all__ = [
+    "Chunks",
+    "Expectations",
+    "FactorAnalysis",
+    "FactorAnalysisFit",
+    "FactorAnalysisPoint",
+    "Mixture",
+    "MixtureFit",
+    "MixturePoint",
+    "MixturePrior",
+    "data_prior",
+    "mixture_prior",
+]

@@ -12,6 +12,7 @@ from igeojax._core import checks
 from igeojax.em import _passes
 from igeojax.em._data import Chunks, Survey, default_chunk_size, num_shards, survey
 from igeojax.em._maximization import maximized
+from igeojax.em._missing import centred
 from igeojax.em._options import Options, checked_keys, require_options
 from igeojax.em.acceleration import squarem
 from igeojax.em.checkpoint import resumable_loop
@@ -84,8 +85,8 @@ def _require_fittable(mixture: Any, seen: Survey, options: Options) -> None:
     if seen.num_data < mixture.num_components:
         raise ValueError(
             f"data must have shape (N,) + {mixture.family.event_shape} with N >= "
-            f"{mixture.num_components} components; got N = {seen.num_data}. Flatten other axes into "
-            "the first, or fit fewer components."
+            f"{mixture.num_components} components; got N = {seen.num_data}. Flatten other axes "
+            "into the first, or fit fewer components."
         )
     plain = options.prior is None and checks.concrete(options.covariance_regularization) == 0
     if plain and "components" not in options.fixed:
@@ -97,6 +98,7 @@ def _require_fittable(mixture: Any, seen: Survey, options: Options) -> None:
 def _chart(mixture: Any, sample: Any, weights: Array, ridge: Array, prior: Any) -> Chart:
     family = mixture.family
     frame = _passes.data_frame(family, sample, weights, ridge)
+    frame = centred(frame) if mixture.missing else frame
     zero = family.from_leaves([jnp.zeros(shape, weights.dtype) for shape in family.point_shape])
     none = jnp.zeros((), weights.dtype)
     noise = family.sums_in_frame(none, family.blur(ridge, zero), frame)

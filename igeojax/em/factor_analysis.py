@@ -54,8 +54,8 @@ class FactorAnalysisFit(NamedTuple):
 class FactorAnalysis:
     """Normal vectors of covariance `W W^T + diag(psi)`; one `psi`: probabilistic PCA.
 
-    Loadings are defined up to a rotation of the factors; a fit gives those with `W^T diag(psi)^-1 W`
-    diagonal and falling, each column with a positive sum.
+    Loadings are defined up to a rotation of the factors; a fit gives those for which
+    `W^T diag(psi)^-1 W` is diagonal and falls, each column with a positive sum.
 
     Args:
       dim: number of coordinates.

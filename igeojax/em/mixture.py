@@ -7,6 +7,7 @@ the data as marginal (the responsibilities), the M-step the m-projection back on
 
 import dataclasses
 import os
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -19,10 +20,12 @@ from igeojax.discrete.softmax import log_softmax, logsumexp
 from igeojax.em._data import as_data, checked_weights, default_chunk_size
 from igeojax.em._fitting import fit_mixture
 from igeojax.em._maximization import maximized, require_fixable
+from igeojax.em._missing import statistics_of_observed, sums_of_observed
 from igeojax.em._options import Options
 from igeojax.em._passes import sums_in_frames
 from igeojax.em.expectations import Expectations, neutral_frames, shared_out, sum_over_chunks
 from igeojax.families.base import ExponentialFamily
+from igeojax.families.missing import observed_log_density
 
 
 class MixturePoint(NamedTuple):
@@ -38,8 +41,9 @@ class MixtureFit(NamedTuple):
     `params`: the estimate, of the best restart. `converged`: whether the gain in mean
     log-likelihood fell below the tolerance. `num_iterations`: EM steps taken.
     `log_likelihoods`: the mean log-likelihood (nats an observation) before each step and after the
-    last, nan beyond. `log_likelihood`: the last, as a total over the (weighted) data. `bic`,
-    `aic`: information criteria, lower is better.
+    last, nan beyond, both with the log-density of the prior where there is one. `log_likelihood`:
+    the last without it, as a total over the (weighted) data. `bic`, `aic`: information criteria,
+    lower is better.
     """
 
     params: MixturePoint
@@ -60,6 +64,8 @@ class Mixture:
       family: the family of the components.
       num_components: their number.
       tied: whether the components have one covariance (variance) in common; of normal laws.
+      missing: whether nan marks a missing entry, which is integrated out; see `families.missing`
+        for which entries may be missing of which family.
 
     Raises:
       TypeError: `family` is not an `ExponentialFamily`, or `num_components` not an integer.
@@ -82,6 +88,7 @@ class Mixture:
     family: ExponentialFamily
     num_components: int
     tied: bool = False
+    missing: bool = False
 
     Point: ClassVar[type[MixturePoint]] = MixturePoint
 
@@ -131,9 +138,11 @@ class Mixture:
           (3, 2)
         """
         self._require_params(params)
-        log_density = jax.vmap(self.family.log_density, (0, None), -1)(
-            params.components, as_data(self.family, x)
-        )
+        log_density = jax.vmap(
+            partial(observed_log_density, self.family) if self.missing else self.family.log_density,
+            (0, None),
+            -1,
+        )(params.components, as_data(self.family, x))
         return log_density + params.log_weights.reshape((1,) * (log_density.ndim - 1) + (-1,))
 
     def point(self, weights: ArrayLike, components: Any) -> MixturePoint:
@@ -252,7 +261,20 @@ class Mixture:
         """
         x = as_data(self.family, x)
         mass = _mass_of(self, responsibilities, x, weights)
-        sums = shared_out(self.family, mass, x)
+        if self.missing:
+            if previous is None:
+                raise ValueError(
+                    "m_step of data with missing entries needs the parameters that their E-step "
+                    "was taken at; got None. Pass previous=params."
+                )
+            sums = Expectations(
+                jnp.sum(mass, axis=0),
+                statistics_of_observed(self.family, mass.T, previous.components, x),
+                jnp.zeros((), mass.dtype),
+                jnp.sum(mass),
+            )
+        else:
+            sums = shared_out(self.family, mass, x)
         return self.maximized(sums, previous=previous, **options)
 
     def expectations(
@@ -295,7 +317,11 @@ class Mixture:
         weights = checked_weights(weights, jax.tree.leaves(x)[0].shape[0], dtype)
         if chunk_size is None:
             chunk_size = default_chunk_size(self.family, self.num_components, dtype)
-        partial_sum = sums_in_frames(self, params, neutral_frames(self, dtype))
+        partial_sum = (
+            sums_of_observed(self, params)
+            if self.missing
+            else sums_in_frames(self, params, neutral_frames(self, dtype))
+        )
         return sum_over_chunks(partial_sum, x, weights, chunk_size=chunk_size)
 
     def maximized(
@@ -312,8 +338,8 @@ class Mixture:
         Args:
           expectations: sums over all observations; any common factor cancels.
           previous: the parameters before; kept by components without mass, and where `fixed`.
-          prior: None, or an object whose `prior.maximized(mixture, expectations, previous)` gives
-            the parameters of largest posterior density instead.
+          prior: None, or an `em.MixturePrior`: the parameters of largest posterior density instead,
+            for sums over observations in their own number.
           fixed: what stays as in `previous`: `"weights"`, `"components"`, or numbers of components.
           covariance_regularization: variance added to each coordinate of normal components.
 
@@ -419,7 +445,7 @@ class Mixture:
           tolerance: least gain in mean log-likelihood (nats an observation) to go on.
           max_iterations: most EM steps; with `acceleration` an iteration is up to two.
           acceleration: `"squarem"` extrapolates each pair of steps, where the likelihood allows.
-          prior: None, or what `maximized` takes; its log-density counts in `log_likelihoods`.
+          prior: None, or an `em.MixturePrior`; its log-density counts in `log_likelihoods`.
           fixed: what stays as in the starting point: `"weights"`, `"components"`, or numbers of
             components.
           covariance_regularization: variance added to each coordinate of normal components at each
@@ -467,6 +493,8 @@ class Mixture:
         )
         end, total = fit_mixture(self, data, options)
         log_likelihood = end.objective * total
+        if prior is not None:
+            log_likelihood = log_likelihood - prior.log_density(self, end.params)
         return MixtureFit(
             params=end.params,
             converged=end.converged,

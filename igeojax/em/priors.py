@@ -59,60 +59,65 @@ class MixturePrior(NamedTuple):
         excess = concentration - 1
         return jnp.sum(excess * jnp.maximum(params.log_weights, floor)) - jnp.sum(gaps)
 
-    def maximized(self, mixture: Any, expectations: Expectations, previous: Any = None) -> Any:
-        """M-step of largest posterior density: pseudo-observations are added to the sums.
+    def added(self, family: Any, expectations: Expectations, frames: Any) -> Expectations:
+        """The sums of the components with the pseudo-observations among them.
 
-        `theta_k` has the mean statistics `(s_k + nu_k tau_k) / (n_k + nu_k)`, the weights are in
-        proportion to `max(n_k + a_k - 1, 0)`: a concentration below 1 prunes components that fewer
-        than `1 - a_k` observations support. Never all of them: the largest stays.
+        The components of largest posterior density have the mean statistics `(s_k + nu_k tau_k) /
+        (n_k + nu_k)` of these sums; the weights are those of `log_weights`.
 
         Args:
-          mixture: the `Mixture`.
+          family: the family of the components.
           expectations: sums over all observations, in their own number (not a share of it).
-          previous: the parameters before, kept by components without mass or prior.
+          frames: of each component, the frame that its statistics are taken in, see
+            `families.frames`.
 
         Returns:
-          The new parameters.
+          Counts `n_k + nu_k` and statistics `s_k + nu_k tau_k`.
+
+        Examples:
+          >>> from igeojax import em, families
+          >>> mixture, family = em.Mixture(families.Poisson(), 1), families.Poisson()
+          >>> prior = mixture_prior(mixture, family.natural_from_params([2.0]), 3.0)
+          >>> sums = mixture.expectations(mixture.point([1.0], prior.centers), jnp.array([8.0]))
+          >>> [round(float(part), 6) for part in prior.added(family, sums, ())[:2]]
+          [4.0, 14.0]
+        """
+        centers, added, _ = _as_type(self, expectations.counts.dtype)
+        tau = family.mean_from_natural(jax.vmap(family.in_frame)(centers, frames))
+
+        def with_prior(sums: Array, mean: Array) -> Array:
+            share = along(added, mean)
+            # Of a center that counts nothing nothing is taken, even where it is no member.
+            return sums + jnp.where(share > 0, share * mean, 0.0)
+
+        statistics = jax.tree.map(with_prior, expectations.statistics, tau)
+        return expectations._replace(counts=expectations.counts + added, statistics=statistics)
+
+    def log_weights(self, counts: Float[Array, "components"]) -> Float[Array, "components"]:
+        """Logs of the weights of largest posterior density, of `max(n_k + a_k - 1, 0)`.
+
+        A concentration below 1 prunes components that fewer than `1 - a_k` observations support.
+        Never all of them: the largest stays.
+
+        Args:
+          counts: number of observations of each component, `n_k`.
+
+        Returns:
+          Log-weights; -inf of a component that is pruned.
 
         References:
           [FigueiredoJain2002] eq. (17) (pruning).
 
         Examples:
           >>> from igeojax import em, families
-          >>> mixture, family = em.Mixture(families.Poisson(), 1), families.Poisson()
-          >>> prior = mixture_prior(mixture, family.natural_from_params([2.0]), 3.0)
-          >>> params = mixture.point([1.0], prior.centers)
-          >>> sums = mixture.expectations(params, jnp.array([8.0]))
-          >>> round(float(family.mean(prior.maximized(mixture, sums).components)[0]), 6)
-          3.5
+          >>> prior = mixture_prior(em.Mixture(families.Poisson(), 2), concentration=0.5)
+          >>> prior.log_weights(jnp.array([3.0, 0.4])).tolist()
+          [0.0, -inf]
         """
-        family, counts = mixture.family, expectations.counts
-        centers, added, concentration = _as_type(self, counts.dtype)
-        total = counts + added
-        empty = total <= jnp.finfo(total.dtype).tiny
-        divisor = jnp.where(empty, 1.0, total)
-
-        def posterior_mean(sums: Array, mean: Array) -> Array:
-            share = along(added, mean)
-            # Of a center that counts nothing nothing is taken, even where it is no member.
-            return (sums + jnp.where(share > 0, share * mean, 0.0)) / along(divisor, sums)
-
-        tau = family.mean_from_natural(centers)
-        eta = jax.tree.map(posterior_mean, expectations.statistics, tau)
-        if mixture.tied:
-            eta = family.shared(jnp.where(empty, 0.0, total) / jnp.sum(total), eta)
-        components = family.natural_from_mean(eta)
-        sound = jax.vmap(family.is_sound)(eta)
-        components = jax.tree.map(
-            lambda leaf: jnp.where(along(sound, leaf), leaf, jnp.nan), components
-        )
-        if previous is not None:
-            components = jax.tree.map(
-                lambda new, old: jnp.where(along(empty, new), old, new),
-                components,
-                previous.components,
-            )
-        return mixture.Point(_log_weights(counts, concentration), components)
+        mass = jnp.maximum(counts + (self.concentration.astype(counts.dtype) - 1), 0.0)
+        largest = jnp.arange(counts.shape[0]) == jnp.argmax(counts)
+        mass = jnp.where((mass > 0).any(), mass, jnp.where(largest, 1.0, 0.0))
+        return jnp.log(mass) - jnp.log(jnp.sum(mass))
 
     def in_frame(self, family: Any, frame: Any) -> "MixturePrior":
         """The prior of the parameters in a frame of the data; its log-density is the same.
@@ -264,11 +269,3 @@ def data_prior(
 
 def _as_type(prior: MixturePrior, dtype: Any) -> MixturePrior:
     return jax.tree.map(lambda leaf: leaf.astype(dtype), prior)
-
-
-def _log_weights(counts: Array, concentration: Array) -> Array:
-    """Logs of the weights in proportion to `max(counts + concentration - 1, 0)`."""
-    mass = jnp.maximum(counts + (concentration - 1), 0.0)
-    largest = jnp.arange(counts.shape[0]) == jnp.argmax(counts)
-    mass = jnp.where((mass > 0).any(), mass, jnp.where(largest, 1.0, 0.0))
-    return jnp.log(mass) - jnp.log(jnp.sum(mass))

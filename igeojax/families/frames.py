@@ -72,6 +72,7 @@ class ScaleFrames:
     mean: Any
     _square: str = "xx"
     """Name of the leaf of squares."""
+
     @property
     def _repeats(self) -> int:
         """Coordinates that share one scale."""

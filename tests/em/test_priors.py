@@ -26,7 +26,7 @@ def test_the_posterior_never_falls_and_its_step_is_stationary(name):
     def step(params):
         sums = mixture.expectations(params, x)
         value = sums.log_likelihood + prior.log_density(mixture, params)
-        return prior.maximized(mixture, sums, params), value, sums
+        return mixture.maximized(sums, previous=params, prior=prior), value, sums
 
     params, values = mixture.point([0.5, 0.5], draw(4)), []
     for _ in range(8):
@@ -65,7 +65,7 @@ def test_the_density_is_that_of_pseudo_observations():
     expected = 1.5 * np.log(probs) + 3.5 * np.log1p(-probs)
     np.testing.assert_allclose(np.diff(values), np.diff(expected), rtol=1e-12)
     sums = mixture.expectations(mixture.point([1.0], prior.centers), jnp.array([1, 1, 0]))
-    found = prior.maximized(mixture, sums)
+    found = mixture.maximized(sums, prior=prior)
     np.testing.assert_allclose(family.mean(found.components), [(2 + 1.5) / (3 + 5)], rtol=1e-12)
 
 
@@ -76,7 +76,7 @@ def test_of_a_normal_law_the_mode_is_that_of_pooled_data():
     x, other = generator.normal(size=(30, 2)), 3 + generator.normal(size=(10, 2))
     prior = mixture_prior(mixture, family.fit(other), 10.0)
     sums = mixture.expectations(mixture.point([1.0], prior.centers), x)
-    found = family.params_from_natural(prior.maximized(mixture, sums).components)
+    found = family.params_from_natural(mixture.maximized(sums, prior=prior).components)
     pooled = np.concatenate([x, other])
     np.testing.assert_allclose(found.mean[0], pooled.mean(0), rtol=1e-12)
     np.testing.assert_allclose(found.covariance[0], np.cov(pooled.T, bias=True), rtol=1e-12)
@@ -95,7 +95,7 @@ def test_figueiredo_and_jain_prune_to_the_clusters_there_are():
 
     @jax.jit
     def step(params):
-        return prior.maximized(mixture, mixture.expectations(params, x), params)
+        return mixture.maximized(mixture.expectations(params, x), previous=params, prior=prior)
 
     params = mixture.fit(x, key=jax.random.key(1), max_iterations=2).params
     for _ in range(400):
@@ -106,7 +106,7 @@ def test_figueiredo_and_jain_prune_to_the_clusters_there_are():
     assert np.isfinite(prior.log_density(mixture, params))
     # All below the threshold: one is left.
     none = mixture_prior(mixture, concentration=-1e6)
-    found = none.maximized(mixture, mixture.expectations(params, x), params)
+    found = mixture.maximized(mixture.expectations(params, x), previous=params, prior=none)
     assert sorted(np.exp(found.log_weights)) == [0.0] * 7 + [1.0]
 
 
@@ -140,6 +140,37 @@ def test_a_prior_is_the_same_in_any_frame():
     np.testing.assert_allclose(
         moved.log_density(mixture, inside), prior.log_density(mixture, params), rtol=1e-8
     )
+
+
+def test_a_fit_far_from_the_origin_maximizes_the_posterior():
+    family = families.MultivariateNormal(2)
+    mixture = em.Mixture(family, 2, tied=True)
+    generator = np.random.default_rng(0)
+    x = 1e4 + generator.normal(size=(60, 2)) + 4 * (np.arange(60) < 20)[:, None]
+    prior = data_prior(mixture, x, count=5.0, concentration=2.0)
+    result = mixture.fit(
+        x, key=jax.random.key(0), prior=prior, tolerance=1e-13, max_iterations=5000
+    )
+    values = np.asarray(result.log_likelihoods[: int(result.num_iterations) + 1])
+    assert result.converged
+    assert (np.diff(values) > -1e-12 * np.abs(values[1:])).all()
+    likelihood = jnp.sum(mixture.log_density(result.params, x))
+    np.testing.assert_allclose(result.log_likelihood, likelihood, rtol=1e-9)
+    density = prior.log_density(mixture, result.params)
+    np.testing.assert_allclose(values[-1] * 60, likelihood + density, rtol=1e-9)
+    means, covariances = family.params_from_natural(result.params.components)
+    np.testing.assert_allclose(covariances[0], covariances[1], rtol=1e-9)
+
+    def posterior(shift, scale):
+        covariance = scale @ covariances[0] @ scale.T
+        components = family.natural_from_params(
+            means + shift, jnp.broadcast_to(covariance, (2, 2, 2))
+        )
+        point = result.params._replace(components=components)
+        return jnp.sum(mixture.log_density(point, x)) + prior.log_density(mixture, point)
+
+    for leaf in jax.jit(jax.grad(posterior, (0, 1)))(jnp.zeros((2, 2)), jnp.eye(2)):
+        np.testing.assert_allclose(leaf, np.zeros(leaf.shape), atol=1e-3)
 
 
 def test_bad_input():
