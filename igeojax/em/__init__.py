@@ -5,6 +5,7 @@ from igeojax.em.expectations import Expectations
 from igeojax.em.factor_analysis import FactorAnalysis, FactorAnalysisFit, FactorAnalysisPoint
 from igeojax.em.mixture import Mixture, MixtureFit, MixturePoint
 from igeojax.em.priors import MixturePrior, data_prior, mixture_prior
+from igeojax.em.projections import ProjectionGains, projection_gains
 
 __all__ = [
     "Chunks",
@@ -16,6 +17,8 @@ __all__ = [
     "MixtureFit",
     "MixturePoint",
     "MixturePrior",
+    "ProjectionGains",
     "data_prior",
     "mixture_prior",
+    "projection_gains",
 ]

@@ -24,6 +24,7 @@ from igeojax.em._missing import statistics_of_observed, sums_of_observed
 from igeojax.em._options import Options
 from igeojax.em._passes import sums_in_frames
 from igeojax.em.expectations import Expectations, neutral_frames, shared_out, sum_over_chunks
+from igeojax.em.scores import MixtureScores
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.missing import observed_log_density
 
@@ -57,7 +58,7 @@ class MixtureFit(NamedTuple):
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class Mixture:
+class Mixture(MixtureScores):
     """A mixture `sum_k w_k p(x; theta_k)` of `num_components` members of a family.
 
     Args:

@@ -79,8 +79,9 @@ class MixturePrior(NamedTuple):
           >>> mixture, family = em.Mixture(families.Poisson(), 1), families.Poisson()
           >>> prior = mixture_prior(mixture, family.natural_from_params([2.0]), 3.0)
           >>> sums = mixture.expectations(mixture.point([1.0], prior.centers), jnp.array([8.0]))
-          >>> [round(float(part), 6) for part in prior.added(family, sums, ())[:2]]
-          [4.0, 14.0]
+          >>> found = prior.added(family, sums, ())
+          >>> found.counts.tolist(), found.statistics.x.round(6).tolist()
+          ([4.0], [14.0])
         """
         centers, added, _ = _as_type(self, expectations.counts.dtype)
         tau = family.mean_from_natural(jax.vmap(family.in_frame)(centers, frames))
