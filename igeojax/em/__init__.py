@@ -6,6 +6,7 @@ from igeojax.em.factor_analysis import FactorAnalysis, FactorAnalysisFit, Factor
 from igeojax.em.mixture import Mixture, MixtureFit, MixturePoint
 from igeojax.em.priors import MixturePrior, data_prior, mixture_prior
 from igeojax.em.projections import ProjectionGains, projection_gains
+from igeojax.em.selection import ModelSelection, model_selection
 
 __all__ = [
     "Chunks",
@@ -17,8 +18,10 @@ __all__ = [
     "MixtureFit",
     "MixturePoint",
     "MixturePrior",
+    "ModelSelection",
     "ProjectionGains",
     "data_prior",
     "mixture_prior",
+    "model_selection",
     "projection_gains",
 ]

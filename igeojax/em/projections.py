@@ -129,7 +129,7 @@ def projection_gains(
 def _gains(
     mixture: Any, x: Any, start: Any, weights: Array, prior: Any, num_iterations: int
 ) -> ProjectionGains:
-    """The iterations, in the frame of the data: no digit is lost there, divergences are the same."""
+    """The iterations, in the frame of the data: no digit is lost, and divergences are the same."""
     family = mixture.family
     frame = data_frame(family, x, weights, jnp.zeros((), weights.dtype))
     z = family.standardized(x, frame)
