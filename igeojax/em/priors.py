@@ -233,6 +233,7 @@ def data_prior(
     *,
     count: ArrayLike = 0.01,
     concentration: ArrayLike = 1.0,
+    **fit_options: Any,
 ) -> MixturePrior:
     """A weak prior in the units of the data: its center is the member fitted to all of them.
 
@@ -248,6 +249,8 @@ def data_prior(
       weights: non-negative, shape `(N,)`.
       count: how many observations it counts for, in each component.
       concentration: of the Dirichlet law of the weights, see `mixture_prior`.
+      **fit_options: what `family.fit` takes: `shrinkage` of `MultivariateNormal`, say, where there
+        are fewer observations than dimensions, or a constant column.
 
     Returns:
       The prior.
@@ -264,7 +267,7 @@ def data_prior(
       >>> mixture.family.params_from_natural(prior.centers).loc.tolist()
       [2.0, 2.0]
     """
-    center = mixture.family.fit(completed(mixture.family, data), weights)
+    center = mixture.family.fit(completed(mixture.family, data), weights, **fit_options)
     return mixture_prior(mixture, center, count, concentration=concentration)
 
 

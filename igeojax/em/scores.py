@@ -1,5 +1,6 @@
 """What is asked of a fitted mixture: labels, scores, and criteria that choose among fits."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -21,7 +22,6 @@ class MixtureScores:
     family: Any
     dimension: Any
     e_step: Any
-    joint_log_density: Any
 
     def predict_proba(self, params: Any, x: Any) -> Float[Array, "data components"]:
         """Posterior probabilities of the components: the responsibilities of the E-step.
@@ -42,7 +42,7 @@ class MixtureScores:
           >>> em.Mixture(family, 2).predict_proba(params, jnp.zeros(1)).tolist()
           [[0.5, 0.5]]
         """
-        return self.e_step(params, x)[0]
+        return _posterior(self, params, as_data(self.family, x))[0]
 
     def predict(self, params: Any, x: Any) -> Int[Array, "data"]:
         """Number of the component of largest posterior probability.
@@ -63,7 +63,7 @@ class MixtureScores:
           >>> em.Mixture(family, 2).predict(params, jnp.array([-3.0, 3.0])).tolist()
           [0, 1]
         """
-        return jnp.argmax(self.joint_log_density(params, x), axis=-1)
+        return jnp.argmax(self.predict_proba(params, x), axis=-1)
 
     def score(self, params: Any, x: Any, weights: ArrayLike | None = None) -> Float[Array, ""]:
         """Mean log-likelihood, in nats an observation.
@@ -177,9 +177,15 @@ class MixtureScores:
     def _summary(self, params: Any, x: Any, weights: Any) -> tuple[Array, Array, Array]:
         """Total weight, log-likelihood and entropy of the responsibilities, in nats."""
         x = as_data(self.family, x)
-        responsibilities, log_density = self.e_step(params, x)
+        responsibilities, log_density = _posterior(self, params, x)
         weights = checked_weights(weights, log_density.shape[0], log_density.dtype)
         # An observation of weight 0 does not count, even where its density is 0.
         seen = jnp.where(weights > 0, log_density, 0.0)
         entropy = jnp.sum(jax.scipy.special.entr(responsibilities), axis=-1)
         return jnp.sum(weights), jnp.sum(weights * seen), jnp.sum(weights * entropy)
+
+
+@partial(jax.jit, static_argnames=("mixture",))
+def _posterior(mixture: Any, params: Any, x: Any) -> tuple[Array, Array]:
+    """The E-step in one program."""
+    return mixture.e_step(params, x)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from igeojax.em.mixture import Mixture
-from igeojax.em.priors import data_prior
+from igeojax.em.priors import MixturePrior, data_prior, mixture_prior
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.categorical import Categorical
 from igeojax.families.diagonal_normal import DiagonalNormal
@@ -37,6 +37,9 @@ COVARIANCES = {
 }
 """Normal families by the names that scikit-learn gives their covariances."""
 
+SHRINKAGE = 0.1
+"""Share of the mean variance in the covariance that a full prior is centered at."""
+
 
 class ExponentialFamilyMixture(DensityMixin, BaseEstimator):
     """A mixture of members of any exponential family, with the methods of `GaussianMixture`.
@@ -48,8 +51,8 @@ class ExponentialFamilyMixture(DensityMixin, BaseEstimator):
       covariance_type: of normal laws, `"full"`, `"tied"`, `"diag"` or `"spherical"`.
       missing: whether nan marks a missing entry, see `igeojax.families.missing`.
       prior_count: observations that the member fitted to all data counts for in each component, see
-        `igeojax.em.data_prior`: the guard against components that collapse. 0 for maximum
-        likelihood.
+        `igeojax.em.data_prior`: the guard against components that collapse; with it a full
+        covariance needs no more rows than columns. 0 for maximum likelihood.
       weight_concentration: of the Dirichlet law of the weights; below 1 prunes components.
       tol: least gain in mean log-posterior (nats an observation) to go on.
       max_iter: most EM steps.
@@ -127,18 +130,16 @@ class ExponentialFamilyMixture(DensityMixin, BaseEstimator):
         )
         data = _observations(self.mixture_.family, X)
         weights = None if sample_weight is None else np.asarray(sample_weight, X.dtype)
-        prior = data_prior(
-            self.mixture_,
-            data,
-            weights,
-            count=self.prior_count,
-            concentration=self.weight_concentration,
-        )
+        if weights is not None and not weights.any():
+            raise ValueError(
+                "sample_weight must have a positive entry; got zero weight for every row. Pass "
+                "None to weigh all alike."
+            )
         found = self.mixture_.fit(
             data,
             key=self._key(),
             weights=weights,
-            prior=prior,
+            prior=self._prior(data, weights),
             initialization=self.init_params,
             num_restarts=self.n_init,
             tolerance=self.tol,
@@ -333,6 +334,23 @@ class ExponentialFamilyMixture(DensityMixin, BaseEstimator):
                 "of a product takes its columns in order."
             )
         return self.family
+
+    def _prior(self, data: Any, weights: Any) -> MixturePrior | None:
+        """The prior of the fit; None for maximum likelihood."""
+        mixture, concentration = self.mixture_, self.weight_concentration
+        if self.prior_count == 0:
+            return (
+                None if concentration == 1 else mixture_prior(mixture, concentration=concentration)
+            )
+        # Of a full covariance the center is definite with few rows too.
+        full = isinstance(mixture.family, MultivariateNormal)
+        options = {"shrinkage": SHRINKAGE} if full else {}
+        return data_prior(
+            *(mixture, data, weights),
+            count=self.prior_count,
+            concentration=concentration,
+            **options,
+        )
 
     def _key(self) -> Any:
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
