@@ -142,9 +142,8 @@ def plane(selection: em.ModelSelection, x: Any, labels: np.ndarray, folder: Path
     """Two normal columns by component; of missing entries the expectation, drawn hollow."""
     params = selection.fit.params
     family = WINE.families[0]
-    expected = jax.vmap(lambda theta: families.missing.expected_statistics(family, theta, x[0]).x)(
-        params.components[0]
-    )
+    given = lambda theta: families.missing.expected_statistics(family, theta, x[0]).x
+    expected = jax.jit(jax.vmap(given))(params.components[0])
     shares = selection.mixture.predict_proba(params, x)
     filled = np.asarray(jnp.einsum("nk,knd->nd", shares, expected))
     shown = [NORMALS.index("flavanoids"), NORMALS.index("alcohol")]
