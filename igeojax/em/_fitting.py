@@ -42,8 +42,10 @@ def fit_mixture(mixture: Any, data: Any, options: Options) -> tuple[LoopResult, 
     """
     require_options(mixture, options)
     seen = survey(mixture, data, options.weights)
-    _require_fittable(mixture, seen, options)
-    ridge = jnp.asarray(options.covariance_regularization, seen.weights.dtype)
+    ridge = options.covariance_regularization
+    known = checks.concrete(ridge)
+    ridge = None if known is not None and known == 0 else jnp.asarray(ridge, seen.weights.dtype)
+    _require_fittable(mixture, seen, options, ridge)
     chart = _chart(mixture, seen.sample, seen.weights, ridge, options.prior)
     starts = _starts(mixture, seen, chart, options)
     size = options.chunk_size or default_chunk_size(
@@ -70,13 +72,13 @@ def fit_mixture(mixture: Any, data: Any, options: Options) -> tuple[LoopResult, 
             layout=layout,
             progress=options.progress,
         )
-    params = _passes.mapped(mixture.family.from_frame, end.params, chart.frame)
+    params = _mapped(mixture, end.params, chart.frame, back=True)
     if options.progress:
         jax.effects_barrier()
     return end._replace(params=params), seen.total
 
 
-def _require_fittable(mixture: Any, seen: Survey, options: Options) -> None:
+def _require_fittable(mixture: Any, seen: Survey, options: Options, ridge: Any) -> None:
     """Check that there is data for all components.
 
     Raises:
@@ -88,21 +90,31 @@ def _require_fittable(mixture: Any, seen: Survey, options: Options) -> None:
             f"{mixture.num_components} components; got N = {seen.num_data}. Flatten other axes "
             "into the first, or fit fewer components."
         )
-    plain = options.prior is None and checks.concrete(options.covariance_regularization) == 0
-    if plain and "components" not in options.fixed:
+    if options.prior is None and ridge is None and "components" not in options.fixed:
         # One dry fit reports what no component could be fitted to: N <= d, a constant column.
         mixture.family.fit(seen.sample, seen.weights)
 
 
 @partial(jax.jit, static_argnames=("mixture",))
-def _chart(mixture: Any, sample: Any, weights: Array, ridge: Array, prior: Any) -> Chart:
+def _chart(mixture: Any, sample: Any, weights: Array, ridge: Array | None, prior: Any) -> Chart:
     family = mixture.family
     frame = _passes.data_frame(family, sample, weights, ridge)
     frame = centred(frame) if mixture.missing else frame
-    zero = family.from_leaves([jnp.zeros(shape, weights.dtype) for shape in family.point_shape])
-    none = jnp.zeros((), weights.dtype)
-    noise = family.sums_in_frame(none, family.blur(ridge, zero), frame)
+    noise = None
+    if ridge is not None:
+        shapes = family.point_shape
+        zero = family.from_leaves([jnp.zeros(shape, weights.dtype) for shape in shapes])
+        none = jnp.zeros((), weights.dtype)
+        noise = family.sums_in_frame(none, family.blur(ridge, zero), frame)
     return Chart(frame, noise, None if prior is None else prior.in_frame(family, frame))
+
+
+@partial(jax.jit, static_argnames=("mixture", "back"))
+def _mapped(mixture: Any, params: Any, frame: Any, *, back: bool) -> Any:
+    """Parameters in the frame of the data, or back from there."""
+    change = mixture.family.from_frame if back else mixture.family.in_frame
+    components = jax.vmap(lambda theta: change(theta, frame))(params.components)
+    return params._replace(components=components)
 
 
 def _starts(mixture: Any, seen: Survey, chart: Chart, options: Options) -> Any:
@@ -110,7 +122,7 @@ def _starts(mixture: Any, seen: Survey, chart: Chart, options: Options) -> Any:
     given, dtype = options.initialization, seen.weights.dtype
     if isinstance(given, mixture.Point):
         start = jax.tree.map(lambda leaf: leaf.astype(dtype), given)
-        start = _passes.mapped(mixture.family.in_frame, start, chart.frame)
+        start = _mapped(mixture, start, chart.frame, back=False)
         return jax.tree.map(lambda leaf: leaf[None], start)
     keys = checked_keys(given, options.key, options.num_restarts)
     return starting_points(
@@ -138,6 +150,7 @@ def _steps(
             fixed=fixed,
             noise=chart.noise,
             prior=chart.prior,
+            standardized=True,
         )
 
     return e_step, m_step

@@ -8,6 +8,9 @@ from jaxtyping import Array
 
 from igeojax.em.expectations import Expectations, along, mean_statistics
 
+NOISE = 8
+"""Variances of so many units in the last place of the mean square are rounding."""
+
 FIXABLE = ("weights", "components")
 """Names of what a fit may keep."""
 
@@ -21,6 +24,7 @@ def maximized(
     fixed: tuple[str | int, ...] = (),
     noise: Any = None,
     prior: Any = None,
+    standardized: bool = False,
 ) -> Any:
     """Log-weights and components that maximize the expected complete log-likelihood.
 
@@ -32,6 +36,9 @@ def maximized(
       fixed: names of parts, or numbers of components.
       noise: mean statistics of noise that blurs the observations, or None.
       prior: see `Mixture.maximized`.
+      standardized: whether the frames are those of components of standardized data. Variances may
+        then shrink to the rounding of one step, in the frame of which the next goes on, down to the
+        rounding of the data; else statistics that leave no more than rounding are an error.
 
     Returns:
       Parameters in the frame that `frames` stand in; a component is nan where its statistics are
@@ -51,9 +58,18 @@ def maximized(
     if mixture.tied:
         eta = family.shared(jnp.where(empty, 0.0, counts) / jnp.sum(counts), eta)
 
+    eps = jnp.finfo(counts.dtype).eps
+
     def component(eta: Any, frame: Any) -> Any:
-        theta = family.from_frame(family.natural_from_mean(eta), frame)
-        return jax.tree.map(lambda leaf: jnp.where(family.is_sound(eta), leaf, jnp.nan), theta)
+        noise = NOISE * eps * family.mean_squares(eta)
+        if standardized:
+            eta = jax.tree.map(jnp.add, eta, family.blur(2 * jnp.max(noise, initial=0.0), eta))
+        theta = family.natural_from_mean(eta)
+        sound = (family.conditional_variances(theta) > noise).all()
+        moved = family.from_frame(theta, frame)
+        if standardized:
+            sound = sound & (family.conditional_variances(moved) > (4 * eps) ** 2).all()
+        return jax.tree.map(lambda leaf: jnp.where(sound, leaf, jnp.nan), moved)
 
     components = jax.vmap(component)(eta, frames)
     return _with_kept(mixture.Point(log_weights, components), previous, empty, fixed)

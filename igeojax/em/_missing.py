@@ -30,21 +30,17 @@ def sums_of_observed(mixture: Any, params: Any) -> Any:
 
     def partial_sum(x: Any, weights: Array) -> Expectations:
         log_density = lambda theta: observed_log_density(mixture.family, theta, x)
-        joint = jax.vmap(log_density)(params.components) + params.log_weights[:, None]
-        mass = jnp.exp(log_softmax(joint, axis=0)) * weights[None]
-        seen = jnp.where(weights > 0, logsumexp(joint, axis=0), 0.0)
-        return Expectations(
-            jnp.sum(mass, axis=1),
-            statistics_of_observed(mixture.family, mass, params.components, x),
-            jnp.sum(weights * seen),
-            jnp.sum(weights),
-        )
+        joint = jax.vmap(log_density, out_axes=1)(params.components) + params.log_weights[None]
+        mass = jnp.exp(log_softmax(joint)) * weights[:, None]
+        seen = jnp.where(weights > 0, logsumexp(joint), 0.0)
+        sums = shared_out_observed(mixture.family, mass, params.components, x)
+        return sums._replace(log_likelihood=jnp.sum(weights * seen), weight=jnp.sum(weights))
 
     return partial_sum
 
 
-def statistics_of_observed(family: Any, mass: Array, components: Any, x: Any) -> Any:
-    """`sum_n mass_kn E_k[T(x_n) | observed]`, the components first."""
+def shared_out_observed(family: Any, mass: Array, components: Any, x: Any) -> Expectations:
+    """Counts and statistics of observations by their mass, rows of the data and then components."""
 
     def one(share: Array, theta: Any) -> Any:
         expected = expected_statistics(family, theta, x)
@@ -52,7 +48,9 @@ def statistics_of_observed(family: Any, mass: Array, components: Any, x: Any) ->
         kept = lambda leaf: jnp.where(_leading(share > 0, leaf), leaf, 0.0)
         return jax.tree.map(lambda leaf: jnp.tensordot(share, kept(leaf), axes=1), expected)
 
-    return jax.vmap(one)(mass, components)
+    counts = jnp.sum(mass, axis=0)
+    statistics = jax.vmap(one, (1, 0))(mass, components)
+    return Expectations(counts, statistics, jnp.zeros((), mass.dtype), jnp.sum(counts))
 
 
 def centred(frame: Any) -> Any:

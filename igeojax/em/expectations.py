@@ -158,13 +158,12 @@ def sum_over_chunks(
         fresh = jnp.tile(start + position >= index * chunk_size, num_shards)
         return part_x, jnp.where(fresh, part_weights, 0.0)
 
-    first = partial_sum(*chunk(jnp.zeros((), int)))
-    zero = jax.tree.map(jnp.zeros_like, first)
-
     def add(carry: tuple[Any, Any], index: Array) -> tuple[tuple[Any, Any], None]:
         return compensated_sum(*carry, partial_sum(*chunk(index))), None
 
-    (total, _), _ = jax.lax.scan(add, (first, zero), jnp.arange(1, -(-rows // chunk_size)))
+    shapes = jax.eval_shape(lambda index: partial_sum(*chunk(index)), 0)
+    zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    (total, _), _ = jax.lax.scan(add, (zero, zero), jnp.arange(-(-rows // chunk_size)))
     return total
 
 

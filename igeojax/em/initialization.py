@@ -149,6 +149,13 @@ def starting_points(
             responsibilities = nearest_seed_responsibilities(key, rows, weights, size[1])
         sums = shared_out(mixture.family, responsibilities * weights[:, None], z)
         frames = neutral_frames(mixture, rows.dtype)
-        return maximized(mixture, sums, frames, noise=chart.noise, prior=chart.prior)
+        return maximized(
+            mixture,
+            sums,
+            frames,
+            noise=chart.noise,
+            prior=chart.prior,
+            standardized=True,
+        )
 
     return jax.vmap(start)(keys)

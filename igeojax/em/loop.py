@@ -23,8 +23,11 @@ class LoopResult(NamedTuple):
 
 
 class _Carry(NamedTuple):
+    """`candidate` is looked at next; `plain`: the step before an extrapolation and its E-step."""
+
+    candidate: Any
+    plain: Any
     params: Any
-    expectations: Any
     objective: Array
     history: Array
     step: Array
@@ -75,45 +78,38 @@ def iterate(
     """
 
     def begin(params: Any) -> _Carry:
-        expectations, objective = e_step(params)
-        objective = jnp.asarray(objective)
-        history = jnp.full(max_iterations + 1, jnp.nan, objective.dtype).at[0].set(objective)
-        no = jnp.asarray(False)
-        return _Carry(params, expectations, objective, history, jnp.zeros((), int), no, ~no)
-
-    def stepped(carry: _Carry) -> tuple[Any, Any, Array]:
-        params = m_step(carry.expectations, carry.params)
-        plain = (params, *e_step(params))
-        if extrapolate is None:
-            return plain
-        params = extrapolate(carry.params, params, m_step(plain[1], params))
-        beyond = (params, *e_step(params))
-        better = beyond[2] >= plain[2]
-        return jax.tree.map(lambda far, near: jnp.where(better, far, near), beyond, plain)
+        plain = () if extrapolate is None else (params, *e_step(params))
+        dtype = jnp.result_type(*jax.tree.leaves(params))
+        history = jnp.full(max_iterations + 1, jnp.nan, dtype)
+        none, no = jnp.asarray(-jnp.inf, dtype), jnp.asarray(False)
+        return _Carry(params, plain, params, none, history, -jnp.ones((), int), no, ~no)
 
     def advance(carry: _Carry) -> _Carry:
-        params, expectations, objective = stepped(carry)
+        found = (carry.candidate, *e_step(carry.candidate))
+        if extrapolate is not None:
+            better = found[2] >= carry.plain[2]
+            found = jax.tree.map(lambda far, near: jnp.where(better, far, near), found, carry.plain)
+        params, expectations, objective = found
+        step = carry.step + 1
         if progress:
             # Under vmap the body also runs for those that have ended.
-            jax.debug.callback(_report, carry.step + 1, objective, carry.running, label)
-        taken = jnp.isfinite(objective)
-        params, expectations, objective = jax.tree.map(
+            jax.debug.callback(_report, step, objective, carry.running & (step > 0), label)
+        # The start is taken as it is; there is nothing to compare it with.
+        taken = jnp.isfinite(objective) | (step == 0)
+        converged = taken & (objective - carry.objective < tolerance) & (step > 0)
+        history = carry.history.at[step].set(jnp.where(taken, objective, jnp.nan))
+        ended = converged | ~taken | (step >= max_iterations)
+        candidate, plain = m_step(expectations, params), carry.plain
+        if extrapolate is not None:
+            plain = (candidate, *e_step(candidate))
+            candidate = extrapolate(params, candidate, m_step(plain[1], candidate))
+        params, objective = jax.tree.map(
             lambda new, old: jnp.where(taken, new, old),
-            (params, expectations, objective),
-            (carry.params, carry.expectations, carry.objective),
+            (params, objective),
+            (carry.params, carry.objective),
         )
-        converged = taken & (objective - carry.objective < tolerance)
-        reached = jnp.where(taken, objective, jnp.nan)
-        step = carry.step + taken
-        return _Carry(
-            params,
-            expectations,
-            objective,
-            carry.history.at[carry.step + 1].set(reached),
-            step,
-            converged,
-            taken & ~converged & (step < max_iterations),
-        )
+        step = jnp.where(taken, step, carry.step)
+        return _Carry(*(candidate, plain, params, objective, history, step, converged, ~ended))
 
     start = jax.tree.map(jnp.asarray, start)
     end = while_loop(lambda carry: carry.running, advance, begin(start))

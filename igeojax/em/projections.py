@@ -131,7 +131,7 @@ def _gains(
 ) -> ProjectionGains:
     """The iterations, in the frame of the data: no digit is lost, and divergences are the same."""
     family = mixture.family
-    frame = data_frame(family, x, weights, jnp.zeros((), weights.dtype))
+    frame = data_frame(family, x, weights, None)
     z = family.standardized(x, frame)
     volume = jnp.sum(weights) * family.log_volume(frame)
     prior = None if prior is None else prior.in_frame(family, frame)

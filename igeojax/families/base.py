@@ -668,9 +668,13 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         """Sums of the statistics of `count` observations in a frame."""
         return sums
 
-    def is_sound(self, eta: PointT) -> Bool[Array, ""]:
-        """Whether mean statistics are more than the rounding of those of constant data."""
-        return jnp.asarray(True)
+    def conditional_variances(self, theta: PointT) -> Float[Array, "coordinates"]:
+        """Variance of each coordinate with a scale, given the others; here of none."""
+        return jnp.zeros(0, jax.tree.leaves(theta)[0].dtype)
+
+    def mean_squares(self, eta: PointT) -> Float[Array, "coordinates"]:
+        """Mean square of each coordinate with a scale; here of none."""
+        return jnp.zeros(0, jax.tree.leaves(eta)[0].dtype)
 
     def blur(self, variance: Array, like: PointT) -> PointT:
         """What independent noise of a variance adds to the mean statistics; here none."""

@@ -16,10 +16,7 @@ from jaxtyping import Array
 
 from igeojax.families.covariance import precision_factor
 from igeojax.families.positive_definite import log_det, symmetrized
-from igeojax.numerics.triangular import cholesky, solve_triangular
-
-NOISE = 16
-"""Variances of this many units in the last place of the mean square are rounding."""
+from igeojax.numerics.triangular import solve_triangular
 
 
 class Frame(NamedTuple):
@@ -117,11 +114,13 @@ class ScaleFrames:
         shifted = (sums.x - count * offset) * _coordinates(frame.inverse, frame)
         return self.Point(shifted, moved * frame.inverse**2)
 
-    def is_sound(self, eta: Any) -> Array:
-        """Whether the variance that mean statistics leave is more than their rounding."""
-        square, mean = getattr(eta, self._square), eta.x**2
-        spread = square - (mean if mean.ndim == square.ndim else jnp.sum(mean))
-        return (spread > NOISE * jnp.finfo(square.dtype).eps * square).all()
+    def conditional_variances(self, theta: Any) -> Array:
+        """Variance of each coordinate given the others, in one axis."""
+        return jnp.ravel(-0.5 / getattr(theta, self._square))
+
+    def mean_squares(self, eta: Any) -> Array:
+        """Mean square of each coordinate, in one axis."""
+        return jnp.ravel(getattr(eta, self._square)) / self._repeats
 
     def shared(self, shares: Array, eta: Any) -> Any:
         """Mean statistics of laws of one common scale, the components on axis 0."""
@@ -193,11 +192,13 @@ class MatrixFrames:
             symmetrized(frame.inverse @ moved @ frame.inverse.T),
         )
 
-    def is_sound(self, eta: Any) -> Array:
-        """Whether the covariance that mean statistics leave is more than their rounding."""
-        pivots = jnp.diagonal(cholesky(eta.xx - eta.x[:, None] * eta.x[None, :])) ** 2
-        noise = NOISE * self.dim * jnp.finfo(pivots.dtype).eps
-        return (pivots > noise * jnp.diagonal(eta.xx)).all()
+    def conditional_variances(self, theta: Any) -> Array:
+        """Variance of each coordinate given the others, in one axis."""
+        return -0.5 / jnp.diagonal(theta.xx)
+
+    def mean_squares(self, eta: Any) -> Array:
+        """Mean square of each coordinate, in one axis."""
+        return jnp.diagonal(eta.xx)
 
     def shared(self, shares: Array, eta: Any) -> Any:
         """Mean statistics of laws of one common covariance, the components on axis 0."""

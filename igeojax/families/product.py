@@ -311,8 +311,11 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
         counts = [count] * len(self.families)
         return ProductPoint(*self._each("sums_in_frame", counts, sums, frame))
 
-    def is_sound(self, eta: ProductPoint) -> Array:
-        return _all(self._each("is_sound", eta))
+    def conditional_variances(self, theta: ProductPoint) -> Array:
+        return jnp.concatenate(self._each("conditional_variances", theta))
+
+    def mean_squares(self, eta: ProductPoint) -> Array:
+        return jnp.concatenate(self._each("mean_squares", eta))
 
     def blur(self, variance: Array, like: ProductPoint) -> ProductPoint:
         return ProductPoint(*self._each("blur", [variance] * len(self.families), like))

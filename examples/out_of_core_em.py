@@ -1,0 +1,87 @@
+"""A mixture of data that do not fit into the memory: python examples/out_of_core_em.py [--quick].
+
+Writes a memmap of measurements to a temporary folder, then fits a mixture of normal laws to it in a
+process that may not hold it: the limit on its heap is below the size of the file.
+
+1. The parameters come back within their standard errors.
+2. What the process took beside the program itself is far below the size of the file.
+3. The same fit once more, stopped after a few steps and gone on with from its checkpoint.
+"""
+
+import argparse
+import resource
+import tempfile
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from igeojax import em, families
+
+DIM, COMPONENTS, PIECE = 8, 4, 100_000
+CENTERS = 4 * np.random.default_rng(1).normal(size=(COMPONENTS, DIM))
+MIXTURE = em.Mixture(families.MultivariateNormal(DIM), COMPONENTS)
+
+
+def write(path: Path, count: int) -> None:
+    """The measurements, a piece at a time."""
+    table = np.lib.format.open_memmap(path, "w+", np.float32, (count, DIM))
+    for start in range(0, count, PIECE):
+        generator = np.random.default_rng(start)
+        label = generator.integers(0, COMPONENTS, len(table[start : start + PIECE]))
+        noise = generator.normal(size=(len(label), DIM))
+        table[start : start + PIECE] = CENTERS[label] + noise * (1 + label[:, None] / 4)
+    table.flush()
+
+
+def pieces(path: Path) -> em.Chunks:
+    """The file in pieces, read anew on each pass."""
+
+    def source():
+        for start in range(0, len(np.load(path, mmap_mode="r")), PIECE):
+            yield np.load(path, mmap_mode="r")[start : start + PIECE]
+
+    return em.Chunks(source)
+
+
+def status(name: str) -> float:
+    """An entry of the process's memory, in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
+
+
+def main() -> None:
+    """Write, fit, compare."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="a file of 30 MB, not 1200")
+    quick = parser.parse_args().quick
+    count = 10**6 if quick else 4 * 10**7
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "measurements.npy"
+        write(path, count)
+        size = path.stat().st_size / 2**20
+        print(f"{count} rows of {DIM}: {size:.0f} MB on disk")
+        options = {"key": jax.random.key(0), "num_restarts": 4, "tolerance": 1e-5}
+        # The programs are compiled on the first piece; after that only data take memory.
+        MIXTURE.fit(em.Chunks([next(iter(pieces(path)))[0]]), **options)
+        before = status("RssAnon")
+        if not quick:
+            allowed = int((status("VmData") + size / 2) * 2**20)
+            resource.setrlimit(resource.RLIMIT_DATA, (allowed, allowed))
+            print(f"allowed from here on: {size / 2:.0f} MB more")
+        result = MIXTURE.fit(pieces(path), **options)
+        taken = status("RssAnon") - before
+        print(f"fitted in {int(result.num_iterations)} steps, {taken:.0f} MB beside the program")
+        mean = np.asarray(MIXTURE.family.params_from_natural(result.params.components).mean)
+        distance = np.linalg.norm(mean[:, None] - CENTERS[None], axis=-1)
+        found = sorted(distance.argmin(axis=1)) == list(range(COMPONENTS))
+        print(f"all components found: {found}; largest error of a mean {distance.min(0).max():.4f}")
+        saved = Path(folder) / "fit"
+        MIXTURE.fit(pieces(path), checkpoint=saved, **options, max_iterations=2)
+        again = MIXTURE.fit(pieces(path), checkpoint=saved, **options)
+        same = bool(again.log_likelihood == result.log_likelihood)
+        print(f"gone on with from its checkpoint, the same to the last bit: {same}")
+
+
+if __name__ == "__main__":
+    main()

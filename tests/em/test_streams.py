@@ -1,0 +1,205 @@
+"""Chunks, acceleration, batches: the same answer on other ways."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from igeojax import em, families
+
+MIXTURE = em.Mixture(families.DiagonalNormal(2), 2)
+GENERATOR = np.random.default_rng(0)
+X = np.concatenate([GENERATOR.normal(size=(150, 2)), GENERATOR.normal([4.0, 1.0], size=(90, 2))])
+START = MIXTURE.point([0.5, 0.5], MIXTURE.family.natural_from_params([[0.0, 0.5], [2.0, 0.5]], 2.0))
+OPTIONS = {"initialization": START, "tolerance": 0.0, "max_iterations": 6}
+
+
+def _pieces(size=60):
+    return [X[i : i + size] for i in range(0, len(X), size)]
+
+
+def test_chunks_are_the_whole():
+    whole = MIXTURE.fit(jnp.asarray(X), **OPTIONS)
+    for source in (_pieces(), lambda: iter(_pieces())):
+        found = MIXTURE.fit(em.Chunks(source), **OPTIONS)
+        np.testing.assert_allclose(found.log_likelihoods, whole.log_likelihoods, rtol=1e-12)
+        np.testing.assert_allclose(found.bic, whole.bic, rtol=1e-12)
+    drawn = MIXTURE.fit(em.Chunks(_pieces()), key=jax.random.key(0), num_restarts=2)
+    assert drawn.converged
+    best = MIXTURE.fit(jnp.asarray(X), key=jax.random.key(0), num_restarts=2)
+    np.testing.assert_allclose(drawn.log_likelihood, best.log_likelihood, rtol=1e-5)
+
+
+def test_chunks_bring_their_weights():
+    weights = np.linspace(0.1, 2.0, len(X))
+    whole = MIXTURE.fit(jnp.asarray(X), weights=weights, **OPTIONS)
+    pairs = [(X[i : i + 80], weights[i : i + 80]) for i in range(0, len(X), 80)]
+    found = MIXTURE.fit(em.Chunks(pairs, weighted=True), **OPTIONS)
+    np.testing.assert_allclose(found.log_likelihoods, whole.log_likelihoods, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: em.Chunks(iter(_pieces())), TypeError, "passed many times"),
+        (lambda: em.Chunks(3), TypeError, "Pass the function that makes"),
+        (lambda: MIXTURE.fit(em.Chunks([]), **OPTIONS), ValueError, "got no chunk"),
+        (
+            lambda: MIXTURE.fit(em.Chunks(_pieces()), weights=np.ones(len(X)), **OPTIONS),
+            ValueError,
+            "weighted=True",
+        ),
+        (
+            lambda: MIXTURE.fit(em.Chunks([np.full((3, 2), np.nan)]), **OPTIONS),
+            ValueError,
+            "support",
+        ),
+        (lambda: MIXTURE.fit(X, acceleration="anderson", **OPTIONS), ValueError, "'squarem'"),
+        (lambda: em.stepwise_em(MIXTURE, START, [], decay=0.5), ValueError, "1/2, 1"),
+        (lambda: em.stepwise_em(MIXTURE, START, []), ValueError, "at least one batch"),
+    ],
+)
+def test_bad_chunks_say_what_to_do(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_squarem_is_monotone_and_arrives_sooner():
+    family = families.Poisson()
+    mixture = em.Mixture(family, 2)
+    # Overlapping components: plain EM creeps.
+    x = jnp.asarray(np.random.default_rng(3).poisson(np.repeat([2.0, 4.0], 200)))
+    start = mixture.point([0.5, 0.5], family.natural_from_params([2.8, 3.4]))
+    options = {"initialization": start, "tolerance": 1e-10, "max_iterations": 20000}
+    plain = mixture.fit(x, **options)
+    fast = mixture.fit(x, acceleration="squarem", **options)
+    assert plain.converged
+    assert fast.converged
+    values = np.asarray(fast.log_likelihoods[: int(fast.num_iterations) + 1])
+    assert (np.diff(values) >= -1e-13).all()
+    # Two E-steps each.
+    assert 4 * 2 * int(fast.num_iterations) < int(plain.num_iterations)
+    assert float(fast.log_likelihood) >= float(plain.log_likelihood) - 1e-6
+
+
+def test_stepwise_em_comes_near_the_batch_answer():
+    family = families.Normal()
+    mixture = em.Mixture(family, 2)
+    truth = mixture.point([0.3, 0.7], family.natural_from_params([-3.0, 2.0], 1.0))
+    x = mixture.sample(jax.random.key(0), truth, (20000,))
+    start = mixture.point([0.5, 0.5], family.natural_from_params([-1.0, 1.0], 2.0))
+    state = em.stepwise_em(mixture, start, x[:10000].reshape(100, 100))
+    again = em.stepwise_em(mixture, start, x[10000:].reshape(100, 100), state=state)
+    assert int(again.step) == 200
+    best = mixture.fit(x, initialization=start)
+    gap = best.log_likelihood - jnp.sum(mixture.log_density(again.params, x))
+    # Half a nat for each of five parameters is what an estimate from all data costs.
+    assert 0 <= float(gap) < 30
+
+
+def test_incremental_em_needs_fewer_passes():
+    pieces = [jnp.asarray(piece) for piece in _pieces(40)]
+    params, values = em.incremental_em(MIXTURE, START, pieces, num_passes=3)
+    batch = MIXTURE.fit(jnp.asarray(X), **OPTIONS | {"max_iterations": 3})
+    ends = [float(jnp.sum(MIXTURE.log_density(p, jnp.asarray(X)))) for p in (params, batch.params)]
+    assert ends[0] > ends[1]
+    assert (jnp.diff(values) > 0).all()
+
+
+SHARDED = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+from igeojax import em, families
+
+family = families.MultivariateNormal(3)
+mixture = em.Mixture(family, 2)
+x = np.random.default_rng(0).normal(size=(4096, 3))
+x[:2000] += 3
+start = mixture.point([0.5, 0.5], family.natural_from_params(x[[0, -1]], np.stack([np.eye(3)] * 2)))
+options = {"initialization": start, "tolerance": 0.0, "max_iterations": 8, "chunk_size": 100}
+alone = mixture.fit(jnp.asarray(x), **options)
+mesh = Mesh(np.array(jax.devices()), "data")
+assert mesh.size == 8
+there = jax.device_put(x, NamedSharding(mesh, P("data")))
+found = mixture.fit(there, **options)
+np.testing.assert_allclose(found.log_likelihoods, alone.log_likelihoods, rtol=1e-12)
+
+print("sharded equals single")
+"""
+
+STREAMED = """
+import sys, time
+import numpy as np
+from igeojax import em, families
+sys.path.insert(0, {root!r})
+from tests.em.test_streams import MIXTURE, OPTIONS, _pieces
+
+def pieces():
+    time.sleep({pause})
+    return iter(_pieces())
+
+found = MIXTURE.fit(
+    em.Chunks(pieces), checkpoint={folder!r}, progress=True, **OPTIONS | {{"max_iterations": 30}}
+)
+print(repr(np.asarray(found.log_likelihoods).tolist()))
+"""
+
+
+def _environment(**more):
+    return os.environ | {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "True"} | more
+
+
+@pytest.mark.slow
+def test_sharded_data_give_the_same_fit():
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    process = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SHARDED],
+        env=_environment(XLA_FLAGS=flags.strip()),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert "sharded equals single" in process.stdout
+
+
+@pytest.mark.slow
+def test_a_killed_fit_goes_on_to_the_same_answer(tmp_path):
+    pytest.importorskip("orbax.checkpoint")
+    root = str(
+        next(p for p in [*__import__("pathlib").Path(__file__).parents] if (p / "igeojax").is_dir())
+    )
+    folder = str(tmp_path / "fit")
+    run = lambda pause: subprocess.Popen(
+        [sys.executable, "-c", STREAMED.format(root=root, pause=pause, folder=folder)],
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=root,
+    )
+    first = run(0.2)
+    # Killed in the middle of the 30 steps: when the fifth is reported.
+    for line in first.stderr:
+        if "EM step    5" in line:
+            break
+    time.sleep(0.3)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    first.communicate()
+    second = run(0.0)
+    out, err = second.communicate(timeout=300)
+    assert second.returncode == 0, err
+    steps = [
+        int(line.split("step")[1].split(":")[0]) for line in err.splitlines() if "EM step" in line
+    ]
+    assert min(steps) >= 5
+    whole = MIXTURE.fit(em.Chunks(_pieces()), **OPTIONS | {"max_iterations": 30})
+    np.testing.assert_array_equal(eval(out), np.asarray(whole.log_likelihoods).tolist())
