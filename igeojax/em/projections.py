@@ -16,7 +16,7 @@ from igeojax._core import checks
 from igeojax.discrete.softmax import log_softmax, logsumexp
 from igeojax.divergences.exponential.relative_entropy import kl as member_kl
 from igeojax.em._data import as_data, checked_weights
-from igeojax.em._passes import data_frame, mapped
+from igeojax.em._passes import data_frame
 from igeojax.em.expectations import shared_out
 
 
@@ -159,7 +159,10 @@ def _gains(
         model = model + jnp.sum(jnp.where(total > 0, total * ratio, 0.0))
         return (found, after), (value, known, latent, model)
 
-    begin = mapped(family.in_frame, start, frame)
+    moved = lambda change, point: point._replace(
+        components=jax.vmap(change, (0, None))(point.components, frame)
+    )
+    begin = moved(family.in_frame, start)
     (params, (_, value, known)), steps = jax.lax.scan(
         iterate, (begin, e_step(begin)), length=num_iterations
     )
@@ -169,5 +172,5 @@ def _gains(
         jnp.append(priors, known),
         latent,
         model,
-        mapped(family.from_frame, params, frame),
+        moved(family.from_frame, params),
     )

@@ -218,7 +218,9 @@ class ExponentialFamilyMixture(DensityMixin, BaseEstimator):
         """
         return self._asked("log_density", X)
 
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+    def score(  # pyright: ignore[reportIncompatibleMethodOverride]  # its base says None
+        self, X: Any, y: Any = None, sample_weight: Any = None
+    ) -> float:
         """Mean log-density, in nats a row.
 
         Args:
