@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
+from igeojax.families.missing import completed, require_observed_support
 from igeojax.families.product import Product
 
 SAMPLE_ROWS = 2**16
@@ -121,8 +122,8 @@ class Chunks:
 class Survey(NamedTuple):
     """What is known of the data before the first pass: all of them or their chunks, a sample.
 
-    `weights` are those of the sample, `all_weights` those of all (None of chunks), `num_data` the
-    number of observations and `total` their weight.
+    The sample has no missing entries. `weights` are those of the sample, `all_weights` those of all
+    (None of chunks), `num_data` the number of observations and `total` their weight.
     """
 
     data: Any
@@ -155,18 +156,30 @@ def survey(mixture: Any, data: Any, weights: ArrayLike | None) -> Survey:
                 "weights must be None beside Chunks; got an array. Let the chunks be pairs of "
                 "observations and weights: Chunks(source, weighted=True)."
             )
-        return _survey_of_chunks(family, data)
+        return _survey_of_chunks(mixture, data)
     data = _floating(as_data(family, data))
-    family.require_support(data)
+    _require_support(mixture, data)
     count = _require_rows(family, data)
     weights = checked_weights(weights, count, floating_dtype(data))
     total = jnp.sum(weights)
     checks.require_positive("the sum of weights", total, "Give at least one positive weight.")
     if count <= SAMPLE_ROWS:
-        return Survey(data, weights, data, weights, count, total)
+        return Survey(data, weights, _complete(mixture, data), weights, count, total)
     rows = np.sort(np.random.default_rng(0).choice(count, SAMPLE_ROWS, replace=False))
     sample, part = jax.tree.map(lambda leaf: leaf[rows], (data, weights))
-    return Survey(data, weights, sample, part, count, total)
+    return Survey(data, weights, _complete(mixture, sample), part, count, total)
+
+
+def _require_support(mixture: Any, data: Any) -> None:
+    if mixture.missing:
+        require_observed_support(mixture.family, data)
+    else:
+        mixture.family.require_support(data)
+
+
+def _complete(mixture: Any, sample: Any) -> Any:
+    """The sample without missing entries: a start is made as if they were what stands above."""
+    return completed(mixture.family, sample) if mixture.missing else sample
 
 
 def _floating(data: Any) -> Any:
@@ -191,17 +204,18 @@ def _require_rows(family: ExponentialFamily, data: Any) -> int:
     return shape[0]
 
 
-def _survey_of_chunks(family: ExponentialFamily, chunks: Chunks) -> Survey:
+def _survey_of_chunks(mixture: Any, chunks: Chunks) -> Survey:
     """The survey of chunks in one pass; each row is as likely in the sample as any other.
 
     Raises:
       ValueError: there is none, or one that is not fit to use.
     """
+    family = mixture.family
     generator, kept, count, total, dtype = np.random.default_rng(0), None, 0, 0.0, None
     tags = np.zeros(0)
     for piece, piece_weights in chunks:
         x = _floating(as_data(family, piece))
-        family.require_support(x)
+        _require_support(mixture, x)
         rows = _require_rows(family, x)
         dtype = dtype or floating_dtype(x)
         weights = checked_weights(piece_weights, rows, dtype)
@@ -222,4 +236,5 @@ def _survey_of_chunks(family: ExponentialFamily, chunks: Chunks) -> Survey:
         raise ValueError("data must have observations; got no chunk. Is source an empty list?")
     sample, weights = jax.tree.map(jnp.asarray, kept)
     checks.require_positive("the sum of weights", total, "Give at least one positive weight.")
-    return Survey(chunks, None, sample, weights, count, jnp.asarray(total, dtype))
+    total = jnp.asarray(total, dtype)
+    return Survey(chunks, None, _complete(mixture, sample), weights, count, total)

@@ -12,6 +12,7 @@ from igeojax._core import checks
 from igeojax.em import _passes
 from igeojax.em._data import Chunks, Survey, default_chunk_size, num_shards, survey
 from igeojax.em._maximization import maximized
+from igeojax.em._missing import centred
 from igeojax.em._options import Options, checked_keys, require_options
 from igeojax.em.acceleration import squarem
 from igeojax.em.checkpoint import resumable_loop
@@ -99,6 +100,7 @@ def _require_fittable(mixture: Any, seen: Survey, options: Options, ridge: Any) 
 def _chart(mixture: Any, sample: Any, weights: Array, ridge: Array | None, prior: Any) -> Chart:
     family = mixture.family
     frame = _passes.data_frame(family, sample, weights, ridge)
+    frame = centred(frame) if mixture.missing else frame
     noise = None
     if ridge is not None:
         shapes = family.point_shape

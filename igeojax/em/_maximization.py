@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from igeojax.em.expectations import Expectations, along, mean_statistics
-from igeojax.families.frames import inverted
 
 NOISE = 8
 """Variances of so many units in the last place of the mean square are rounding."""
@@ -46,17 +45,16 @@ def maximized(
       those of degenerate data.
     """
     family, counts = mixture.family, expectations.counts
+    log_weights = jnp.log(counts / jnp.sum(counts))
     if prior is not None:
-        outside = lambda mass, sums, frame: family.sums_in_frame(mass, sums, inverted(frame))
-        statistics = jax.vmap(outside)(counts, expectations.statistics, frames)
-        found = prior.maximized(mixture, expectations._replace(statistics=statistics), previous)
-        return _with_kept(found, previous, jnp.zeros(counts.shape, bool), fixed)
+        log_weights = prior.log_weights(counts)
+        expectations = prior.added(family, expectations, frames)
+        counts = expectations.counts
     eta, empty = mean_statistics(expectations)
     if noise is not None:
         local = lambda mass, frame: family.sums_in_frame(mass, noise, frame)
         added = jax.vmap(local)(0.0 * counts, frames)
         eta = jax.tree.map(jnp.add, eta, added)
-    log_weights = jnp.log(counts / jnp.sum(counts))
     if mixture.tied:
         eta = family.shared(jnp.where(empty, 0.0, counts) / jnp.sum(counts), eta)
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from igeojax.discrete.softmax import log_softmax, logsumexp
+from igeojax.em._missing import standardized, sums_of_observed
 from igeojax.em.expectations import Expectations, neutral_frames, sum_over_chunks
 
 MOST_ROUNDING = {4: 1e-3, 8: 1e-9}
@@ -72,16 +73,20 @@ def run(mixture: Any, params: Any, x: Any, weights: Array, frame: Any, layout: L
     """
     family = mixture.family
     own = jax.vmap(family.frame_of)(params.components)
+    scaled = partial(standardized, family) if mixture.missing else family.standardized
 
     def summed(partial_sum: Any) -> Expectations:
         return sum_over_chunks(
-            lambda x, weights: partial_sum(family.standardized(x, frame), weights),
+            lambda x, weights: partial_sum(scaled(x, frame), weights),
             x,
             weights,
             **layout._asdict(),
         )
 
-    if not family.is_linear:
+    if mixture.missing:
+        frames = neutral_frames(mixture, params.log_weights.dtype)
+        found = Pass(summed(sums_of_observed(mixture, params)), frames)
+    elif not family.is_linear:
         found = Pass(summed(sums_in_frames(mixture, params, own, own=True)), own)
     else:
         coefficients, constants, exact = _linear_form(family, params)

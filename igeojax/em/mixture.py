@@ -20,6 +20,7 @@ from igeojax.em import _passes
 from igeojax.em._data import as_data, default_chunk_size
 from igeojax.em._fitting import fit_mixture
 from igeojax.em._options import Options
+from igeojax.em.scores import MixtureScores
 from igeojax.em.steps import MixturePoint, MixtureSteps
 from igeojax.families.base import ExponentialFamily
 
@@ -30,8 +31,9 @@ class MixtureFit(NamedTuple):
     `params`: the estimate, of the best restart. `converged`: whether the gain in mean
     log-likelihood fell below the tolerance. `num_iterations`: EM steps taken.
     `log_likelihoods`: the mean log-likelihood (nats an observation) before each step and after the
-    last, nan beyond. `log_likelihood`: the last, as a total over the (weighted) data. `bic`,
-    `aic`: information criteria, lower is better.
+    last, nan beyond, both with the log-density of the prior where there is one. `log_likelihood`:
+    the last without it, as a total over the (weighted) data. `bic`, `aic`: information criteria,
+    lower is better.
     """
 
     params: MixturePoint
@@ -45,13 +47,15 @@ class MixtureFit(NamedTuple):
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class Mixture(MixtureSteps):
+class Mixture(MixtureScores, MixtureSteps):
     """A mixture `sum_k w_k p(x; theta_k)` of `num_components` members of a family.
 
     Args:
       family: the family of the components.
       num_components: their number.
       tied: whether the components have one covariance (variance) in common; of normal laws.
+      missing: whether nan marks a missing entry, which is integrated out; see `families.missing`
+        for which entries may be missing of which family.
 
     Raises:
       TypeError: `family` is not an `ExponentialFamily`, or `num_components` not an integer.
@@ -74,6 +78,7 @@ class Mixture(MixtureSteps):
     family: ExponentialFamily
     num_components: int
     tied: bool = False
+    missing: bool = False
 
     Point: ClassVar[type[MixturePoint]] = MixturePoint
 
@@ -156,7 +161,8 @@ class Mixture(MixtureSteps):
         data, dtype = as_data(self.family, x), params.log_weights.dtype
         rows = self.family._data_batch_shape(data)
         size = default_chunk_size(self.family, self.num_components, dtype)
-        if self.family.is_linear and len(rows) == 1 and rows[0] >= size and data.dtype == dtype:
+        linear = self.family.is_linear and not self.missing
+        if linear and len(rows) == 1 and rows[0] >= size and data.dtype == dtype:
             return _passes.log_density(self, params, data, size)
         return logsumexp(self.joint_log_density(params, data))
 
@@ -233,7 +239,7 @@ class Mixture(MixtureSteps):
           tolerance: least gain in mean log-likelihood (nats an observation) to go on.
           max_iterations: most EM steps; with `acceleration` an iteration is up to two.
           acceleration: `"squarem"` extrapolates each pair of steps, where the likelihood allows.
-          prior: None, or what `maximized` takes; its log-density counts in `log_likelihoods`.
+          prior: None, or an `em.MixturePrior`; its log-density counts in `log_likelihoods`.
           fixed: what stays as in the starting point: `"weights"`, `"components"`, or numbers of
             components.
           covariance_regularization: variance added to each coordinate of normal components at each
@@ -281,6 +287,8 @@ class Mixture(MixtureSteps):
         )
         end, total = fit_mixture(self, data, options)
         log_likelihood = end.objective * total
+        if prior is not None:
+            log_likelihood = log_likelihood - prior.log_density(self, end.params)
         return MixtureFit(
             params=end.params,
             converged=end.converged,

@@ -1,5 +1,6 @@
 """The steps of EM for a mixture: densities, the E-step and its sums, the M-step."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,9 +11,11 @@ from igeojax._core import checks
 from igeojax.discrete.softmax import log_softmax, logsumexp
 from igeojax.em._data import as_data, checked_weights, default_chunk_size
 from igeojax.em._maximization import maximized, require_fixable
+from igeojax.em._missing import shared_out_observed, sums_of_observed
 from igeojax.em._passes import sums_in_frames
 from igeojax.em.expectations import Expectations, neutral_frames, shared_out, sum_over_chunks
 from igeojax.families.base import ExponentialFamily
+from igeojax.families.missing import observed_log_density
 
 
 class MixturePoint(NamedTuple):
@@ -33,6 +36,7 @@ class MixtureSteps:
 
     family: ExponentialFamily
     num_components: int
+    missing: bool
 
     def joint_log_density(
         self, params: MixturePoint, x: ArrayLike
@@ -59,9 +63,10 @@ class MixtureSteps:
           (3, 2)
         """
         self._require_params(params)
-        log_density = jax.vmap(self.family.log_density, (0, None), -1)(
-            params.components, as_data(self.family, x)
-        )
+        one = self.family.log_density
+        if self.missing:
+            one = partial(observed_log_density, self.family)
+        log_density = jax.vmap(one, (0, None), -1)(params.components, as_data(self.family, x))
         return log_density + params.log_weights.reshape((1,) * (log_density.ndim - 1) + (-1,))
 
     def e_step(
@@ -127,7 +132,16 @@ class MixtureSteps:
         """
         x = as_data(self.family, x)
         mass = _mass_of(self, responsibilities, x, weights)
-        sums = shared_out(self.family, mass, x)
+        if self.missing and previous is None:
+            raise ValueError(
+                "m_step of data with missing entries needs the parameters that their E-step was "
+                "taken at; got None. Pass previous=params."
+            )
+        sums = (
+            shared_out_observed(self.family, mass, previous.components, x)
+            if self.missing and previous is not None
+            else shared_out(self.family, mass, x)
+        )
         return self.maximized(sums, previous=previous, **options)
 
     def expectations(
@@ -171,7 +185,11 @@ class MixtureSteps:
         weights = checked_weights(weights, jax.tree.leaves(x)[0].shape[0], dtype)
         if chunk_size is None:
             chunk_size = default_chunk_size(self.family, self.num_components, dtype)
-        partial_sum = sums_in_frames(self, params, neutral_frames(self, dtype))
+        partial_sum = (
+            sums_of_observed(self, params)
+            if self.missing
+            else sums_in_frames(self, params, neutral_frames(self, dtype))
+        )
         return sum_over_chunks(partial_sum, x, weights, chunk_size=chunk_size)
 
     def maximized(
@@ -188,9 +206,8 @@ class MixtureSteps:
         Args:
           expectations: sums over all observations; any common factor cancels.
           previous: the parameters before; kept by components without mass, and where `fixed`.
-          prior: None, or a pytree with three methods: `maximized(mixture, expectations, previous)`,
-            the parameters of largest posterior density; and for fits `in_frame(family, frame)`, the
-            same prior for observations in a frame, and `log_density(mixture, params)`.
+          prior: None, or an `em.MixturePrior`: the parameters of largest posterior density instead,
+            for sums over observations in their own number.
           fixed: what stays as in `previous`: `"weights"`, `"components"`, or numbers of components.
           covariance_regularization: variance added to each coordinate of normal components.
 

@@ -1,0 +1,92 @@
+"""Model selection and criteria: against scikit-learn and the definitions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.mixture import GaussianMixture
+
+from igeojax import em, families
+
+FAMILY = families.DiagonalNormal(2)
+
+
+@pytest.fixture(scope="module")
+def clouds():
+    generator = np.random.default_rng(0)
+    centers = np.array([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]])
+    return np.concatenate([c + generator.normal(size=(60, 2)) for c in centers])
+
+
+@pytest.fixture(scope="module")
+def found(clouds):
+    prior = lambda mixture: em.data_prior(mixture, clouds)
+    options = {"key": jax.random.key(0), "num_restarts": 3, "prior": prior}
+    return em.model_selection(FAMILY, clouds, (2, 3, 4), criterion="icl", **options)
+
+
+def test_finds_the_clusters_and_accounts_for_each_model(clouds, found):
+    assert found.mixture.num_components == 3
+    assert [mixture.num_components for mixture in found.mixtures] == [2, 3, 4]
+    single = FAMILY.log_density(FAMILY.fit(clouds), clouds).sum()
+    for i, (mixture, fit) in enumerate(zip(found.mixtures, found.fits, strict=True)):
+        total = jnp.sum(mixture.log_density(fit.params, clouds))
+        free = 5 * mixture.num_components - 1
+        np.testing.assert_allclose(found.log_likelihood[i], total, rtol=1e-10)
+        np.testing.assert_allclose(found.bic[i], free * np.log(180) - 2 * total, rtol=1e-10)
+        np.testing.assert_allclose(found.aic[i], 2 * free - 2 * total, rtol=1e-10)
+        r = np.asarray(mixture.predict_proba(fit.params, clouds))
+        entropy = -np.sum(r * np.log(np.maximum(r, 1e-300)))
+        np.testing.assert_allclose(found.icl[i], found.bic[i] + 2 * entropy, rtol=1e-10)
+        # One component under the weak prior is a little below its maximum.
+        np.testing.assert_allclose(found.gap[i], (total - single) / 180, rtol=1e-6)
+    assert (np.diff(found.gap) > 0).all()
+
+
+def test_labels_and_scores_are_those_of_scikit_learn(clouds, found):
+    mixture, params = found.mixture, found.fit.params
+    loc, scale = FAMILY.params_from_natural(params.components)
+    peer = GaussianMixture(3, covariance_type="diag")
+    peer.weights_, peer.means_ = np.exp(params.log_weights), np.asarray(loc)
+    peer.covariances_, peer.precisions_cholesky_ = np.asarray(scale) ** 2, 1 / np.asarray(scale)
+    np.testing.assert_array_equal(mixture.predict(params, clouds), peer.predict(clouds))
+    np.testing.assert_allclose(
+        mixture.predict_proba(params, clouds), peer.predict_proba(clouds), atol=1e-12
+    )
+    np.testing.assert_allclose(mixture.score(params, clouds), peer.score(clouds), rtol=1e-12)
+    np.testing.assert_allclose(mixture.bic(params, clouds), peer.bic(clouds), rtol=1e-12)
+    np.testing.assert_allclose(mixture.aic(params, clouds), peer.aic(clouds), rtol=1e-12)
+
+
+def test_weights_are_repetitions(clouds, found):
+    mixture, params = found.mixture, found.fit.params
+    counts = np.arange(180) % 3
+    repeated = np.repeat(clouds, counts, axis=0)
+    for name in ("score", "aic", "bic", "icl"):
+        one = getattr(mixture, name)(params, clouds, counts)
+        np.testing.assert_allclose(one, getattr(mixture, name)(params, repeated), rtol=1e-10)
+
+
+def test_the_table_marks_the_least(found):
+    header, *lines = found.table().splitlines()
+    assert header.split() == ["K", "log-likelihood", "gap", "bic", "aic", "icl", "iterations"]
+    assert len(lines) == 3
+    assert "*" in lines[1].split()[5]
+    assert lines[1].split()[1] == f"{found.log_likelihood[1]:.2f}"
+
+
+def test_a_fit_that_collapsed_is_left_out():
+    x = jnp.concatenate([jnp.linspace(-1.0, 1.0, 30), jnp.array([50.0, 50.0])])
+    found = em.model_selection(families.Normal(), x, (1, 2), key=jax.random.key(0))
+    assert np.isnan(found.bic[1])
+    assert found.mixture.num_components == 1
+
+
+def test_bad_input(clouds):
+    key = jax.random.key(0)
+    with pytest.raises(ValueError, match="num_components must name numbers to try"):
+        em.model_selection(FAMILY, clouds, (), key=key)
+    with pytest.raises(ValueError, match="criterion must be one of 'bic', 'aic', 'icl'; got 'dic'"):
+        em.model_selection(FAMILY, clouds, key=key, criterion="dic")
+    with pytest.raises(ValueError, match="num_components must be at least 1; got 0"):
+        em.model_selection(FAMILY, clouds, (0, 1), key=key)
