@@ -1,0 +1,180 @@
+"""The law over paths `p(y) = exp(score(y)) / Z`: its log-partition, and its marginals, the gradient.
+
+In probabilities where these are safe, in logarithms otherwise. All but `log_partition` read a chain
+whose scores are shifted.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from igeojax.chains import _scaled
+from igeojax.chains._chain import Chain
+from igeojax.chains._scaled import Forward
+from igeojax.chains._semiring import (
+    Messages,
+    by_associative_scan,
+    by_device,
+    by_scan,
+    log_add,
+    over_steps,
+)
+from igeojax.discrete.softmax import softmax
+
+
+class Posterior(NamedTuple):
+    """Probabilities of states and of pairs of neighbors, all 0 where no path is possible.
+
+    The pair of the states `i` before and `j` at step `t` has probability
+    `left[t, i] exp(transition[t, i, j]) right[t, j] + pairs[t, i, j]`: of the two parts one is 0.
+    With one transition matrix `pairs` is summed over the steps.
+    """
+
+    log_norm: Float[Array, "T B"]
+    states: Float[Array, "T B K"]
+    left: Float[Array, "T B K"]
+    right: Float[Array, "T B K"]
+    pairs: Float[Array, "*steps B K K"]
+
+
+def filtered(chain: Chain) -> Forward:
+    """Probabilities of the states given the steps up to each, and what each adds to log Z."""
+
+    def sequential(chain: Chain) -> Forward:
+        found = _scaled.forward(chain)
+        slow = lambda: _exponentials(by_scan(chain, log_add))
+        return jax.lax.cond(_scaled.is_safe(chain, found), lambda: found, slow)
+
+    return by_device(
+        chain, sequential, lambda chain: _exponentials(by_associative_scan(chain, log_add))
+    )
+
+
+def posterior(chain: Chain) -> Posterior:
+    """Probabilities of states and pairs given all steps."""
+
+    def sequential(chain: Chain) -> Posterior:
+        ahead = _scaled.forward(chain)
+        return jax.lax.cond(
+            _scaled.is_safe(chain, ahead), lambda: _fast(chain, ahead), lambda: _by_scan(chain)
+        )
+
+    return by_device(chain, sequential, _by_associative_scan)
+
+
+@jax.custom_jvp
+def log_partition(chain: Chain) -> Float[Array, " B"]:
+    """`log Z`; -inf where no path is possible, 0 where no step is present."""
+    shifted, shifts = chain.shifted()
+    return jnp.sum(filtered(shifted).log_norm + shifts, axis=0)
+
+
+@log_partition.defjvp
+def _log_partition_jvp(primals, tangents):
+    (chain,), (tangent,) = primals, tangents
+    shifted, shifts = chain.shifted()
+    found = posterior(shifted)
+    return jnp.sum(found.log_norm + shifts, axis=0), expected_score(shifted, found, tangent)
+
+
+def expected_score(chain: Chain, law: Posterior, scores: Chain) -> Float[Array, " B"]:
+    """Mean score of a path under other scores, linear in these; forbidden ones count 0."""
+    unary = jnp.where(chain.unary == -jnp.inf, 0.0, scores.unary)
+    transition = jnp.where(chain.transition == -jnp.inf, 0.0, scores.transition)
+    moved = _product(law.left, jnp.exp(chain.transition) * transition)
+    expanded = transition[None] if chain.is_constant else over_steps(transition)
+    rest = jnp.sum(law.pairs * expanded, axis=(-2, -1))
+    return jnp.sum(law.states * unary + moved * law.right, axis=(0, 2)) + (
+        rest if chain.is_constant else jnp.sum(rest, axis=0)
+    )
+
+
+def expected_transitions(chain: Chain, law: Posterior) -> Float[Array, "*steps B K K"]:
+    """Mean number of moves from `i` to `j`, at each step where transitions vary."""
+    if chain.is_constant:
+        moved = jnp.einsum("tbi,tbj->bij", law.left, law.right)
+        return moved * jnp.exp(chain.transition)[None] + law.pairs
+    moves = jnp.exp(over_steps(chain.transition))
+    return law.left[..., None] * moves * law.right[..., None, :] + law.pairs
+
+
+def _exponentials(found: Messages) -> Forward:
+    return Forward(jnp.exp(found.states), found.log_norm)
+
+
+def _product(left: Array, matrices: Array) -> Array:
+    """Row vectors of all steps times the matrices of the steps."""
+    if matrices.ndim == 2:
+        return left @ matrices
+    return jnp.einsum("tbi,tbij->tbj" if matrices.ndim == 4 else "tbi,tij->tbj", left, matrices)
+
+
+def _fast(chain: Chain, ahead: Forward) -> Posterior:
+    """From probabilities."""
+    states, right = _scaled.backward(chain, ahead)
+    _, batch, size = states.shape
+    steps = () if chain.is_constant else states.shape[:1]
+    nothing = jnp.zeros((*steps, batch, size, size), states.dtype)
+    return Posterior(ahead.log_norm, states, _before(ahead.states), right, nothing)
+
+
+def _before(states: Array) -> Array:
+    """The messages of the step before each."""
+    return jnp.concatenate([jnp.zeros_like(states[:1]), states[:-1]])
+
+
+def _by_scan(chain: Chain) -> Posterior:
+    """From logarithms: each step weighs the states before by their law given the state after."""
+    found = by_scan(chain, log_add)
+    fixed = chain.transition if chain.is_constant else None
+
+    def step(carry, now):
+        after, count = carry
+        before, present, joined, move = now
+        move = move if fixed is None else fixed
+        move = move[None] if move.ndim == 2 else move
+        pairs = softmax(before[:, :, None] + move, axis=-2) * after[:, None, :]
+        pairs = jnp.where(joined[..., None], pairs, 0.0)
+        states = jnp.where(present, after, 0.0)
+        after = jnp.where(joined, jnp.sum(pairs, axis=-1), after)
+        return (after, count + pairs if chain.is_constant else None), (
+            states,
+            None if chain.is_constant else pairs,
+        )
+
+    last = softmax(found.states[-1])
+    count = jnp.zeros((*last.shape, last.shape[-1]), last.dtype) if chain.is_constant else None
+    moves = None if chain.is_constant else chain.transition
+    steps = (_before(found.states), chain.present[..., None], chain.joined[..., None], moves)
+    (_, count), (states, pairs) = jax.lax.scan(step, (last, count), steps, reverse=True)
+    nothing = jnp.zeros_like(states)
+    return Posterior(
+        found.log_norm, states, nothing, nothing, count if chain.is_constant else pairs
+    )
+
+
+def _by_associative_scan(chain: Chain) -> Posterior:
+    """The same with all products of the laws of the states before at once."""
+    found = by_associative_scan(chain, log_add)
+    size = chain.unary.shape[-1]
+    joined = chain.joined[..., None, None]
+    scores = _before(found.states)[..., None] + over_steps(chain.transition)
+    laws = jnp.where(
+        joined, softmax(scores, axis=-2), jnp.eye(size, dtype=scores.dtype)[None, None]
+    )
+    # [i, j]: the law of the state before step t, given the one at the last step.
+    products = jax.lax.associative_scan(lambda right, left: left @ right, laws, reverse=True)
+    last = softmax(found.states[-1])
+    ahead = jnp.concatenate([products[1:], jnp.eye(size, dtype=scores.dtype) + 0 * products[:1]])
+    after = jnp.einsum("tbij,bj->tbi", ahead, last)
+    pairs = jnp.where(joined, laws * after[..., None, :], 0.0)
+    nothing = jnp.zeros_like(after)
+    return Posterior(
+        found.log_norm,
+        jnp.where(chain.present[..., None], after, 0.0),
+        nothing,
+        nothing,
+        jnp.sum(pairs, axis=0) if chain.is_constant else pairs,
+    )

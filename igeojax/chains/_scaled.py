@@ -1,0 +1,110 @@
+"""Forward and backward messages as probabilities that are rescaled at each step.
+
+One small matrix product a step, an order of magnitude faster than sums of exponentials, and exact
+while no probability that matters leaves the range of the numbers; `is_safe` tells.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from igeojax.chains._chain import Chain
+from igeojax.numerics.safe import log_at_zero
+
+
+class Forward(NamedTuple):
+    """What is known at each step of the states there from the steps up to it."""
+
+    states: Float[Array, "T B K"]  # probabilities; all 0 once no path is left
+    log_norm: Float[Array, "T B"]  # log of what each step multiplies the sum over paths by
+
+
+def product(left: Array, matrix: Array) -> Array:
+    """Row vectors `(B, K)` times one matrix or one each."""
+    return left @ matrix if matrix.ndim == 2 else (left[:, None, :] @ matrix)[:, 0]
+
+
+def forward(chain: Chain) -> Forward:
+    """Messages from the start, of a chain whose scores are shifted."""
+    weights, moves = jnp.exp(chain.unary), jnp.exp(chain.transition)
+    fixed = moves if chain.is_constant else None
+
+    def step(alpha, now):
+        weight, present, first, move = now
+        reached = jnp.where(first, 1.0, product(alpha, move if fixed is None else fixed))
+        mass = reached * weight
+        total = jnp.sum(mass, axis=-1, keepdims=True)
+        alpha = jnp.where(present, mass / jnp.where(total == 0, 1.0, total), alpha)
+        return alpha, (alpha, total[:, 0])
+
+    steps = (weights, chain.present[..., None], chain.first[..., None])
+    begin = jnp.zeros_like(weights[0])
+    _, (states, totals) = jax.lax.scan(step, begin, (*steps, None if chain.is_constant else moves))
+    return Forward(states, jnp.where(chain.present, log_at_zero(totals), 0.0))
+
+
+def backward(chain: Chain, messages: Forward) -> tuple[Array, Array]:
+    """Ratios of the probability of each state given all steps to that given the steps before.
+
+    Returns:
+      Marginal probabilities `(T, B, K)`, and `right (T, B, K)`: the probability of a pair of
+      neighbors is `messages.states[t - 1, i] * moves[i, j] * right[t, j]`.
+    """
+    weights, moves = jnp.exp(chain.unary), jnp.exp(chain.transition)
+    fixed = moves.T if chain.is_constant else None
+    # No pair leads into a state without mass; its message may overflow.
+    weights = jnp.where(messages.states > 0, weights, 0.0)
+    scale = jnp.where(chain.joined, jnp.exp(-messages.log_norm), 0.0)
+    scale = jnp.where(messages.log_norm == -jnp.inf, 0.0, scale)[..., None]
+
+    def step(beta, now):
+        weight, joined, move = now
+        right = weight * beta
+        move = fixed if fixed is not None else jnp.swapaxes(move, -1, -2)
+        return jnp.where(joined, product(right, move), beta), (beta, right)
+
+    begin = jnp.ones_like(weights[0])
+    _, (betas, right) = jax.lax.scan(
+        step,
+        begin,
+        (weights * scale, chain.joined[..., None], None if chain.is_constant else moves),
+        reverse=True,
+    )
+    return jnp.where(chain.present[..., None], messages.states * betas, 0.0), right
+
+
+def is_safe(chain: Chain, messages: Forward) -> Bool[Array, ""]:
+    """Whether the messages have lost no path that matters to underflow.
+
+    Where each state leads to each other one, a state that the messages have lost cannot come back
+    by more than the span of the transitions. Where transitions are forbidden it can, if all others
+    meet a dead end: then no state that can be reached may have come near underflow.
+    """
+    room = -jnp.log(jnp.finfo(chain.unary.dtype).tiny)
+    allowed = chain.transition > -jnp.inf
+    lowest = jnp.min(jnp.where(allowed, chain.transition, jnp.inf), axis=(-2, -1))
+    span = jnp.max(-lowest, initial=0.0)
+    return jax.lax.cond(
+        jnp.all(allowed),
+        lambda: span <= 0.6 * room,
+        lambda: (span <= 0.25 * room) & ~_nears_underflow(chain, messages, jnp.exp(-0.7 * room)),
+    )
+
+
+def _nears_underflow(chain: Chain, messages: Forward, least: Array) -> Bool[Array, ""]:
+    """Whether a state that some path leads to has less than that probability."""
+    moves = (chain.transition > -jnp.inf).astype(chain.unary.dtype)
+    fixed = moves if chain.is_constant else None
+
+    def step(reach, now):
+        possible, present, first, move = now
+        reached = first | (product(reach, move if fixed is None else fixed) > 0)
+        reach = jnp.where(present, (reached & possible).astype(reach.dtype), reach)
+        return reach, reach > 0
+
+    steps = (chain.unary > -jnp.inf, chain.present[..., None], chain.first[..., None])
+    begin = jnp.zeros_like(chain.unary[0])
+    _, reach = jax.lax.scan(step, begin, (*steps, None if chain.is_constant else moves))
+    return jnp.any(reach & (messages.states < least))
