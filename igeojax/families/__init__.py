@@ -1,6 +1,6 @@
 """Exponential families: what a distribution *is*; one family a file."""
 
-from igeojax.families import cumulants
+from igeojax.families import cumulants, missing
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.bernoulli import Bernoulli
 from igeojax.families.beta import Beta
@@ -68,4 +68,5 @@ __all__ = [
     "Weibull",
     "Wishart",
     "cumulants",
+    "missing",
 ]

@@ -212,6 +212,14 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
         probs = jnp.concatenate([eta.one_hot, last], axis=-1)
         return jnp.sum(probs * jnp.where(probs == 0, 0.0, log_at_zero(probs)), axis=-1)
 
+    def _filled(self, x: ArrayLike) -> Array:
+        # Labels with missing ones among them are floating: integers have no nan.
+        x = checks.as_array(f"data of {self}", x)
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            return self._data(x)
+        labels = jnp.where(jnp.isnan(x), 0, x)
+        return jnp.where(labels == jnp.floor(labels), labels, -1).astype(int)
+
     def _data(self, x: ArrayLike, dtype: Any = None) -> Array:
         labels = checks.as_array(f"data of {self}", x)
         if not jnp.issubdtype(labels.dtype, jnp.integer):

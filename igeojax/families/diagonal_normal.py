@@ -131,6 +131,17 @@ class DiagonalNormal(ExponentialFamily[DiagonalNormalPoint, DiagonalNormalParams
     def _log_density(self, theta: DiagonalNormalPoint, x: Array) -> Array:
         return _NORMAL._log_density(NormalPoint(*theta), x).sum(axis=-1)
 
+    def _filled(self, x: ArrayLike) -> Array:
+        return _NORMAL._filled(x)
+
+    def _observed_log_density(self, theta: DiagonalNormalPoint, x: ArrayLike) -> Array:
+        theta, x = self._aligned(theta, x)
+        return _NORMAL._observed_log_density(NormalPoint(*theta), x).sum(axis=-1)
+
+    def _expected_statistics(self, theta: DiagonalNormalPoint, x: ArrayLike) -> DiagonalNormalPoint:
+        theta, x = self._aligned(theta, x)
+        return DiagonalNormalPoint(*_NORMAL._expected_statistics(NormalPoint(*theta), x))
+
     def _fit(self, x: Array, weights: Array | None) -> DiagonalNormalPoint:
         return DiagonalNormalPoint(*_NORMAL._fit(x, weights))
 

@@ -1,5 +1,6 @@
 """What one does with normal vectors: marginals, conditionals, images, sums, products, distances."""
 
+import math
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.covariance import precision_factor, symmetrized_point
+from igeojax.families.positive_definite import log_det, symmetric_inverse
 from igeojax.numerics.safe import sqrt_at_zero
 from igeojax.numerics.triangular import cholesky, solve_triangular
 
@@ -28,6 +30,7 @@ class GaussianOperations:
     natural_from_params: Any
     _point: Any
     _aligned: Any
+    _data: Any
 
     def marginal(self, theta: Any, kept: ArrayLike) -> Any:
         """Marginal law of some coordinates, in the order of the axes.
@@ -109,6 +112,38 @@ class GaussianOperations:
             jnp.broadcast_to(theta.x[..., free], (*batch, size)) + 2 * shift,
             jnp.broadcast_to(block, (*batch, size, size)),
         )
+
+    def _filled(self, x: ArrayLike) -> Array:
+        x = self._data(x)
+        return jnp.where(jnp.isnan(x), 0.0, x)
+
+    def _observed_log_density(self, theta: Any, x: ArrayLike) -> Array:
+        theta, x = self._aligned(theta, x)
+        seen = ~jnp.isnan(x)
+        mean, covariance = self.params_from_natural(theta)
+        gap = jnp.where(seen, jnp.where(seen, x, mean) - mean, 0.0)
+        # The covariance of the observed entries, the identity in the place of the others.
+        factor = cholesky(_masked(covariance, seen, seen) + _diagonal(~seen, covariance.dtype))
+        possible = ~jnp.isinf(x).any(axis=-1)
+        gap = jnp.where(possible[..., None], gap, 0.0)
+        white = solve_triangular(factor, gap[..., None])
+        norm = math.log(2 * math.pi) * jnp.sum(seen, axis=-1)
+        value = -0.5 * (jnp.sum(white**2, axis=(-2, -1)) + log_det(factor) + norm)
+        return jnp.where(possible, value, -jnp.inf)
+
+    def _expected_statistics(self, theta: Any, x: ArrayLike) -> Any:
+        theta, x = self._aligned(theta, x)
+        seen = ~jnp.isnan(x)
+        theta = symmetrized_point(theta)
+        mean, precision = self.params_from_natural(theta).mean, -2 * theta.xx
+        gap = jnp.where(seen, jnp.where(seen, x, mean) - mean, 0.0)
+        # Conditioning selects the block of the precision: its inverse cannot cancel.
+        factor = cholesky(_masked(precision, ~seen, ~seen) + _diagonal(seen, precision.dtype))
+        covariance = _masked(symmetric_inverse(factor), ~seen, ~seen)
+        push = jnp.where(seen, 0.0, jnp.einsum("...ij,...j->...i", precision, gap))
+        shift = jnp.einsum("...ij,...j->...i", covariance, push)
+        known = jnp.where(seen, x, mean - shift)
+        return self.Point(known, known[..., :, None] * known[..., None, :] + covariance)
 
     def _split(
         self, mask: ArrayLike, name: str, need: str = "keep at least one coordinate"
@@ -258,3 +293,13 @@ class GaussianOperations:
         mean, _ = self._mean_and_factor(theta)
         white = jnp.einsum("...i,...ij->...j", x - mean, precision_factor(theta))
         return sqrt_at_zero(jnp.sum(white**2, axis=-1))
+
+
+def _masked(matrix: Array, rows: Array, columns: Array) -> Array:
+    return jnp.where(rows[..., :, None] & columns[..., None, :], matrix, 0.0)
+
+
+def _diagonal(mask: Array, dtype: Any) -> Array:
+    size = mask.shape[-1]
+    identity = jnp.eye(size, dtype=dtype).reshape((1,) * (mask.ndim - 1) + (size, size))
+    return jnp.where(mask[..., None], identity, 0.0)

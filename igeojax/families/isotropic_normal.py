@@ -152,6 +152,28 @@ class IsotropicNormal(ExponentialFamily[IsotropicNormalPoint, IsotropicNormalPar
         squared = jnp.sum((x - self.mean(theta)) ** 2, axis=-1)
         return theta.square * squared + 0.5 * self.dim * jnp.log(-theta.square / math.pi)
 
+    def _filled(self, x: ArrayLike) -> Array:
+        x = self._data(x)
+        return jnp.where(jnp.isnan(x), 0.0, x)
+
+    def _observed_log_density(self, theta: IsotropicNormalPoint, x: ArrayLike) -> Array:
+        theta, x = self._aligned(theta, x)
+        seen, mean = ~jnp.isnan(x), self.mean(theta)
+        possible = ~jnp.isinf(x).any(axis=-1)
+        gap = jnp.where(seen & possible[..., None], jnp.where(seen, x, mean) - mean, 0.0)
+        each = 0.5 * jnp.log(-theta.square / math.pi)
+        value = theta.square * jnp.sum(gap**2, axis=-1) + each * jnp.sum(seen, axis=-1)
+        return jnp.where(possible, value, -jnp.inf)
+
+    def _expected_statistics(
+        self, theta: IsotropicNormalPoint, x: ArrayLike
+    ) -> IsotropicNormalPoint:
+        theta, x = self._aligned(theta, x)
+        missing = jnp.isnan(x)
+        known = jnp.where(missing, self.mean(theta), x)
+        hidden = jnp.sum(jnp.where(missing, self.variance(theta), 0.0), axis=-1)
+        return IsotropicNormalPoint(known, jnp.sum(known * known, axis=-1) + hidden)
+
     def _fit(self, x: Array, weights: Array | None) -> IsotropicNormalPoint:
         mean = weighted_mean(x, weights)
         variance = weighted_mean(jnp.mean((x - mean[None]) ** 2, axis=-1), weights)

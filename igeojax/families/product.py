@@ -257,12 +257,24 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
     def log_density(self, theta: ProductPoint, x: Any) -> Array:
         self._point(theta)
         self._require_data(x)
-        value = jnp.asarray(sum(self._each("log_density", theta, x)))
-        # Where one factor is impossible no parameter of another matters: the gradient is 0.
-        return jnp.where(jnp.isfinite(value), value, jax.lax.stop_gradient(value))
+        return _summed(self._each("log_density", theta, x))
 
     def _log_density(self, theta: ProductPoint, x: Any) -> Array:
         return jnp.asarray(sum(self._each("_log_density", theta, x)))
+
+    def _filled(self, x: Any) -> Any:
+        self._require_data(x)
+        return tuple(self._each("_filled", x))
+
+    def _observed_log_density(self, theta: ProductPoint, x: Any) -> Array:
+        self._point(theta)
+        self._require_data(x)
+        return _summed(self._each("_observed_log_density", theta, x))
+
+    def _expected_statistics(self, theta: ProductPoint, x: Any) -> ProductPoint:
+        self._point(theta)
+        self._require_data(x)
+        return ProductPoint(*self._each("_expected_statistics", theta, x))
 
     def cdf(self, theta: ProductPoint, x: Any) -> Array:
         self.batch_shape(theta)
@@ -298,6 +310,12 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
         shapes = self._each("_data_batch_shape", x)
         checks.require_broadcastable(**{f"factor {i}": s for i, s in enumerate(shapes)})
         return tuple(np.broadcast_shapes(*shapes))
+
+
+def _summed(log_densities: Sequence[Array]) -> Array:
+    value = jnp.asarray(sum(log_densities))
+    # Where one factor is impossible no parameter of another matters: the gradient is 0.
+    return jnp.where(jnp.isfinite(value), value, jax.lax.stop_gradient(value))
 
 
 def _all(conditions: Sequence[ArrayLike]) -> Array:

@@ -88,6 +88,10 @@ class VonMisesFisher(ExponentialFamily[VonMisesFisherPoint, VonMisesFisherParams
     def event_shape(self):
         return (self.dim,)
 
+    @property
+    def _inside(self):
+        return (1.0,) + (0.0,) * (self.dim - 1)
+
     def statistics(self, x: ArrayLike) -> VonMisesFisherPoint:
         return VonMisesFisherPoint(self._data(x))
 
