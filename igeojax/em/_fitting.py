@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, Key
 from igeojax._core import checks
 from igeojax.em._data import checked_weights
 from igeojax.em.initialization import OPTIONS, starting_points
-from igeojax.em.loop import LoopResult, iterate
+from igeojax.em.loop import LoopResult, best_of_starts
 
 
 def mass_of(
@@ -177,22 +177,12 @@ def _run(
     def m_step(sums: Any, params: Any) -> Any:
         return mixture.maximized(sums, previous=params, **fit_options)
 
-    count = starts.log_weights.shape[0]
-    labels = jnp.arange(1, count + 1) if count > 1 else jnp.zeros(1, int)
-    ends = jax.vmap(
-        lambda start, label: iterate(
-            e_step,
-            m_step,
-            start,
-            tolerance=tolerance,
-            max_iterations=max_iterations,
-            progress=progress,
-            label=label,
-        )
-    )(starts, labels)
-    # A restart that ended at a step to nan was collapsing: its likelihood only looks good.
-    sound = ends.converged | (ends.num_iterations == max_iterations)
-    known = ~jnp.isnan(ends.objective) & (sound | ~sound.any())
-    best = jnp.argmax(jnp.where(known, ends.objective, -jnp.inf))
-    end = jax.tree.map(lambda leaf: leaf[best], ends)
+    end = best_of_starts(
+        e_step,
+        m_step,
+        starts,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        progress=progress,
+    )
     return end, total

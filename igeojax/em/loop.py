@@ -103,6 +103,62 @@ def iterate(
     return LoopResult(end.params, end.objective, end.history, end.step, end.converged)
 
 
+def best_of_starts(
+    e_step: Callable[[Any], tuple[Any, Array]],
+    m_step: Callable[[Any, Any], Any],
+    starts: Any,
+    *,
+    tolerance: ArrayLike,
+    max_iterations: int,
+    progress: bool = False,
+    side_by_side: bool = True,
+) -> LoopResult:
+    """The best end of `iterate` from each start.
+
+    A start that ended at a step to nan was collapsing, and its objective only looks good: it is
+    passed over while there is another.
+
+    Args:
+      e_step: as in `iterate`.
+      m_step: as in `iterate`.
+      starts: initial parameters, the starts on axis 0 of each leaf.
+      tolerance: as in `iterate`.
+      max_iterations: as in `iterate`.
+      progress: as in `iterate`; several starts are numbered.
+      side_by_side: whether the starts run as one batch, or one after the other: for steps that
+        choose by values what to compute, as a batch computes both.
+
+    Returns:
+      A `LoopResult`.
+
+    Examples:
+      >>> halve = lambda p: (p, -p * p)
+      >>> options = {"tolerance": 1e-3, "max_iterations": 50}
+      >>> float(best_of_starts(halve, lambda e, p: e / 2, jnp.array([9.0, 1.0]), **options).params)
+      0.015625
+    """
+    count = jax.tree.leaves(starts)[0].shape[0]
+    labels = jnp.arange(1, count + 1) if count > 1 else jnp.zeros(1, int)
+
+    def from_start(numbered: tuple[Any, Array]) -> LoopResult:
+        return iterate(
+            e_step,
+            m_step,
+            numbered[0],
+            tolerance=tolerance,
+            max_iterations=max_iterations,
+            progress=progress,
+            label=numbered[1],
+        )
+
+    pairs = starts, labels
+    ends = jax.vmap(from_start)(pairs) if side_by_side else jax.lax.map(from_start, pairs)
+    sound = ends.converged | (ends.num_iterations == max_iterations)
+    known = ~jnp.isnan(ends.objective) & (sound | ~sound.any())
+    best = jnp.argmax(jnp.where(known, ends.objective, -jnp.inf))
+    return jax.tree.map(lambda leaf: leaf[best], ends)
+
+
 def _report(step: Any, objective: Any, running: Any, label: Any) -> None:
     if running:
         start = f"start {int(label)}, " if label else ""
