@@ -1,8 +1,11 @@
 """Observations and weights as the steps of EM take them."""
 
-from typing import Any
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
@@ -10,6 +13,9 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.product import Product
+
+SAMPLE_ROWS = 2**16
+"""Rows that the start and the frame of a fit are taken from."""
 
 CACHE_BYTES = 2**20
 """What the arrays of one chunk may take: they stay in the second cache of a core."""
@@ -63,3 +69,157 @@ def default_chunk_size(family: ExponentialFamily, num_components: int, dtype: An
     row = family.dimension + num_components
     rows = CACHE_BYTES // (2 * row * jnp.dtype(dtype).itemsize)
     return int(np.clip(rows // 256 * 256, 512, 8192))
+
+
+def num_shards(x: Any) -> int:
+    """Number of parts that the observations are in, one a device; 1 where that is not known."""
+    leaf = jax.tree.leaves(x)[0]
+    if not isinstance(leaf, jax.Array) or isinstance(leaf, jax.core.Tracer):
+        return 1
+    return leaf.shape[0] // leaf.sharding.shard_shape(leaf.shape)[0] if leaf.shape[0] else 1
+
+
+class Chunks:
+    """Observations that come in pieces, again on each pass: data larger than the memory.
+
+    Args:
+      source: a function that returns an iterator, or an object that can be iterated many times (a
+        list, slices of a `numpy.memmap`); not a generator, which ends after one pass. Pieces of one
+        size are compiled once.
+      weighted: whether each piece is a pair of observations and their weights.
+
+    Raises:
+      TypeError: `source` is an iterator, or neither a function nor iterable.
+
+    Examples:
+      >>> chunks = Chunks(lambda: (np.arange(4.0) + 4 * i for i in range(3)))
+      >>> sum(len(x) for x, _ in chunks)
+      12
+    """
+
+    def __init__(
+        self, source: Callable[[], Iterator[Any]] | Iterable[Any], *, weighted: bool = False
+    ):
+        if isinstance(source, Iterator) or not (callable(source) or isinstance(source, Iterable)):
+            raise TypeError(
+                f"source must be a function or an iterable that can be passed many times; got "
+                f"{type(source).__name__}. Pass the function that makes the generator."
+            )
+        self.source, self.weighted = source, weighted
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        for piece in self.source() if callable(self.source) else self.source:
+            yield piece if self.weighted else (piece, None)
+
+    def checked(self, family: ExponentialFamily, dtype: Any) -> Iterator[tuple[Any, Array]]:
+        """Observations and weights as arrays."""
+        for piece, weights in self:
+            x = as_data(family, piece)
+            yield x, checked_weights(weights, jax.tree.leaves(x)[0].shape[0], dtype)
+
+
+class Survey(NamedTuple):
+    """What is known of the data before the first pass: all of them or their chunks, a sample.
+
+    `weights` are those of the sample, `all_weights` those of all (None of chunks), `num_data` the
+    number of observations and `total` their weight.
+    """
+
+    data: Any
+    all_weights: Any
+    sample: Any
+    weights: Array
+    num_data: int
+    total: Array
+
+
+def survey(mixture: Any, data: Any, weights: ArrayLike | None) -> Survey:
+    """Look at the data once: their support, number and weight, and a sample of rows.
+
+    Args:
+      mixture: the `Mixture`.
+      data: arrays with the observations on axis 0, or `Chunks`.
+      weights: of the observations of arrays.
+
+    Returns:
+      The `Survey`.
+
+    Raises:
+      TypeError: data of a wrong kind.
+      ValueError: data off the support or of a wrong shape, or bad weights.
+    """
+    family = mixture.family
+    if isinstance(data, Chunks):
+        if weights is not None:
+            raise ValueError(
+                "weights must be None beside Chunks; got an array. Let the chunks be pairs of "
+                "observations and weights: Chunks(source, weighted=True)."
+            )
+        return _survey_of_chunks(family, data)
+    data = _floating(as_data(family, data))
+    family.require_support(data)
+    count = _require_rows(family, data)
+    weights = checked_weights(weights, count, floating_dtype(data))
+    total = jnp.sum(weights)
+    checks.require_positive("the sum of weights", total, "Give at least one positive weight.")
+    if count <= SAMPLE_ROWS:
+        return Survey(data, weights, data, weights, count, total)
+    rows = np.sort(np.random.default_rng(0).choice(count, SAMPLE_ROWS, replace=False))
+    sample, part = jax.tree.map(lambda leaf: leaf[rows], (data, weights))
+    return Survey(data, weights, sample, part, count, total)
+
+
+def _floating(data: Any) -> Any:
+    """Half precision could not hold the sums: those observations are widened."""
+    widened = lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+    floats = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)
+    return jax.tree.map(lambda leaf: widened(leaf) if floats(leaf) else leaf, data)
+
+
+def _require_rows(family: ExponentialFamily, data: Any) -> int:
+    """The number of observations.
+
+    Raises:
+      ValueError: the data have not exactly one axis of observations.
+    """
+    shape = family._data_batch_shape(data)
+    if len(shape) != 1:
+        raise ValueError(
+            f"data must have shape (N,) + {family.event_shape}; got "
+            f"{jax.tree.map(jnp.shape, data)}. Flatten other axes into the first."
+        )
+    return shape[0]
+
+
+def _survey_of_chunks(family: ExponentialFamily, chunks: Chunks) -> Survey:
+    """The survey of chunks in one pass; each row is as likely in the sample as any other.
+
+    Raises:
+      ValueError: there is none, or one that is not fit to use.
+    """
+    generator, kept, count, total, dtype = np.random.default_rng(0), None, 0, 0.0, None
+    tags = np.zeros(0)
+    for piece, piece_weights in chunks:
+        x = _floating(as_data(family, piece))
+        family.require_support(x)
+        rows = _require_rows(family, x)
+        dtype = dtype or floating_dtype(x)
+        weights = checked_weights(piece_weights, rows, dtype)
+        count, total = count + rows, total + float(jnp.sum(weights))
+        # The rows of the smallest random tags are a sample without replacement.
+        drawn = generator.random(rows)
+        tags = np.concatenate([tags, drawn])
+        order = np.sort(np.argsort(tags, kind="stable")[:SAMPLE_ROWS])
+        fresh = jax.tree.map(np.asarray, (x, weights))
+        pool = (
+            fresh
+            if kept is None
+            else jax.tree.map(lambda a, b: np.concatenate([a, b]), kept, fresh)
+        )
+        kept = jax.tree.map(operator.itemgetter(order), pool)
+        tags = tags[order]
+    if kept is None or dtype is None:
+        raise ValueError("data must have observations; got no chunk. Is source an empty list?")
+    sample, weights = jax.tree.map(jnp.asarray, kept)
+    checks.require_positive("the sum of weights", total, "Give at least one positive weight.")
+    return Survey(chunks, None, sample, weights, count, jnp.asarray(total, dtype))

@@ -1,188 +1,218 @@
-"""The fit of a mixture: its arguments checked, where it starts, and the best of its ends."""
+"""The fit of a mixture: where it starts, how its passes are run, and the best of its ends."""
 
-import inspect
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Key
+from jaxtyping import Array
 
 from igeojax._core import checks
-from igeojax.em._data import checked_weights
-from igeojax.em.initialization import OPTIONS, starting_points
-from igeojax.em.loop import LoopResult, best_of_starts
+from igeojax.em import _passes
+from igeojax.em._data import Chunks, Survey, default_chunk_size, num_shards, survey
+from igeojax.em._maximization import maximized
+from igeojax.em._options import Options, checked_keys, require_options
+from igeojax.em.acceleration import squarem
+from igeojax.em.checkpoint import resumable_loop
+from igeojax.em.expectations import Expectations, compensated_sum
+from igeojax.em.initialization import starting_points
+from igeojax.em.loop import LoopResult, best_end, iterate
 
 
-def mass_of(
-    mixture: Any, responsibilities: ArrayLike, x: ArrayLike, weights: ArrayLike | None
-) -> Float[Array, "data components"]:
-    """Responsibilities times weights, after checking the shapes of both.
+class Chart(NamedTuple):
+    """The frame of the data, and in it the noise that blurs them and the prior."""
 
-    Raises:
-      TypeError: a value is not real.
-      ValueError: other shapes than the data ask for.
+    frame: Any
+    noise: Any
+    prior: Any
+
+
+def fit_mixture(mixture: Any, data: Any, options: Options) -> tuple[LoopResult, Array]:
+    """The best end of EM, and the total weight of the data.
+
+    Args:
+      mixture: the `Mixture`.
+      data: arrays with the observations on axis 0, or `Chunks`.
+      options: the arguments of the fit.
+
+    Returns:
+      The end, its parameters those of the observations as they come, and the total weight.
     """
-    mass, family = checks.floating("responsibilities", responsibilities), mixture.family
-    shape = (*family._data_batch_shape(x), mixture.num_components)
-    if len(shape) != 2 or mass.shape != shape:
-        raise ValueError(
-            f"responsibilities must have shape (N, {mixture.num_components}) for data of shape "
-            f"(N,) + {family.event_shape}; got {mass.shape} and {jnp.shape(x)}. They come first: "
-            "m_step(responsibilities, x)."
-        )
-    return mass * checked_weights(weights, shape[0], mass.dtype)[:, None]
-
-
-def fit_mixture(
-    mixture: Any,
-    data: ArrayLike,
-    *,
-    key: Key[Array, ""] | None,
-    weights: ArrayLike | None,
-    initialization: Any,
-    num_restarts: int,
-    tolerance: ArrayLike,
-    max_iterations: int,
-    progress: bool,
-    fit_options: dict[str, Any],
-) -> tuple[LoopResult, Float[Array, ""]]:
-    """The best end of EM, and the total weight of the data; the arguments are those of the fit."""
-    data = checks.as_array("data", data)
-    weights = _checked_weights(mixture, data, weights, fit_options)
-    if jnp.issubdtype(data.dtype, jnp.floating):
-        data = data.astype(jnp.promote_types(data.dtype, jnp.float32))
-    checks.require_count("max_iterations", max_iterations)
-    checks.require_count("num_restarts", num_restarts)
-    floor = checks.floating("tolerance", tolerance)
-    checks.require_values("tolerance", floor, lambda v: v >= 0, "non-negative", "Try 1e-6.")
-    if isinstance(initialization, mixture.Point):
-        starts = _given_start(mixture, initialization, num_restarts, weights.dtype)
+    require_options(mixture, options)
+    seen = survey(mixture, data, options.weights)
+    _require_fittable(mixture, seen, options)
+    ridge = jnp.asarray(options.covariance_regularization, seen.weights.dtype)
+    chart = _chart(mixture, seen.sample, seen.weights, ridge, options.prior)
+    starts = _starts(mixture, seen, chart, options)
+    size = options.chunk_size or default_chunk_size(
+        mixture.family, mixture.num_components, seen.weights.dtype
+    )
+    run = partial(
+        _run,
+        tolerance=options.tolerance,
+        max_iterations=options.max_iterations,
+        accelerated=options.acceleration is not None,
+        fixed=options.fixed,
+    )
+    if isinstance(seen.data, Chunks) or options.checkpoint is not None:
+        if starts.log_weights.shape[0] > 1:
+            # The start is chosen on the sample: each would take a pass over the data a step.
+            layout = _passes.Layout(size)
+            best = run(mixture, starts, seen.sample, seen.weights, chart, layout=layout)
+            starts = jax.tree.map(lambda leaf: leaf[None], best.params)
+        end = _streamed(mixture, starts, seen, chart, size, options)
     else:
-        keys = _checked_keys(initialization, key, num_restarts)
-        starts = starting_points(
-            mixture, keys, data, weights, fit_options, initialization=str(initialization)
+        layout = _passes.Layout(size, num_shards(seen.data))
+        end = run(
+            *(mixture, starts, seen.data, seen.all_weights, chart),
+            layout=layout,
+            progress=options.progress,
         )
-    found = _run(
-        *(mixture, starts, data, weights, tolerance, fit_options),
-        max_iterations=max_iterations,
-        progress=progress,
-    )
-    if progress:
+    params = _passes.mapped(mixture.family.from_frame, end.params, chart.frame)
+    if options.progress:
         jax.effects_barrier()
-    return found
+    return end._replace(params=params), seen.total
 
 
-def _given_start(mixture: Any, start: Any, num_restarts: int, dtype: Any) -> Any:
-    """The start as a batch of one.
-
-    Raises:
-      ValueError: it is asked for more than once, or lies outside the domain.
-    """
-    mixture.point(jnp.exp(start.log_weights), start.components)
-    if num_restarts != 1:
-        raise ValueError(
-            f"num_restarts must be 1 from a given starting point; got {num_restarts}. Use "
-            'initialization="k-means++" or "random" for restarts.'
-        )
-    checks.require_values(
-        "components of the starting point",
-        mixture.family.in_natural_domain(start.components),
-        lambda inside: inside,
-        "inside the natural domain",
-        "Make them with natural_from_params.",
-    )
-    # In the dtype of the data: the loop carries one dtype.
-    return jax.tree.map(lambda leaf: leaf[None].astype(dtype), start)
-
-
-def _checked_keys(initialization: Any, key: Any, num_restarts: int) -> Array:
-    """A key for each restart of a named initialization.
+def _require_fittable(mixture: Any, seen: Survey, options: Options) -> None:
+    """Check that there is data for all components.
 
     Raises:
-      TypeError: `initialization` is no name, or `key` no key.
-      ValueError: the name is unknown.
+      ValueError: fewer observations than components, or data that no component could be fitted to.
     """
-    if not isinstance(initialization, str):
-        raise TypeError(
-            f"initialization must be one of {', '.join(map(repr, OPTIONS))} or a "
-            f"MixturePoint; got {type(initialization).__name__}. Make a starting point "
-            "with Mixture.point(weights, components)."
-        )
-    checks.require_option("initialization", initialization, OPTIONS)
-    if key is None:
-        raise TypeError(
-            f"initialization {initialization!r} needs a PRNG key; got None. Pass "
-            "key=jax.random.key(0)."
-        )
-    checks.require_key(key)
-    return jax.random.split(key, num_restarts)
-
-
-def _checked_weights(
-    mixture: Any, data: Array, weights: ArrayLike | None, fit_options: dict[str, Any]
-) -> Array:
-    """Weights of the data as an array, after checking both and the options.
-
-    Raises:
-      TypeError: an option that the family's fit does not know.
-      ValueError: data or weights that no component could be fitted to, or an option in words.
-    """
-    allowed = list(inspect.signature(mixture.family.fit).parameters)[2:]
-    for name, value in fit_options.items():
-        if name not in allowed:
-            raise TypeError(
-                f"Mixture.fit has no option {name!r}, nor has the fit of {mixture.family}; that "
-                f"takes {allowed or 'none'}. The options of EM are named in Mixture.fit."
-            )
-        if isinstance(value, str):
-            raise ValueError(
-                f"{name} must be a number in a mixture, whose M-step is a weighted fit; got "
-                f"{value!r}. Pass a number, or covariance_regularization."
-            )
-    mixture.family.require_support(data)
-    shape = jnp.shape(data)
-    if len(shape) != 1 + len(mixture.family.event_shape) or shape[0] < mixture.num_components:
+    if seen.num_data < mixture.num_components:
         raise ValueError(
             f"data must have shape (N,) + {mixture.family.event_shape} with N >= "
-            f"{mixture.num_components} components; got {shape}. Flatten other axes into the first."
+            f"{mixture.num_components} components; got N = {seen.num_data}. Flatten other axes into "
+            "the first, or fit fewer components."
         )
-    # One dry fit reports what no component could be fitted to: N <= d, bad weights, a constant
-    # column, an unknown option.
-    theta = mixture.family.fit(data, weights, **fit_options)
-    # Half precision could not hold the sum of many weights.
-    dtype = jnp.promote_types(jax.tree.leaves(theta)[0].dtype, jnp.float32)
-    return jnp.ones(shape[0], dtype) if weights is None else jnp.asarray(weights, dtype)
+    plain = options.prior is None and checks.concrete(options.covariance_regularization) == 0
+    if plain and "components" not in options.fixed:
+        # One dry fit reports what no component could be fitted to: N <= d, a constant column.
+        mixture.family.fit(seen.sample, seen.weights)
 
 
-@partial(jax.jit, static_argnames=("mixture", "max_iterations", "progress"))
+@partial(jax.jit, static_argnames=("mixture",))
+def _chart(mixture: Any, sample: Any, weights: Array, ridge: Array, prior: Any) -> Chart:
+    family = mixture.family
+    frame = _passes.data_frame(family, sample, weights, ridge)
+    zero = family.from_leaves([jnp.zeros(shape, weights.dtype) for shape in family.point_shape])
+    none = jnp.zeros((), weights.dtype)
+    noise = family.sums_in_frame(none, family.blur(ridge, zero), frame)
+    return Chart(frame, noise, None if prior is None else prior.in_frame(family, frame))
+
+
+def _starts(mixture: Any, seen: Survey, chart: Chart, options: Options) -> Any:
+    """Starting parameters in the frame of the data, the starts on the leading axis."""
+    given, dtype = options.initialization, seen.weights.dtype
+    if isinstance(given, mixture.Point):
+        start = jax.tree.map(lambda leaf: leaf.astype(dtype), given)
+        start = _passes.mapped(mixture.family.in_frame, start, chart.frame)
+        return jax.tree.map(lambda leaf: leaf[None], start)
+    keys = checked_keys(given, options.key, options.num_restarts)
+    return starting_points(
+        mixture, keys, seen.sample, seen.weights, chart, initialization=str(given)
+    )
+
+
+def _steps(
+    mixture: Any, chart: Chart, total: Array, fixed: tuple[str | int, ...], one_pass: Callable
+) -> tuple[Callable, Callable]:
+    """E- and M-step of a fit in its chart."""
+
+    def e_step(params: Any) -> tuple[Any, Array]:
+        found = one_pass(params)
+        objective = found.sums.log_likelihood
+        if chart.prior is not None:
+            objective = objective + chart.prior.log_density(mixture, params)
+        return found, objective / total
+
+    def m_step(found: Any, params: Any) -> Any:
+        return maximized(
+            mixture,
+            *found,
+            previous=params,
+            fixed=fixed,
+            noise=chart.noise,
+            prior=chart.prior,
+        )
+
+    return e_step, m_step
+
+
+@partial(
+    jax.jit,
+    static_argnames=("mixture", "layout", "max_iterations", "accelerated", "fixed", "progress"),
+)
 def _run(
     mixture: Any,
     starts: Any,
-    data: Array,
+    data: Any,
     weights: Array,
-    tolerance: ArrayLike,
-    fit_options: dict[str, Any],
+    chart: Chart,
     *,
+    layout: _passes.Layout,
+    tolerance: Any,
     max_iterations: int,
-    progress: bool,
-) -> tuple[LoopResult, Array]:
-    """EM from each start, side by side; the best of them, and the total weight."""
-    total = jnp.sum(weights)
+    accelerated: bool,
+    fixed: tuple[str | int, ...],
+    progress: bool = False,
+) -> LoopResult:
+    """EM from each start, side by side; the best of them."""
+    one_pass = lambda params: _passes.run(mixture, params, data, weights, chart.frame, layout)
+    steps = _steps(mixture, chart, jnp.sum(weights), fixed, one_pass)
 
-    def e_step(params: Any) -> tuple[Any, Array]:
-        sums = mixture.expectations(params, data, weights)
-        return sums, sums.log_likelihood / total
+    def ended(start: Any, label: Any) -> LoopResult:
+        return iterate(
+            *steps,
+            start,
+            tolerance=tolerance,
+            max_iterations=max_iterations,
+            progress=progress,
+            label=label,
+            extrapolate=partial(squarem, mixture) if accelerated else None,
+        )
 
-    def m_step(sums: Any, params: Any) -> Any:
-        return mixture.maximized(sums, previous=params, **fit_options)
+    count = starts.log_weights.shape[0]
+    if count == 1:
+        # Not under vmap, where a choice between two ways is a run of both.
+        return ended(jax.tree.map(lambda leaf: leaf[0], starts), 0)
+    ends = jax.vmap(ended)(starts, jnp.arange(1, count + 1))
+    return best_end(ends, max_iterations)
 
-    end = best_of_starts(
-        e_step,
-        m_step,
-        starts,
-        tolerance=tolerance,
-        max_iterations=max_iterations,
-        progress=progress,
+
+_one_pass = jax.jit(_passes.run, static_argnames=("mixture", "layout"))
+
+
+def _streamed(
+    mixture: Any, starts: Any, seen: Survey, chart: Chart, size: int, options: Options
+) -> LoopResult:
+    """EM from one start in a loop of Python, a pass a chunk."""
+    source = seen.data
+    pieces = (
+        source
+        if isinstance(source, Chunks)
+        else Chunks([(source, seen.all_weights)], weighted=True)
     )
-    return end, total
+
+    def one_pass(params: Any) -> _passes.Pass:
+        total = lost = frames = None
+        for x, weights in pieces.checked(mixture.family, seen.weights.dtype):
+            layout = _passes.Layout(size, num_shards(x))
+            sums, frames = _one_pass(mixture, params, x, weights, chart.frame, layout)
+            if total is None:
+                total, lost = sums, jax.tree.map(jnp.zeros_like, sums)
+            else:
+                total, lost = compensated_sum(total, lost, sums)
+        return _passes.Pass(cast(Expectations, total), frames)
+
+    return iterate(
+        *_steps(mixture, chart, seen.total, options.fixed, one_pass),
+        jax.tree.map(lambda leaf: leaf[0], starts),
+        tolerance=options.tolerance,
+        max_iterations=options.max_iterations,
+        progress=options.progress,
+        extrapolate=partial(squarem, mixture) if options.acceleration else None,
+        while_loop=resumable_loop(options.checkpoint),
+    )

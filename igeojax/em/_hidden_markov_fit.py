@@ -1,6 +1,5 @@
 """The fit of a hidden Markov model: its arguments checked, its starts, and the best of its ends."""
 
-import dataclasses
 from functools import partial
 from typing import Any
 
@@ -14,15 +13,17 @@ from igeojax.em import initialization
 from igeojax.em._data import floating_dtype
 from igeojax.em._hidden_markov_steps import (
     counted,
-    emission_sums,
+    frames_of,
     inferred,
     require_fixable,
     sequence_weights,
+    updated,
 )
+from igeojax.em._passes import data_frame
 from igeojax.em._sequences import Sequences
-from igeojax.em.expectations import along
+from igeojax.em.expectations import along, shared_out
 from igeojax.em.hidden_markov_parameters import HiddenMarkovPrior
-from igeojax.em.loop import LoopResult, best_of_starts
+from igeojax.em.loop import LoopResult, best_end, iterate
 from igeojax.families import missing
 
 OPTIONS = (*initialization.OPTIONS, "segments")
@@ -38,7 +39,8 @@ def starting_points(
     Missing entries are filled in before.
     """
     present, states = sequences.present, model.num_states
-    complete, rows = dataclasses.replace(model, missing=False), sequences.rows()
+    rows = sequences.rows()
+    features = initialization.features(model.family, rows).astype(weights.dtype)
     seen = (weights[:, None] * sequences.observed).reshape(-1)
     order = jnp.cumsum(present, axis=1)
 
@@ -50,8 +52,6 @@ def starting_points(
             part = jnp.clip((order - 1) * states // size, 0, states - 1)
             share = jax.nn.one_hot(part, states, dtype=weights.dtype)
             return (0.9 * share + 0.1 / states).reshape((-1, states))
-        first = jax.tree.leaves(model.family.statistics(rows))[0].astype(weights.dtype)
-        features = first.reshape((first.shape[0], -1))
         return initialization.nearest_seed_responsibilities(key, features, seen, states)
 
     def start(key: Array) -> Any:
@@ -61,7 +61,7 @@ def starting_points(
         pairs = (present[:, 1:] & present[:, :-1])[..., None]
         moves = jnp.einsum("bti,btj->ij", jnp.where(pairs, mass[:, :-1], 0.0), law[:, 1:])
         observed = jnp.where(sequences.observed[..., None], mass, 0.0)
-        sums = emission_sums(complete, None, sequences, observed)
+        sums = shared_out(model.family, observed.reshape((-1, states)), rows)
         # One more of each move: no probability that may be learned starts at 0.
         return model.maximized(model.Expectations(first + 1, moves + 1, sums), prior=prior)
 
@@ -96,6 +96,7 @@ def fitted(
     if chunk_size is not None:
         checks.require_count("chunk_size", chunk_size)
     require_prior(prior)
+    require_fixable(model, fixed, start if isinstance(start, model.Point) else None)
     dtype = floating_dtype(sequences.x)
     weights = sequence_weights(weights, sequences, dtype)
     in_dtype = lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
@@ -110,15 +111,19 @@ def fitted(
     if learned:
         # One dry fit reports what no state could be fitted to, such as a constant column.
         model.family.fit(complete.rows(), mass.reshape(-1))
+    frame = _frame(model, sequences, mass)
+    standard = lambda sequences: sequences._replace(x=model.family.standardized(sequences.x, frame))
+    sequences = standard(sequences)
+    prior = None if prior is None else prior.in_frame(model.family, frame)
     if isinstance(start, model.Point):
         starts = _given_start(model, start, num_restarts, dtype)
+        starts = _in_frame(model.family.in_frame, starts, frame)
     else:
-        if fixed:
-            require_fixable(model, fixed, None)
         keys = _checked_keys(start, key, num_restarts)
-        starts = starting_points(model, keys, complete, weights, prior, name=start)
+        starts = starting_points(model, keys, standard(complete), weights, prior, name=start)
+    volume = model.family.log_volume(frame)
     found = run(
-        *(model, starts, sequences, weights, tolerance, prior),
+        *(model, starts, sequences, weights, tolerance, prior, volume),
         max_iterations=max_iterations,
         progress=progress,
         fixed=fixed,
@@ -129,7 +134,22 @@ def fitted(
     if checks.concrete(found[0].history) is not None and found[0].history[0] == -jnp.inf:
         starts = jax.tree.map(lambda leaf: leaf[0], starts)
         _require_possible(model, starts, sequences, weights)
-    return found
+    end = found[0]
+    return (end._replace(params=_in_frame(model.family.from_frame, end.params, frame)), *found[1:])
+
+
+def _frame(model: Any, sequences: Sequences, mass: Array) -> Any:
+    """The frame of the member that is fitted to all observations; neutral with missing entries."""
+    if model.missing:
+        return model.family.neutral_frame(mass.dtype)
+    return data_frame(model.family, sequences.rows(), mass.reshape(-1), jnp.zeros((), mass.dtype))
+
+
+def _in_frame(change: Any, params: Any, frame: Any) -> Any:
+    """Parameters whose emissions are `change(theta, frame)`, over their batch axes."""
+    for _ in range(params.log_initial.ndim):
+        change = jax.vmap(change, (0, None))
+    return params._replace(emissions=change(params.emissions, frame))
 
 
 def _completed(model: Any, sequences: Sequences) -> Sequences:
@@ -213,6 +233,14 @@ def require_prior(prior: Any) -> None:
             f"prior must be a HiddenMarkovPrior; got {type(prior).__name__}. A prior of the "
             "emissions is HiddenMarkovPrior(emissions=...)."
         )
+    if prior.emissions is not None:
+        checks.require_values(
+            "the concentration of the prior of the emissions",
+            prior.emissions.concentration,
+            lambda v: v == 1,
+            "1",
+            "It is of the weights of a mixture; here there are initial and transition.",
+        )
     for name in ("initial", "transition"):
         checks.require_values(
             f"the concentration {name} of the prior",
@@ -248,6 +276,7 @@ def run(
     weights: Array,
     tolerance: ArrayLike,
     prior: Any,
+    log_volume: ArrayLike,
     *,
     max_iterations: int,
     progress: bool,
@@ -256,23 +285,33 @@ def run(
 ) -> tuple[LoopResult, Array, Array]:
     """The best end of Baum-Welch, the weight of the observations, and the prior's log-density."""
     total = jnp.sum(weights[:, None] * sequences.observed)
+    volume = total * log_volume
 
     def e_step(params: Any) -> tuple[Any, Array]:
-        sums = model.Expectations(*counted(model, params, sequences, weights, chunk_size))
-        value = sums.emissions.log_likelihood
-        return sums, (value if prior is None else value + prior.log_density(model, params)) / total
+        frames = frames_of(model, params.emissions)
+        sums = counted(model, params, sequences, weights, frames, chunk_size)
+        value = sums.emissions.log_likelihood - volume
+        if prior is not None:
+            value = value + prior.log_density(model, params)
+        return (sums, frames), value / total
 
-    def m_step(sums: Any, params: Any) -> Any:
-        return model.maximized(sums, previous=params, prior=prior, fixed=fixed)
+    def m_step(found: Any, params: Any) -> Any:
+        return updated(model, *found, params, prior, fixed)
 
-    end = best_of_starts(
-        e_step,
-        m_step,
-        starts,
-        tolerance=tolerance,
-        max_iterations=max_iterations,
-        progress=progress,
-        side_by_side=False,
-    )
+    def ended(numbered: tuple[Any, Array]) -> LoopResult:
+        return iterate(
+            e_step,
+            m_step,
+            numbered[0],
+            tolerance=tolerance,
+            max_iterations=max_iterations,
+            progress=progress,
+            label=numbered[1],
+        )
+
+    count = starts.log_initial.shape[0]
+    labels = jnp.arange(1, count + 1) if count > 1 else jnp.zeros(1, int)
+    # Not under vmap: the messages choose their form by values, and a batch would run both.
+    end = best_end(jax.lax.map(ended, (starts, labels)), max_iterations)
     at_prior = jnp.zeros_like(total) if prior is None else prior.log_density(model, end.params)
     return end, total, at_prior

@@ -13,8 +13,10 @@ from igeojax._core import checks
 from igeojax.chains import hmm
 from igeojax.em import _transitions
 from igeojax.em._data import checked_weights, default_chunk_size
+from igeojax.em._maximization import maximized
 from igeojax.em._sequences import Sequences
-from igeojax.em.expectations import Expectations, sum_over_chunks
+from igeojax.em.expectations import Expectations, neutral_frames, sum_over_chunks
+from igeojax.em.hidden_markov_parameters import as_mixture
 from igeojax.families import missing
 from igeojax.numerics.safe import log_at_zero
 
@@ -34,17 +36,23 @@ def log_emission(model: Any, emissions: Any, sequences: Sequences) -> Array:
 
 @partial(jax.jit, static_argnames=("model", "chunk_size"))
 def counted(
-    model: Any, params: Any, sequences: Sequences, weights: Array, chunk_size: int | None
-) -> tuple[Array, Array, Expectations]:
-    """Expected counts of first states and of moves, and sums of the statistics of the emissions."""
-    partial_sum = lambda sequences, weights: _counted(model, params, sequences, weights)
+    model: Any,
+    params: Any,
+    sequences: Sequences,
+    weights: Array,
+    frames: Any,
+    chunk_size: int | None = None,
+) -> Any:
+    """E-step: expected counts of first states and of moves, and sums of the emissions.
+
+    The statistics are those of the observations in the frame of each state.
+    """
+    partial_sum = lambda sequences, weights: _counted(model, params, sequences, weights, frames)
     size = max(weights.shape[0], 1) if chunk_size is None else chunk_size
     return sum_over_chunks(partial_sum, sequences, weights, chunk_size=size)
 
 
-def _counted(
-    model: Any, params: Any, sequences: Sequences, weights: Array
-) -> tuple[Array, Array, Expectations]:
+def _counted(model: Any, params: Any, sequences: Sequences, weights: Array, frames: Any) -> Any:
     """The same of one chunk."""
 
     def log_likelihood(initial: Array, transition: Array, emission: Array) -> Array:
@@ -57,34 +65,70 @@ def _counted(
         params.log_initial, params.log_transition, log_emission(model, params.emissions, sequences)
     )
     # A wholly missing observation is left out of the complete data, so its states are not counted.
-    mass = jnp.where(sequences.observed[..., None], mass, 0.0)
-    weight = jnp.sum(weights[:, None] * sequences.observed)
-    emissions = emission_sums(model, params.emissions, sequences, mass)
-    return initial, moves, emissions._replace(log_likelihood=total, weight=weight)
+    mass = jnp.where(sequences.observed[..., None], mass, 0.0).reshape((-1, model.num_states))
+    sums = Expectations(
+        jnp.sum(mass, axis=0),
+        _statistics(model, params.emissions, sequences, mass, frames),
+        total,
+        jnp.sum(weights[:, None] * sequences.observed),
+    )
+    return model.Expectations(initial, moves, sums)
 
 
-def emission_sums(model: Any, emissions: Any, sequences: Sequences, mass: Array) -> Expectations:
-    """Counts and statistics of observations shared out to states by a mass of shape `(B, T, K)`."""
-    family, dtype = model.family, mass.dtype
-    mass = mass.reshape((-1, model.num_states))
+def _statistics(model: Any, emissions: Any, sequences: Sequences, mass: Array, frames: Any) -> Any:
+    """Sums of statistics, the observations shared out to states by a mass of shape `(N, K)`."""
+    family = model.family
 
     def sums(x: Any, mass: Array) -> Any:
         if not model.missing:
-            product = lambda leaf: jnp.tensordot(mass, leaf.astype(dtype), axes=(0, 0))
-            return jax.tree.map(product, family.statistics(x))
+            return jax.vmap(
+                lambda mass, frame: family.statistics_sum(family.standardized(x, frame), mass)
+            )(mass.T, frames)
         # What a missing entry is expected to be depends on the state.
         of_state = lambda theta, mass: jax.tree.map(
             lambda leaf: jnp.tensordot(mass, leaf, axes=(0, 0)),
             missing.expected_statistics(family, theta, x),
         )
-        return jax.vmap(of_state, (0, 1))(emissions, mass)
+        return jax.vmap(of_state)(emissions, mass.T)
 
-    rows = sequences.rows()
-    size = default_chunk_size(family, model.num_states, dtype)
-    part = lambda data, weights: sums(data[0], data[1] * weights[:, None])
-    statistics = sum_over_chunks(part, (rows, mass), jnp.ones(len(mass), dtype), chunk_size=size)
-    zero = jnp.zeros((), dtype)
-    return Expectations(jnp.sum(mass, axis=0), statistics, zero, zero)
+    size = default_chunk_size(family, model.num_states, mass.dtype)
+    part = lambda data, ones: sums(data[0], data[1] * ones[:, None])
+    ones = jnp.ones(mass.shape[0], mass.dtype)
+    return sum_over_chunks(part, (sequences.rows(), mass), ones, chunk_size=size)
+
+
+def frames_of(model: Any, emissions: Any) -> Any:
+    """For each state the frame in which it is the standard member; neutral with missing entries.
+
+    In a frame that mixes entries one that is missing would hide the others.
+    """
+    if model.missing:
+        return neutral_frames(model.mixture, jax.tree.leaves(emissions)[0].dtype)
+    return jax.vmap(model.family.frame_of)(emissions)
+
+
+def updated(
+    model: Any,
+    expectations: Any,
+    frames: Any,
+    previous: Any,
+    prior: Any,
+    fixed: tuple[str | int, ...],
+) -> Any:
+    """M-step: the new parameters."""
+    initial, transition = laws_of_states(
+        model, expectations.initial, expectations.transitions, previous, prior, fixed
+    )
+    names = tuple("components" if entry == "emissions" else entry for entry in fixed)
+    mixture = maximized(
+        model.mixture,
+        expectations.emissions,
+        frames,
+        previous=None if previous is None else as_mixture(previous),
+        fixed=tuple(entry for entry in names if entry not in FIXABLE),
+        prior=None if prior is None else prior.emissions,
+    )
+    return model.Point(initial, transition, mixture.components)
 
 
 def laws_of_states(
@@ -123,12 +167,6 @@ def laws_of_states(
 def _even(allowed: np.ndarray, dtype: Any) -> Array:
     """Equal probabilities of all that is allowed."""
     return jnp.asarray(allowed / allowed.sum(axis=-1, keepdims=True), dtype)
-
-
-def fixed_emissions(fixed: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """What stays of the emissions, as the mixture of them calls it."""
-    names = tuple("components" if entry == "emissions" else entry for entry in fixed)
-    return tuple(entry for entry in names if entry not in FIXABLE)
 
 
 @partial(jax.jit, static_argnames=("model", "name", "num_steps"))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from igeojax.em.expectations import Expectations, along, mean_statistics
+from igeojax.families.frames import inverted
 
 FIXABLE = ("weights", "components")
 """Names of what a fit may keep."""
@@ -15,24 +16,65 @@ FIXABLE = ("weights", "components")
 def maximized(
     mixture: Any,
     expectations: Expectations,
-    previous: Any,
-    fixed: tuple[str | int, ...],
-) -> tuple[Array, Any]:
-    """Log-weights and components that maximize the expected complete log-likelihood."""
+    frames: Any,
+    *,
+    previous: Any = None,
+    fixed: tuple[str | int, ...] = (),
+    noise: Any = None,
+    prior: Any = None,
+) -> Any:
+    """Log-weights and components that maximize the expected complete log-likelihood.
+
+    Args:
+      mixture: the `Mixture`.
+      expectations: sums over all observations.
+      frames: of each component, the frame that its statistics are taken in, or the empty frame.
+      previous: the parameters before; kept by components without mass, and where `fixed`.
+      fixed: names of parts, or numbers of components.
+      noise: mean statistics of noise that blurs the observations, or None.
+      prior: see `Mixture.maximized`.
+
+    Returns:
+      Parameters in the frame that `frames` stand in; a component is nan where its statistics are
+      those of degenerate data.
+    """
+    family, counts = mixture.family, expectations.counts
+    if prior is not None:
+        outside = lambda mass, sums, frame: family.sums_in_frame(mass, sums, inverted(frame))
+        statistics = jax.vmap(outside)(counts, expectations.statistics, frames)
+        found = prior.maximized(mixture, expectations._replace(statistics=statistics), previous)
+        return _with_kept(found, previous, jnp.zeros(counts.shape, bool), fixed)
     eta, empty = mean_statistics(expectations)
-    components = mixture.family.natural_from_mean(eta)
-    log_weights = jnp.log(expectations.counts / jnp.sum(expectations.counts))
+    if noise is not None:
+        local = lambda mass, frame: family.sums_in_frame(mass, noise, frame)
+        added = jax.vmap(local)(0.0 * counts, frames)
+        eta = jax.tree.map(jnp.add, eta, added)
+    log_weights = jnp.log(counts / jnp.sum(counts))
+    if mixture.tied:
+        eta = family.shared(jnp.where(empty, 0.0, counts) / jnp.sum(counts), eta)
+
+    def component(eta: Any, frame: Any) -> Any:
+        theta = family.from_frame(family.natural_from_mean(eta), frame)
+        return jax.tree.map(lambda leaf: jnp.where(family.is_sound(eta), leaf, jnp.nan), theta)
+
+    components = jax.vmap(component)(eta, frames)
+    return _with_kept(mixture.Point(log_weights, components), previous, empty, fixed)
+
+
+def _with_kept(found: Any, previous: Any, empty: Array, fixed: tuple[str | int, ...]) -> Any:
+    """The parameters, with those of before where they are fixed or nothing is known of them."""
     if previous is None:
-        return log_weights, components
-    if "components" in fixed:
-        kept = jnp.ones_like(empty)
-    else:
-        labels = [label for label in fixed if not isinstance(label, str)]
-        kept = empty.at[jnp.asarray(labels, int)].set(True) if labels else empty
+        return found
+    kept = jnp.ones_like(empty) if "components" in fixed else empty
+    labels = [label for label in fixed if not isinstance(label, str)]
+    kept = kept.at[jnp.asarray(labels, int)].set(True) if labels else kept
     components = jax.tree.map(
-        lambda new, old: jnp.where(along(kept, new), old, new), components, previous.components
+        lambda new, old: jnp.where(along(kept, new), old, new),
+        found.components,
+        previous.components,
     )
-    return previous.log_weights if "weights" in fixed else log_weights, components
+    weights = previous if "weights" in fixed else found
+    return found._replace(log_weights=weights.log_weights, components=components)
 
 
 def require_fixable(mixture: Any, fixed: tuple[str | int, ...], previous: Any) -> None:

@@ -12,6 +12,7 @@ from igeojax._core import checks
 from igeojax.em import _hidden_markov_steps as _steps
 from igeojax.em._hidden_markov_fit import require_prior
 from igeojax.em._sequences import Sequences
+from igeojax.em.expectations import neutral_frames
 from igeojax.em.hidden_markov_parameters import OnlineFit, SequenceBatch
 
 
@@ -68,7 +69,8 @@ def _step(
     fixed: tuple[str | int, ...],
 ) -> tuple[Any, Any, Array, Array]:
     """Parameters and averages after one batch, and its mean log-likelihood before."""
-    sums = model.Expectations(*_steps.counted(model, params, sequences, weights, None))
+    frames = neutral_frames(model.mixture, weights.dtype)
+    sums = _steps.counted(model, params, sequences, weights, frames)
     size = jnp.sum(weights)
     share = jax.tree.map(lambda leaf: leaf / jnp.where(size > 0, size, 1.0), sums)
     # Of the first batch the step is 1: there is nothing before it.

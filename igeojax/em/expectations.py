@@ -1,7 +1,7 @@
 """What the E-step hands to the M-step: weighted sums over observations, which add.
 
-Chunks of a data set, devices, minibatches and streams are all one `jax.tree.map(jnp.add, a, b)`; the
-M-step reads nothing else. The mean statistics `statistics / counts` are the mean parameters of the
+Chunks, devices, minibatches and streams are all one `jax.tree.map(jnp.add, one, two)`; the M-step
+reads nothing else. The mean statistics `statistics / counts` are the mean parameters of the
 components: the M-step is `natural_from_mean`.
 """
 
@@ -72,6 +72,47 @@ def along(values: Array, leaf: Array) -> Array:
     return values.reshape(values.shape + (1,) * (leaf.ndim - values.ndim))
 
 
+def shared_out(family: Any, mass: Float[Array, "data components"], x: Any) -> Expectations:
+    """Sums of observations that are shared out to components; of no log-likelihood.
+
+    Args:
+      family: the family of the components.
+      mass: responsibilities times weights.
+      x: observations on axis 0.
+
+    Returns:
+      The `Expectations`.
+
+    Examples:
+      >>> from igeojax import families
+      >>> sums = shared_out(families.Poisson(), jnp.ones((2, 1)), jnp.array([3.0, 4.0]))
+      >>> sums.statistics.x.tolist()
+      [7.0]
+    """
+    statistics = jax.vmap(family.statistics_sum, (None, 1))(x, mass)
+    counts = jnp.sum(mass, axis=0)
+    return Expectations(counts, statistics, jnp.zeros((), mass.dtype), jnp.sum(counts))
+
+
+def neutral_frames(mixture: Any, dtype: Any) -> Any:
+    """For each component the frame in which nothing changes, or the empty frame.
+
+    Args:
+      mixture: the `Mixture`.
+      dtype: floating dtype.
+
+    Returns:
+      The frames, the components first.
+
+    Examples:
+      >>> from igeojax import em, families
+      >>> neutral_frames(em.Mixture(families.Normal(), 2), float).scale.tolist()
+      [1.0, 1.0]
+    """
+    spread = lambda leaf: jnp.broadcast_to(leaf, (mixture.num_components, *leaf.shape))
+    return jax.tree.map(spread, mixture.family.neutral_frame(dtype))
+
+
 def sum_over_chunks(
     partial_sum: Callable[[Any, Array], Any],
     x: Any,
@@ -121,12 +162,38 @@ def sum_over_chunks(
     zero = jax.tree.map(jnp.zeros_like, first)
 
     def add(carry: tuple[Any, Any], index: Array) -> tuple[tuple[Any, Any], None]:
-        total, lost = carry
-        term = jax.tree.map(jnp.subtract, partial_sum(*chunk(index)), lost)
-        grown = jax.tree.map(jnp.add, total, term)
-        # Kahan: what the addition has dropped is taken off the next term.
-        lost = jax.tree.map(lambda new, old, part: (new - old) - part, grown, total, term)
-        return (grown, lost), None
+        return compensated_sum(*carry, partial_sum(*chunk(index))), None
 
     (total, _), _ = jax.lax.scan(add, (first, zero), jnp.arange(1, -(-rows // chunk_size)))
     return total
+
+
+def compensated_sum(total: Any, lost: Any, term: Any) -> tuple[Any, Any]:
+    """A sum and the rounding that it still owes, after one more term (Kahan).
+
+    Args:
+      total: the sum so far, any pytree.
+      lost: what the additions have taken too much so far; zeros at first.
+      term: what is added.
+
+    Returns:
+      The new sum and what it owes.
+
+    References:
+      [Higham2002] section 4.3.
+
+    Examples:
+      >>> total, lost = jnp.float32(1e8), jnp.float32(0)
+      >>> for _ in range(4):
+      ...     total, lost = compensated_sum(total, lost, jnp.float32(3))
+      >>> int(total)
+      100000012
+    """
+    term = jax.tree.map(jnp.subtract, term, lost)
+    grown = jax.tree.map(jnp.add, total, term)
+
+    def owed(new: Array, old: Array, part: Array) -> Array:
+        excess = (new - old) - part
+        return jnp.where(jnp.isfinite(excess), excess, 0.0)
+
+    return grown, jax.tree.map(owed, grown, total, term)

@@ -17,13 +17,13 @@ from jaxtyping import Array, ArrayLike, Bool, Int, Key
 from igeojax.em import _hidden_markov_fit, _online, _transitions
 from igeojax.em import _hidden_markov_steps as _steps
 from igeojax.em._hidden_markov_inference import HiddenMarkovInference
+from igeojax.em.expectations import neutral_frames
 from igeojax.em.hidden_markov_parameters import (
     HiddenMarkovExpectations,
     HiddenMarkovFit,
     HiddenMarkovPoint,
     HiddenMarkovPrior,
     OnlineFit,
-    as_mixture,
 )
 from igeojax.em.mixture import Mixture
 from igeojax.families.base import ExponentialFamily
@@ -166,9 +166,8 @@ class HiddenMarkovModel(HiddenMarkovInference):
         sequences = self._sequences(x, length, mask)
         dtype = params.log_initial.dtype
         weights = _steps.sequence_weights(weights, sequences, dtype)
-        return HiddenMarkovExpectations(
-            *_steps.counted(self, params, sequences.flat(), weights, chunk_size)
-        )
+        frames = neutral_frames(self.mixture, dtype)
+        return _steps.counted(self, params, sequences.flat(), weights, frames, chunk_size)
 
     def maximized(
         self,
@@ -206,16 +205,8 @@ class HiddenMarkovModel(HiddenMarkovInference):
           3.0
         """
         _steps.require_fixable(self, fixed, previous)
-        initial, transition = _steps.laws_of_states(
-            self, expectations.initial, expectations.transitions, previous, prior, fixed
-        )
-        components = self.mixture.maximized(
-            expectations.emissions,
-            previous=None if previous is None else as_mixture(previous),
-            prior=None if prior is None else prior.emissions,
-            fixed=_steps.fixed_emissions(fixed),
-        ).components
-        return HiddenMarkovPoint(initial, transition, components)
+        frames = neutral_frames(self.mixture, expectations.initial.dtype)
+        return _steps.updated(self, expectations, frames, previous, prior, fixed)
 
     def fit(
         self,
@@ -239,7 +230,8 @@ class HiddenMarkovModel(HiddenMarkovInference):
         Stops when a step gains less than `tolerance`. A step that makes the likelihood nan (a
         state collapsing onto too few observations) is not taken, and the fit returns the step
         before with `converged` False; restarts that end so are passed over while there is another.
-        Probabilities that start at 0 stay 0.
+        Probabilities that start at 0 stay 0. Normal laws are fitted to standardized data (not with
+        `missing`), so that offsets and units cost no digits.
 
         Args:
           data: observations.

@@ -58,13 +58,19 @@ class HiddenMarkovPrior(NamedTuple):
     """Conjugate prior: Dirichlet laws of the rows of probabilities, and a prior of the emissions.
 
     `initial`, `transition`: concentrations, at least 1 (1 is flat); a number, or one for each
-    entry: a large diagonal makes states last. `emissions`: None, or the prior of the components of
-    a mixture.
+    entry: a large diagonal makes states last. `emissions`: None, or a prior of the components of
+    `model.mixture`, see `igeojax.em.priors`.
     """
 
     initial: Any = 1.0
     transition: Any = 1.0
     emissions: Any = None
+
+    def in_frame(self, family: Any, frame: Any) -> "HiddenMarkovPrior":
+        """The prior of the parameters in a frame of the data, see `families.frames`."""
+        if self.emissions is None:
+            return self
+        return self._replace(emissions=self.emissions.in_frame(family, frame))
 
     def log_density(self, model: Any, params: HiddenMarkovPoint) -> Array:
         """Log-density of the parameters in nats, without the constant of the Dirichlet laws."""

@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from igeojax.em._maximization import maximized
+from igeojax.em.expectations import neutral_frames, shared_out
+from igeojax.families.product import Product
 from igeojax.numerics.seeding import plus_plus_seeds
 
 OPTIONS = ("k-means++", "random")
@@ -81,13 +84,35 @@ def nearest_seed_responsibilities(
     return (1 - softness) * hard + softness / num_components
 
 
+def features(family: Any, x: Any) -> Float[Array, "data features"]:
+    """The first statistic of each factor, one row an observation.
+
+    Args:
+      family: the family of the components.
+      x: observations on axis 0.
+
+    Returns:
+      The features.
+
+    Examples:
+      >>> from igeojax import families
+      >>> features(families.Poisson(), jnp.array([1.0, 2.0])).shape
+      (2, 1)
+    """
+    if isinstance(family, Product):
+        parts = zip(family.families, x, strict=True)
+        return jnp.concatenate([features(*part) for part in parts], axis=1)
+    first = jax.tree.leaves(family.statistics(x))[0]
+    return first.reshape((first.shape[0], -1))
+
+
 @partial(jax.jit, static_argnames=("mixture", "initialization"))
 def starting_points(
     mixture: Any,
     keys: Array,
-    data: Array,
+    data: Any,
     weights: Array,
-    fit_options: dict[str, Any],
+    chart: Any,
     *,
     initialization: str,
 ) -> Any:
@@ -98,28 +123,32 @@ def starting_points(
       keys: PRNG keys, one for each start.
       data: observations on axis 0.
       weights: non-negative weights of the observations.
-      fit_options: what the M-step takes.
+      chart: the frame of the data, the noise that blurs them and the prior.
       initialization: one of `OPTIONS`.
 
     Returns:
-      Mixture parameters with the starts on the leading axis.
+      Mixture parameters in the frame of the data, with the starts on the leading axis.
 
     Examples:
       >>> from igeojax import em, families
+      >>> from igeojax.em._fitting import Chart
       >>> mixture, x = em.Mixture(families.Poisson(), 2), jnp.array([1, 2, 9])
       >>> keys = jax.random.split(jax.random.key(0), 3)
-      >>> starting_points(mixture, keys, x, jnp.ones(3), {}, initialization="random")[0].shape
+      >>> chart = Chart((), families.Poisson.Point(jnp.zeros(())), None)
+      >>> starting_points(mixture, keys, x, jnp.ones(3), chart, initialization="random")[0].shape
       (3, 2)
     """
-    first = jax.tree.leaves(mixture.family.statistics(data))[0].astype(weights.dtype)
-    features = first.reshape((first.shape[0], -1))
-    size = (features.shape[0], mixture.num_components)
+    z = mixture.family.standardized(data, chart.frame)
+    rows = features(mixture.family, z).astype(weights.dtype)
+    size = (rows.shape[0], mixture.num_components)
 
     def start(key: Array) -> Any:
         if initialization == "random":
-            responsibilities = random_responsibilities(key, *size, features.dtype)
+            responsibilities = random_responsibilities(key, *size, rows.dtype)
         else:
-            responsibilities = nearest_seed_responsibilities(key, features, weights, size[1])
-        return mixture.m_step(responsibilities, data, weights, **fit_options)
+            responsibilities = nearest_seed_responsibilities(key, rows, weights, size[1])
+        sums = shared_out(mixture.family, responsibilities * weights[:, None], z)
+        frames = neutral_frames(mixture, rows.dtype)
+        return maximized(mixture, sums, frames, noise=chart.noise, prior=chart.prior)
 
     return jax.vmap(start)(keys)

@@ -41,11 +41,14 @@ def iterate(
     max_iterations: int,
     progress: bool = False,
     label: ArrayLike = 0,
+    extrapolate: Callable[[Any, Any, Any], Any] | None = None,
+    while_loop: Callable[..., Any] = jax.lax.while_loop,
 ) -> LoopResult:
     """Alternate E- and M-steps until a step gains less than `tolerance`.
 
     A step that makes the objective nan or infinite is not taken: the iteration ends there, not
-    converged, with the parameters before it. Runs under `jit` and `vmap`; one E-step an iteration.
+    converged, with the parameters before it. Runs under `jit` and `vmap`; one E-step an
+    iteration, two where it extrapolates.
 
     Args:
       e_step: `params -> (expectations, objective)`, the objective at `params`.
@@ -55,6 +58,11 @@ def iterate(
       max_iterations: most steps.
       progress: write each step to stderr.
       label: number of the run, written with its progress; 0 is not written.
+      extrapolate: `(params, next, after_next) -> params` beyond two steps; an iteration then takes
+        two E-steps, and keeps the extrapolation only where its objective is no less than that of
+        the first step.
+      while_loop: what runs it, `(condition, body, start) -> end`; a loop of Python for steps that
+        cannot be traced.
 
     Returns:
       A `LoopResult`.
@@ -73,9 +81,18 @@ def iterate(
         no = jnp.asarray(False)
         return _Carry(params, expectations, objective, history, jnp.zeros((), int), no, ~no)
 
-    def advance(carry: _Carry) -> _Carry:
+    def stepped(carry: _Carry) -> tuple[Any, Any, Array]:
         params = m_step(carry.expectations, carry.params)
-        expectations, objective = e_step(params)
+        plain = (params, *e_step(params))
+        if extrapolate is None:
+            return plain
+        params = extrapolate(carry.params, params, m_step(plain[1], params))
+        beyond = (params, *e_step(params))
+        better = beyond[2] >= plain[2]
+        return jax.tree.map(lambda far, near: jnp.where(better, far, near), beyond, plain)
+
+    def advance(carry: _Carry) -> _Carry:
+        params, expectations, objective = stepped(carry)
         if progress:
             # Under vmap the body also runs for those that have ended.
             jax.debug.callback(_report, carry.step + 1, objective, carry.running, label)
@@ -99,60 +116,29 @@ def iterate(
         )
 
     start = jax.tree.map(jnp.asarray, start)
-    end = jax.lax.while_loop(lambda carry: carry.running, advance, begin(start))
+    end = while_loop(lambda carry: carry.running, advance, begin(start))
     return LoopResult(end.params, end.objective, end.history, end.step, end.converged)
 
 
-def best_of_starts(
-    e_step: Callable[[Any], tuple[Any, Array]],
-    m_step: Callable[[Any, Any], Any],
-    starts: Any,
-    *,
-    tolerance: ArrayLike,
-    max_iterations: int,
-    progress: bool = False,
-    side_by_side: bool = True,
-) -> LoopResult:
-    """The best end of `iterate` from each start.
+def best_end(ends: LoopResult, max_iterations: int) -> LoopResult:
+    """The end of largest objective among those of several starts.
 
-    A start that ended at a step to nan was collapsing, and its objective only looks good: it is
+    A run that ended at a step to nan was collapsing, and its objective only looks good: it is
     passed over while there is another.
 
     Args:
-      e_step: as in `iterate`.
-      m_step: as in `iterate`.
-      starts: initial parameters, the starts on axis 0 of each leaf.
-      tolerance: as in `iterate`.
-      max_iterations: as in `iterate`.
-      progress: as in `iterate`; several starts are numbered.
-      side_by_side: whether the starts run as one batch, or one after the other: for steps that
-        choose by values what to compute, as a batch computes both.
+      ends: the ends, the starts on axis 0 of each leaf.
+      max_iterations: the most steps that they could take.
 
     Returns:
-      A `LoopResult`.
+      One of them.
 
     Examples:
       >>> halve = lambda p: (p, -p * p)
-      >>> options = {"tolerance": 1e-3, "max_iterations": 50}
-      >>> float(best_of_starts(halve, lambda e, p: e / 2, jnp.array([9.0, 1.0]), **options).params)
-      0.015625
+      >>> run = lambda p: iterate(halve, lambda e, p: e / 2, p, tolerance=1.0, max_iterations=9)
+      >>> float(best_end(jax.vmap(run)(jnp.array([9.0, 8.0])), 9).params)
+      0.5
     """
-    count = jax.tree.leaves(starts)[0].shape[0]
-    labels = jnp.arange(1, count + 1) if count > 1 else jnp.zeros(1, int)
-
-    def from_start(numbered: tuple[Any, Array]) -> LoopResult:
-        return iterate(
-            e_step,
-            m_step,
-            numbered[0],
-            tolerance=tolerance,
-            max_iterations=max_iterations,
-            progress=progress,
-            label=numbered[1],
-        )
-
-    pairs = starts, labels
-    ends = jax.vmap(from_start)(pairs) if side_by_side else jax.lax.map(from_start, pairs)
     sound = ends.converged | (ends.num_iterations == max_iterations)
     known = ~jnp.isnan(ends.objective) & (sound | ~sound.any())
     best = jnp.argmax(jnp.where(known, ends.objective, -jnp.inf))

@@ -6,18 +6,22 @@ the data as marginal (the responsibilities), the M-step the m-projection back on
 """
 
 import dataclasses
+import os
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key
 
 from igeojax._core import checks
 from igeojax.discrete.softmax import log_softmax, logsumexp
-from igeojax.em import _maximization
 from igeojax.em._data import as_data, checked_weights, default_chunk_size
-from igeojax.em._fitting import fit_mixture, mass_of
-from igeojax.em.expectations import Expectations, sum_over_chunks
+from igeojax.em._fitting import fit_mixture
+from igeojax.em._maximization import maximized, require_fixable
+from igeojax.em._options import Options
+from igeojax.em._passes import sums_in_frames
+from igeojax.em.expectations import Expectations, neutral_frames, shared_out, sum_over_chunks
 from igeojax.families.base import ExponentialFamily
 
 
@@ -55,10 +59,11 @@ class Mixture:
     Args:
       family: the family of the components.
       num_components: their number.
+      tied: whether the components have one covariance (variance) in common; of normal laws.
 
     Raises:
       TypeError: `family` is not an `ExponentialFamily`, or `num_components` not an integer.
-      ValueError: `num_components < 1`.
+      ValueError: `num_components < 1`, or `tied` components of a family that has no scale.
 
     References:
       [Dempster1977] section 4.3; [Amari2016] section 8.1.
@@ -76,6 +81,7 @@ class Mixture:
 
     family: ExponentialFamily
     num_components: int
+    tied: bool = False
 
     Point: ClassVar[type[MixturePoint]] = MixturePoint
 
@@ -86,11 +92,20 @@ class Mixture:
                 "as families.MultivariateNormal(2)."
             )
         checks.require_count("num_components", self.num_components)
+        if self.tied and not hasattr(self.family, "shared"):
+            raise ValueError(
+                f"tied must be False for {self.family}; got {self.tied}. Only normal laws have a "
+                "covariance to share."
+            )
 
     @property
     def dimension(self) -> int:
         """Number of free parameters."""
-        return self.num_components * (self.family.dimension + 1) - 1
+        each = self.num_components * (self.family.dimension + 1) - 1
+        if not self.tied:
+            return each
+        shared = self.family.dimension - int(np.prod(self.family.event_shape))
+        return each - (self.num_components - 1) * shared
 
     def joint_log_density(
         self, params: MixturePoint, x: ArrayLike
@@ -236,8 +251,9 @@ class Mixture:
           [3.0, 8.0]
         """
         x = as_data(self.family, x)
-        mass = mass_of(self, responsibilities, x, weights)
-        return self.maximized(self._sums(x, mass), previous=previous, **options)
+        mass = _mass_of(self, responsibilities, x, weights)
+        sums = shared_out(self.family, mass, x)
+        return self.maximized(sums, previous=previous, **options)
 
     def expectations(
         self,
@@ -249,8 +265,8 @@ class Mixture:
     ) -> Expectations:
         """E-step summed over the observations: all that the M-step needs, and additive.
 
-        Those of two sets of observations are `jax.tree.map(jnp.add, one, two)`: chunks, minibatches,
-        devices and streams. Costs `N K` log-densities; the memory is that of one chunk.
+        Those of two sets of observations are `jax.tree.map(jnp.add, one, two)`: chunks, devices,
+        minibatches and streams. Costs `N K` log-densities; the memory is that of one chunk.
 
         Args:
           params: mixture parameters.
@@ -279,25 +295,8 @@ class Mixture:
         weights = checked_weights(weights, jax.tree.leaves(x)[0].shape[0], dtype)
         if chunk_size is None:
             chunk_size = default_chunk_size(self.family, self.num_components, dtype)
-        partial_sum = lambda x, weights: self._expectations(params, x, weights)
+        partial_sum = sums_in_frames(self, params, neutral_frames(self, dtype))
         return sum_over_chunks(partial_sum, x, weights, chunk_size=chunk_size)
-
-    def _expectations(self, params: MixturePoint, x: Any, weights: Array) -> Expectations:
-        """The expectations of one chunk."""
-        responsibilities, log_density = self.e_step(params, x)
-        # An observation of weight 0 does not count, even where its density is 0.
-        seen = jnp.where(weights > 0, log_density, 0.0)
-        sums = self._sums(x, responsibilities * weights[:, None])
-        return sums._replace(log_likelihood=jnp.sum(weights * seen), weight=jnp.sum(weights))
-
-    def _sums(self, x: Any, mass: Array) -> Expectations:
-        """Counts and statistics of observations shared out to components."""
-        statistics = jax.tree.map(
-            lambda leaf: jnp.tensordot(mass, leaf.astype(mass.dtype), axes=(0, 0)),
-            self.family.statistics(x),
-        )
-        counts = jnp.sum(mass, axis=0)
-        return Expectations(counts, statistics, jnp.zeros((), mass.dtype), jnp.sum(counts))
 
     def maximized(
         self,
@@ -306,6 +305,7 @@ class Mixture:
         previous: MixturePoint | None = None,
         prior: Any = None,
         fixed: tuple[str | int, ...] = (),
+        covariance_regularization: ArrayLike = 0.0,
     ) -> MixturePoint:
         """M-step on sums: `theta_k` of the mean statistics, weights from the counts.
 
@@ -315,10 +315,11 @@ class Mixture:
           prior: None, or an object whose `prior.maximized(mixture, expectations, previous)` gives
             the parameters of largest posterior density instead.
           fixed: what stays as in `previous`: `"weights"`, `"components"`, or numbers of components.
+          covariance_regularization: variance added to each coordinate of normal components.
 
         Returns:
-          The new parameters; outside the natural domain where the mean statistics of a component
-          are those of degenerate data.
+          The new parameters; a component is nan where its mean statistics are those of degenerate
+          data.
 
         Raises:
           ValueError: `fixed` without `previous`, or with an unknown entry.
@@ -326,14 +327,24 @@ class Mixture:
         Examples:
           >>> from igeojax import families
           >>> mixture = Mixture(families.Poisson(), 2)
-          >>> sums = mixture._sums(jnp.array([3, 8]), jnp.eye(2))
+          >>> sums = Expectations(
+          ...     jnp.array([2.0, 1.0]), families.Poisson.Point(jnp.array([6.0, 8.0])), 0.0, 3.0
+          ... )
           >>> jnp.exp(mixture.maximized(sums).components.x).round(6).tolist()
           [3.0, 8.0]
         """
-        _maximization.require_fixable(self, fixed, previous)
-        if prior is not None:
-            return prior.maximized(self, expectations, previous)
-        return MixturePoint(*_maximization.maximized(self, expectations, previous, fixed))
+        require_fixable(self, fixed, previous)
+        dtype = expectations.counts.dtype
+        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], dtype), expectations.statistics)
+        return maximized(
+            self,
+            expectations,
+            neutral_frames(self, dtype),
+            previous=previous,
+            fixed=fixed,
+            noise=self.family.blur(jnp.asarray(covariance_regularization, dtype), zero),
+            prior=prior,
+        )
 
     def sample(
         self, key: Key[Array, ""], params: MixturePoint, shape: tuple[int, ...] = ()
@@ -369,7 +380,7 @@ class Mixture:
 
     def fit(
         self,
-        data: ArrayLike,
+        data: Any,
         *,
         key: Key[Array, ""] | None = None,
         weights: ArrayLike | None = None,
@@ -377,28 +388,46 @@ class Mixture:
         num_restarts: int = 1,
         tolerance: ArrayLike = 1e-6,
         max_iterations: int = 200,
+        acceleration: str | None = None,
+        prior: Any = None,
+        fixed: tuple[str | int, ...] = (),
+        covariance_regularization: ArrayLike = 0.0,
+        chunk_size: int | None = None,
+        checkpoint: str | os.PathLike | None = None,
         progress: bool = False,
-        **fit_options: Any,
     ) -> MixtureFit:
-        """Maximum likelihood by EM, in one compiled loop.
+        """Maximum likelihood by EM, in one compiled loop, or a pass a chunk over `em.Chunks`.
 
         Stops when a step gains less than `tolerance`. A component that loses all its mass keeps its
         parameters; a step that makes the likelihood nan (a component collapsing onto too few
         points) is not taken, and the fit returns the step before with `converged` False. Restarts
         that end so are passed over while there is another.
 
+        Normal laws are fitted to standardized data, so that offsets and units cost no digits; the
+        memory beside the data is that of a chunk and of a sample of 65536 rows, from which the
+        starts are made. Data sharded over devices stay there: only the sums travel.
+
         Args:
-          data: observations of shape `(N,) + event_shape`.
+          data: observations of shape `(N,) + event_shape`, of a product a tuple of them; sharded
+            over devices on axis 0 or not; or `em.Chunks`, for data larger than the memory.
           key: a PRNG key; needed unless a starting point is given.
           weights: non-negative, shape `(N,)`.
           initialization: `"k-means++"` (nearest of k-means++ seeds in the first statistic),
             `"random"` (responsibilities uniform on the simplex), or a `MixturePoint` to start at.
-          num_restarts: independent starts, run side by side; the best likelihood wins.
+          num_restarts: independent starts, run side by side; the best likelihood wins. Of `Chunks`
+            the starts are run on the sample.
           tolerance: least gain in mean log-likelihood (nats an observation) to go on.
-          max_iterations: most EM steps.
+          max_iterations: most EM steps; with `acceleration` an iteration is up to two.
+          acceleration: `"squarem"` extrapolates each pair of steps, where the likelihood allows.
+          prior: None, or what `maximized` takes; its log-density counts in `log_likelihoods`.
+          fixed: what stays as in the starting point: `"weights"`, `"components"`, or numbers of
+            components.
+          covariance_regularization: variance added to each coordinate of normal components at each
+            M-step, which keeps them from collapsing; the likelihood may fall by what that costs.
+          chunk_size: rows taken at once; None as many as fit into the cache of a core.
+          checkpoint: a folder where the state is saved after each step (by orbax), and from which
+            a fit with the same arguments goes on; the loop is then one of Python.
           progress: print the iteration and the mean log-likelihood to stderr as it runs.
-          **fit_options: what `family.fit` takes. With `covariance_regularization` each M-step is no
-            longer the maximum, and the likelihood may fall by what that costs.
 
         Returns:
           A `MixtureFit`.
@@ -421,18 +450,22 @@ class Mixture:
           >>> bool(jnp.all(jnp.diff(result.log_likelihoods[:int(result.num_iterations)]) >= -1e-12))
           True
         """
-        end, total = fit_mixture(
-            self,
-            data,
+        options = Options(
             key=key,
             weights=weights,
             initialization=initialization,
             num_restarts=num_restarts,
             tolerance=tolerance,
             max_iterations=max_iterations,
+            acceleration=acceleration,
+            prior=prior,
+            fixed=fixed,
+            covariance_regularization=covariance_regularization,
+            chunk_size=chunk_size,
+            checkpoint=checkpoint,
             progress=progress,
-            fit_options=fit_options,
         )
+        end, total = fit_mixture(self, data, options)
         log_likelihood = end.objective * total
         return MixtureFit(
             params=end.params,
@@ -462,3 +495,23 @@ class Mixture:
                 f"params must hold {self.num_components} components and log_weights; got batch "
                 f"shapes {found[0]} and {found[1]}. Make them with Mixture.point."
             )
+
+
+def _mass_of(
+    mixture: Mixture, responsibilities: ArrayLike, x: Any, weights: ArrayLike | None
+) -> Array:
+    """Responsibilities times weights, after checking the shapes of both.
+
+    Raises:
+      TypeError: a value is not real.
+      ValueError: other shapes than the data ask for.
+    """
+    mass, family = checks.floating("responsibilities", responsibilities), mixture.family
+    shape = (*family._data_batch_shape(x), mixture.num_components)
+    if len(shape) != 2 or mass.shape != shape:
+        raise ValueError(
+            f"responsibilities must have shape (N, {mixture.num_components}) for data of shape "
+            f"(N,) + {family.event_shape}; got {mass.shape} and {jax.tree.map(jnp.shape, x)}. They "
+            "come first: m_step(responsibilities, x)."
+        )
+    return mass * checked_weights(weights, shape[0], mass.dtype)[:, None]

@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.covariance import loc_scale_parts
+from igeojax.families.frames import ScaleFrames
 from igeojax.families.normal import Normal, NormalParams, NormalPoint
 
 _NORMAL = Normal()
@@ -30,7 +31,7 @@ class DiagonalNormalParams(NamedTuple):
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class DiagonalNormal(ExponentialFamily[DiagonalNormalPoint, DiagonalNormalParams]):
+class DiagonalNormal(ScaleFrames, ExponentialFamily[DiagonalNormalPoint, DiagonalNormalParams]):
     """`dim` independent normal coordinates: every formula is that of `Normal`, summed.
 
     Args:
@@ -52,6 +53,7 @@ class DiagonalNormal(ExponentialFamily[DiagonalNormalPoint, DiagonalNormalParams
     Point = DiagonalNormalPoint
     Params = DiagonalNormalParams
     conjugate_prior = "Product of NormalInverseGamma"
+    is_linear = True
 
     def __post_init__(self):
         checks.require_count("dim", self.dim)

@@ -11,6 +11,7 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.covariance import checked_loc_scale, loc_scale_parts, scale_entropy
+from igeojax.families.frames import ScaleFrames
 from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.remainders import ratio_remainder
 from igeojax.numerics.safe import quotient
@@ -32,7 +33,7 @@ class IsotropicNormalParams(NamedTuple):
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class IsotropicNormal(ExponentialFamily[IsotropicNormalPoint, IsotropicNormalParams]):
+class IsotropicNormal(ScaleFrames, ExponentialFamily[IsotropicNormalPoint, IsotropicNormalParams]):
     """Normal vectors of covariance `s^2 I`: `T = (x, sum x^2)`, `theta = (m/s^2, -1/(2 s^2))`.
 
     `psi = -|theta_1|^2 / (4 theta_2) + d/2 log(pi / -theta_2)`.
@@ -55,9 +56,15 @@ class IsotropicNormal(ExponentialFamily[IsotropicNormalPoint, IsotropicNormalPar
 
     Point = IsotropicNormalPoint
     Params = IsotropicNormalParams
+    is_linear = True
+    _square = "square"
 
     def __post_init__(self):
         checks.require_count("dim", self.dim)
+
+    @property
+    def _repeats(self) -> int:
+        return self.dim
 
     @property
     def point_shape(self):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
@@ -18,6 +19,7 @@ from igeojax.families.covariance import (
     scale_entropy,
     symmetrized_point,
 )
+from igeojax.families.frames import MatrixFrames
 from igeojax.families.gaussian_operations import GaussianOperations
 from igeojax.families.positive_definite import (
     log_det,
@@ -46,7 +48,9 @@ class MultivariateNormalParams(NamedTuple):
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class MultivariateNormal(
-    GaussianOperations, ExponentialFamily[MultivariateNormalPoint, MultivariateNormalParams]
+    MatrixFrames,
+    GaussianOperations,
+    ExponentialFamily[MultivariateNormalPoint, MultivariateNormalParams],
 ):
     """`dim` correlated coordinates: `T = (x, x x^T)`, `theta = (L m, -L/2)`, L the precision.
 
@@ -77,6 +81,7 @@ class MultivariateNormal(
     Point = MultivariateNormalPoint
     Params = MultivariateNormalParams
     conjugate_prior = "NormalInverseWishart"
+    is_linear = True
 
     def __post_init__(self):
         checks.require_count("dim", self.dim)
@@ -92,6 +97,24 @@ class MultivariateNormal(
     def statistics(self, x: ArrayLike) -> MultivariateNormalPoint:
         x = self._data(x)
         return MultivariateNormalPoint(x, x[..., :, None] * x[..., None, :])
+
+    def statistics_sum(self, x: Array, weights: Array) -> MultivariateNormalPoint:
+        return MultivariateNormalPoint(weights @ x, (weights[:, None] * x).T @ x)
+
+    def columns(self, x: Array) -> Array:
+        z = x.T
+        return jnp.concatenate([z, *(z[i : i + 1] * z[i:] for i in range(self.dim))])
+
+    def coefficients(self, theta: MultivariateNormalPoint) -> Array:
+        row, column = np.triu_indices(self.dim)
+        twice = jnp.asarray(np.where(row == column, 1, 2), theta.xx.dtype)
+        return jnp.concatenate([theta.x, twice * theta.xx[row, column]])
+
+    def from_columns(self, sums: Array) -> MultivariateNormalPoint:
+        row, column = np.triu_indices(self.dim)
+        place = np.zeros((self.dim, self.dim), int)
+        place[row, column] = place[column, row] = self.dim + np.arange(row.size)
+        return MultivariateNormalPoint(sums[: self.dim], sums[place])
 
     def log_partition(self, theta: MultivariateNormalPoint) -> Array:
         factor = precision_factor(theta)

@@ -11,6 +11,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.covariance import checked_loc_scale, loc_scale_parts, scale_entropy
+from igeojax.families.frames import ScaleFrames
 from igeojax.families.support import REALS
 from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.remainders import ratio_remainder
@@ -33,7 +34,7 @@ class NormalParams(NamedTuple):
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class Normal(ExponentialFamily[NormalPoint, NormalParams]):
+class Normal(ScaleFrames, ExponentialFamily[NormalPoint, NormalParams]):
     """The normal law: `T = (x, x^2)`, `theta = (m/s^2, -1/(2 s^2))`, `h = 1`.
 
     `psi = -theta_1^2 / (4 theta_2) + log(pi / -theta_2) / 2`. Densities, divergences and fits use
@@ -53,6 +54,7 @@ class Normal(ExponentialFamily[NormalPoint, NormalParams]):
     Params = NormalParams
     _support = REALS
     conjugate_prior = "NormalInverseGamma"
+    is_linear = True
 
     @property
     def point_shape(self):

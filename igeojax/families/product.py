@@ -285,6 +285,38 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
         parts = zip(self.families, x, strict=True)
         return ProductPoint(*(family._fit(part, weights) for family, part in parts))
 
+    def statistics_sum(self, x: Any, weights: Array) -> ProductPoint:
+        parts = zip(self.families, x, strict=True)
+        return ProductPoint(*(family.statistics_sum(part, weights) for family, part in parts))
+
+    def frame_of(self, theta: ProductPoint) -> Any:
+        return tuple(self._each("frame_of", theta))
+
+    def neutral_frame(self, dtype: Any) -> Any:
+        return tuple(self._each("neutral_frame", [dtype] * len(self.families)))
+
+    def standardized(self, x: Any, frame: Any) -> Any:
+        return tuple(self._each("standardized", x, frame))
+
+    def in_frame(self, theta: ProductPoint, frame: Any) -> ProductPoint:
+        return ProductPoint(*self._each("in_frame", theta, frame))
+
+    def from_frame(self, theta: ProductPoint, frame: Any) -> ProductPoint:
+        return ProductPoint(*self._each("from_frame", theta, frame))
+
+    def log_volume(self, frame: Any) -> Array | float:
+        return sum(self._each("log_volume", frame))
+
+    def sums_in_frame(self, count: Array, sums: ProductPoint, frame: Any) -> ProductPoint:
+        counts = [count] * len(self.families)
+        return ProductPoint(*self._each("sums_in_frame", counts, sums, frame))
+
+    def is_sound(self, eta: ProductPoint) -> Array:
+        return _all(self._each("is_sound", eta))
+
+    def blur(self, variance: Array, like: ProductPoint) -> ProductPoint:
+        return ProductPoint(*self._each("blur", [variance] * len(self.families), like))
+
     def _draw(self, key, theta, shape) -> Any:
         keys = jax.random.split(key, len(self.families))
         parts = zip(self.families, keys, theta, strict=True)

@@ -1,0 +1,222 @@
+"""Affine charts of the data, `x = offset + scale z`, in which normal laws are well conditioned.
+
+The image of a normal law is one of the same family, so a fit may be made of standardized data and
+mapped back: statistics about a common offset, in units of the deviations, keep the digits that
+those of the data as they come lose. Families that are not closed under such maps have the empty
+frame `()`, in which nothing changes.
+
+Points here are single points, and a frame is one frame: use `jax.vmap` for more.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from igeojax.families.covariance import precision_factor
+from igeojax.families.positive_definite import log_det, symmetrized
+from igeojax.numerics.triangular import cholesky, solve_triangular
+
+NOISE = 16
+"""Variances of this many units in the last place of the mean square are rounding."""
+
+
+class Frame(NamedTuple):
+    """`x = offset + scale z`: `scale` a number, one for each coordinate, or a triangular matrix.
+
+    `inverse`: of `scale`.
+    """
+
+    offset: Array
+    scale: Array
+    inverse: Array
+
+
+def inverted(frame: Any) -> Any:
+    """The frame that leads back: standardizing in it undoes standardizing in `frame`.
+
+    Args:
+      frame: a frame of any family; the empty one is its own inverse.
+
+    Returns:
+      The frame.
+
+    Examples:
+      >>> frame = Frame(jnp.array(3.0), jnp.array(2.0), jnp.array(0.5))
+      >>> [float(part) for part in inverted(frame)]
+      [-1.5, 0.5, 2.0]
+    """
+
+    def back(part: Frame) -> Frame:
+        matrix = jnp.ndim(part.scale) == 2
+        offset = part.inverse @ part.offset if matrix else part.inverse * part.offset
+        return Frame(-offset, part.inverse, part.scale)
+
+    return jax.tree.map(back, frame, is_leaf=lambda part: isinstance(part, Frame))
+
+
+class ScaleFrames:
+    """Frames of families whose coordinates are scaled one by one, or all by one number.
+
+    Examples:
+      >>> from igeojax.families import Normal
+      >>> normal = Normal()
+      >>> frame = normal.frame_of(normal.natural_from_params(loc=3.0, scale=2.0))
+      >>> float(normal.standardized(jnp.array(7.0), frame))
+      2.0
+    """
+
+    Point: Any
+    point_shape: Any
+    mean: Any
+    _square: str = "xx"
+    """Name of the leaf of squares."""
+    @property
+    def _repeats(self) -> int:
+        """Coordinates that share one scale."""
+        return 1
+
+    def neutral_frame(self, dtype: Any) -> Frame:
+        """The frame in which nothing changes."""
+        shapes = dict(zip(self.Point._fields, self.point_shape, strict=True))
+        one = jnp.ones(shapes[self._square], dtype)
+        return Frame(jnp.zeros(shapes["x"], dtype), one, one)
+
+    def frame_of(self, theta: Any) -> Frame:
+        """The frame in which a point is the standard member: mean 0, variance 1."""
+        scale = (-2 * getattr(theta, self._square)) ** -0.5
+        return Frame(self.mean(theta), scale, 1 / scale)
+
+    def standardized(self, x: Array, frame: Frame) -> Array:
+        """Observations in the frame, `z = (x - offset) / scale`."""
+        return (x - _lead(frame.offset, x)) * _wide(frame.inverse, frame, x)
+
+    def in_frame(self, theta: Any, frame: Frame) -> Any:
+        """Natural parameter of `z` where `theta` is that of `x`."""
+        square = getattr(theta, self._square)
+        shift = theta.x + 2 * _coordinates(square, frame) * frame.offset
+        return self.Point(shift * _coordinates(frame.scale, frame), square * frame.scale**2)
+
+    def from_frame(self, theta: Any, frame: Frame) -> Any:
+        """Natural parameter of `x` where `theta` is that of `z`; the inverse of `in_frame`."""
+        square = getattr(theta, self._square) * frame.inverse**2
+        shift = theta.x * _coordinates(frame.inverse, frame)
+        return self.Point(shift - 2 * _coordinates(square, frame) * frame.offset, square)
+
+    def log_volume(self, frame: Frame) -> Array:
+        """`log |det scale|`: the log-density of `x` is that of `z` less this."""
+        return self._repeats * jnp.sum(jnp.log(frame.scale))
+
+    def sums_in_frame(self, count: Array, sums: Any, frame: Frame) -> Any:
+        """Sums of the statistics of `z` where `sums` are those of `count` observations `x`."""
+        offset, square = frame.offset, getattr(sums, self._square)
+        change = count * offset**2 - 2 * offset * sums.x
+        moved = square + (change if jnp.ndim(square) == change.ndim else jnp.sum(change))
+        shifted = (sums.x - count * offset) * _coordinates(frame.inverse, frame)
+        return self.Point(shifted, moved * frame.inverse**2)
+
+    def is_sound(self, eta: Any) -> Array:
+        """Whether the variance that mean statistics leave is more than their rounding."""
+        square, mean = getattr(eta, self._square), eta.x**2
+        spread = square - (mean if mean.ndim == square.ndim else jnp.sum(mean))
+        return (spread > NOISE * jnp.finfo(square.dtype).eps * square).all()
+
+    def shared(self, shares: Array, eta: Any) -> Any:
+        """Mean statistics of laws of one common scale, the components on axis 0."""
+        square, mean = getattr(eta, self._square), eta.x**2
+        mean = mean if mean.ndim == square.ndim else jnp.sum(mean, axis=-1)
+        return eta._replace(**{self._square: mean + jnp.tensordot(shares, square - mean, 1)[None]})
+
+    def blur(self, variance: Array, like: Any) -> Any:
+        """What independent noise of a variance adds to the mean statistics."""
+        square = getattr(like, self._square)
+        return self.Point(
+            jnp.zeros_like(like.x), jnp.full_like(square, 1.0) * self._repeats * variance
+        )
+
+
+class MatrixFrames:
+    """Frames of `MultivariateNormal`: `scale` a lower triangular matrix.
+
+    Examples:
+      >>> from igeojax.families import MultivariateNormal
+      >>> family = MultivariateNormal(1)
+      >>> frame = family.frame_of(family.natural_from_params(jnp.array([3.0]), 4 * jnp.eye(1)))
+      >>> family.standardized(jnp.array([[7.0]]), frame).tolist()
+      [[2.0]]
+    """
+
+    Point: Any
+    dim: int
+
+    def neutral_frame(self, dtype: Any) -> Frame:
+        """The frame in which nothing changes."""
+        one = jnp.eye(self.dim, dtype=dtype)
+        return Frame(jnp.zeros(self.dim, dtype), one, one)
+
+    def frame_of(self, theta: Any) -> Frame:
+        """The frame in which a point is the standard member: mean 0, covariance the identity."""
+        # Of the precision L L^T: z = L^T (x - m), in a frame whose matrix is upper triangular.
+        factor = precision_factor(theta)
+        root = solve_triangular(factor, jnp.eye(self.dim, dtype=factor.dtype))
+        return Frame(root.T @ (root @ theta.x), root.T, factor.T)
+
+    def standardized(self, x: Array, frame: Frame) -> Array:
+        """Observations in the frame, `z = scale^-1 (x - offset)`."""
+        return jnp.einsum("...j,ij->...i", x - _lead(frame.offset, x), frame.inverse)
+
+    def in_frame(self, theta: Any, frame: Frame) -> Any:
+        """Natural parameter of `z` where `theta` is that of `x`."""
+        shift = theta.x + 2 * theta.xx @ frame.offset
+        return self.Point(
+            frame.scale.T @ shift, symmetrized(frame.scale.T @ theta.xx @ frame.scale)
+        )
+
+    def from_frame(self, theta: Any, frame: Frame) -> Any:
+        """Natural parameter of `x` where `theta` is that of `z`; the inverse of `in_frame`."""
+        xx = symmetrized(frame.inverse.T @ theta.xx @ frame.inverse)
+        return self.Point(frame.inverse.T @ theta.x - 2 * xx @ frame.offset, xx)
+
+    def log_volume(self, frame: Frame) -> Array:
+        """`log |det scale|`: the log-density of `x` is that of `z` less this."""
+        return 0.5 * log_det(frame.scale)
+
+    def sums_in_frame(self, count: Array, sums: Any, frame: Frame) -> Any:
+        """Sums of the statistics of `z` where `sums` are those of `count` observations `x`."""
+        cross = sums.x[:, None] * frame.offset[None, :]
+        square = count * frame.offset[:, None] * frame.offset[None, :]
+        moved = sums.xx - cross - cross.T + square
+        return self.Point(
+            frame.inverse @ (sums.x - count * frame.offset),
+            symmetrized(frame.inverse @ moved @ frame.inverse.T),
+        )
+
+    def is_sound(self, eta: Any) -> Array:
+        """Whether the covariance that mean statistics leave is more than their rounding."""
+        pivots = jnp.diagonal(cholesky(eta.xx - eta.x[:, None] * eta.x[None, :])) ** 2
+        noise = NOISE * self.dim * jnp.finfo(pivots.dtype).eps
+        return (pivots > noise * jnp.diagonal(eta.xx)).all()
+
+    def shared(self, shares: Array, eta: Any) -> Any:
+        """Mean statistics of laws of one common covariance, the components on axis 0."""
+        mean = eta.x[:, :, None] * eta.x[:, None, :]
+        return eta._replace(xx=mean + jnp.tensordot(shares, eta.xx - mean, 1)[None])
+
+    def blur(self, variance: Array, like: Any) -> Any:
+        """What independent noise of a variance adds to the mean statistics."""
+        identity = jnp.eye(self.dim, dtype=like.xx.dtype)
+        return self.Point(jnp.zeros_like(like.x), variance * identity)
+
+
+def _lead(offset: Array, x: Array) -> Array:
+    return offset.reshape((1,) * (x.ndim - offset.ndim) + offset.shape)
+
+
+def _coordinates(values: Array, frame: Frame) -> Array:
+    """Values with an axis of the coordinates."""
+    return values.reshape(values.shape + (1,) * (jnp.ndim(frame.offset) - jnp.ndim(values)))
+
+
+def _wide(values: Array, frame: Frame, x: Array) -> Array:
+    return _lead(_coordinates(values, frame), x)
