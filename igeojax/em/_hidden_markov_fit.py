@@ -134,8 +134,9 @@ def fitted(
     if checks.concrete(found[0].history) is not None and found[0].history[0] == -jnp.inf:
         starts = jax.tree.map(lambda leaf: leaf[0], starts)
         _require_possible(model, starts, sequences, weights)
-    end = found[0]
-    return (end._replace(params=_in_frame(model.family.from_frame, end.params, frame)), *found[1:])
+    end, total, log_prior = found
+    end = end._replace(params=_in_frame(model.family.from_frame, end.params, frame))
+    return end, total, log_prior
 
 
 def _frame(model: Any, sequences: Sequences, mass: Array) -> Any:

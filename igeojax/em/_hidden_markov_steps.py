@@ -187,13 +187,15 @@ def sequence_weights(weights: ArrayLike | None, sequences: Sequences, dtype: Any
       ValueError: a wrong shape, or a weight that is negative or not finite.
     """
     batch = sequences.shape[:-1]
-    if weights is not None and jnp.shape(weights) != batch:
-        raise ValueError(
-            f"weights must have one entry a sequence, shape {batch}; got {jnp.shape(weights)}. "
-            "Give padding by length or mask."
-        )
-    flat = None if weights is None else checks.floating("weights", weights).reshape(-1)
-    return checked_weights(flat, math.prod(batch), dtype)
+    if weights is not None:
+        weights = checks.floating("weights", weights)
+        if weights.shape != batch:
+            raise ValueError(
+                f"weights must have one entry a sequence, shape {batch}; got {weights.shape}. Tell "
+                "padding by length or mask."
+            )
+        weights = weights.reshape(-1)
+    return checked_weights(weights, math.prod(batch), dtype)
 
 
 def require_fixable(model: Any, fixed: tuple[str | int, ...], previous: Any) -> None:
