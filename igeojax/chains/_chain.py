@@ -1,4 +1,4 @@
-"""A batch of linear chains as all of this room reads it: time first, checked, padding told apart."""
+"""A batch of linear chains as all of this room reads it: checked, time first, padding marked."""
 
 from typing import NamedTuple
 
@@ -54,7 +54,7 @@ def chain_of(
     mask: ArrayLike | None = None,
     start: ArrayLike | None = None,
     end: ArrayLike | None = None,
-    names: tuple[str, str, str] = ("unary", "transition", "start"),
+    names: tuple[str, str, str, str] = ("unary", "transition", "start", "end"),
 ) -> tuple[Chain, tuple[int, ...]]:
     """The chain of arguments as users give them, and their shape `(*batch, T)`.
 
@@ -63,7 +63,7 @@ def chain_of(
       ValueError: shapes do not fit, both `length` and `mask` are given, a concrete length is out of
         range, or a concrete score is nan or `+inf`.
     """
-    given = {names[0]: unary, names[1]: transition, names[2]: start, "end": end}
+    given = dict(zip(names, (unary, transition, start, end), strict=True))
     known = {name: value for name, value in given.items() if value is not None}
     arrays = dict(zip(known, checks.floating_together(**known), strict=True))
     dtype = jnp.promote_types(arrays[names[0]].dtype, jnp.float32)
@@ -91,7 +91,7 @@ def chain_of(
     order = jnp.cumsum(present, axis=-1)
     first = present & (order == 1)
     last = present & (order == order[..., -1:])
-    for name, where in ((names[2], first), ("end", last)):
+    for name, where in ((names[2], first), (names[3], last)):
         if name in arrays:
             scores = _per_chain(name, arrays[name], shape[:-1], states)[..., None, :]
             unary = unary + jnp.where(where[..., None], scores, 0)
@@ -113,7 +113,12 @@ def batch_first(array: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _present(shape: tuple[int, ...], length: ArrayLike | None, mask: ArrayLike | None) -> Array:
-    """Which steps are there, of shape `(*batch, T)`."""
+    """Which steps are there, of shape `(*batch, T)`.
+
+    Raises:
+      TypeError: a length is no integer, or a mask not boolean.
+      ValueError: both are given, a shape does not fit, or a concrete length is out of range.
+    """
     if length is not None and mask is not None:
         raise ValueError(
             "length and mask say the same thing; got both. Pass the mask alone, or the length "
@@ -156,7 +161,11 @@ def _present(shape: tuple[int, ...], length: ArrayLike | None, mask: ArrayLike |
 
 
 def _per_chain(name: str, scores: Array, batch: tuple[int, ...], states: int) -> Array:
-    """Scores of shape (K,) or (*batch, K), as the latter."""
+    """Scores of shape (K,) or (*batch, K), as the latter.
+
+    Raises:
+      ValueError: they have another shape.
+    """
     if scores.shape not in ((states,), (*batch, states)):
         raise ValueError(
             f"{name} must have one score a state, shape {(states,)} or {(*batch, states)}; got "
@@ -166,7 +175,11 @@ def _per_chain(name: str, scores: Array, batch: tuple[int, ...], states: int) ->
 
 
 def _aligned(name: str, transition: Array, shape: tuple[int, ...], states: int) -> Array:
-    """Transitions with the step that they lead into as leading axis, where they have one."""
+    """Transitions with the step that they lead into as leading axis, where they have one.
+
+    Raises:
+      ValueError: their shape does not fit.
+    """
     batch, square = shape[:-1], (states, states)
     varying = (max(shape[-1] - 1, 0), *square)
     if transition.shape == square:

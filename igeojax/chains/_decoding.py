@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from igeojax.chains._chain import Chain
-from igeojax.chains._paths import NO_STATE, step_scores, traced_back
-from igeojax.chains._semiring import log_add, max_add, messages, normalized
+from igeojax.chains._paths import NO_STATE, moves_into, step_scores, traced_back
+from igeojax.chains._semiring import log_add, max_add, messages
 
 
 def path_score(chain: Chain, states: Int[Array, "T B"]) -> Float[Array, " B"]:
@@ -40,3 +40,60 @@ def drawn(key: Array, chain: Chain, count: int) -> Int[Array, "count T B"]:
         return jnp.where(dead, NO_STATE, traced_back(shifted, found.states + noise))
 
     return jax.lax.map(one, jax.random.split(key, count))
+
+
+def best_few(chain: Chain, count: int) -> tuple[Int[Array, "count T B"], Float[Array, "count B"]]:
+    """Different paths of the highest scores, best first; `NO_STATE` and -inf where there are fewer.
+
+    As `best`, over pairs of a state and a rank among the paths that end in it.
+    """
+    shifted, _ = chain.shifted()
+    fixed = shifted.transition if shifted.is_constant else None
+    batch, size = shifted.unary.shape[1:]
+    moves = None if shifted.is_constant else shifted.transition
+
+    def step(states, now):
+        unary, present, first, move = now
+        move = move if fixed is None else fixed
+        move = move[None] if move.ndim == 2 else move
+        # [b, j, i, rank], the candidates in the order in which the way back looks them up.
+        scores = states[:, None] + jnp.swapaxes(move, -1, -2)[..., None]
+        reached, _ = jax.lax.top_k(scores.reshape((batch, size, -1)), count)
+        reached = jnp.where(first, begin_ranks, reached) + unary[..., None]
+        top = jnp.max(reached, axis=(1, 2), keepdims=True)
+        following = reached - jnp.where(top == -jnp.inf, 0.0, top)
+        states = jnp.where(present, following, states)
+        return states, states
+
+    begin_ranks = jnp.where(jnp.arange(count) < 1, 0.0, -jnp.inf)[None, None]
+    at = lambda flags: flags[..., None, None]
+    begin = jnp.zeros((batch, size, count), shifted.unary.dtype)
+    steps = (shifted.unary, at(chain.present), at(chain.first), moves)
+    _, found = jax.lax.scan(step, begin, steps)
+
+    def back(after, now):
+        state, rank = after  # (B, count)
+        before, present, joined, move = now
+        move = move if fixed is None else fixed
+        into = moves_into(move, state)
+        scores = before[:, None] + into[..., None]
+        _, order = jax.lax.top_k(scores.reshape((batch, count, -1)), count)
+        chosen = jnp.take_along_axis(order, rank[..., None], axis=-1)[..., 0]
+        previous = (
+            jnp.where(joined, chosen // count, state),
+            jnp.where(joined, chosen % count, rank),
+        )
+        return previous, jnp.where(present, state, NO_STATE)
+
+    scores, order = jax.lax.top_k(found[-1].reshape((batch, -1)), count)
+    before = jnp.concatenate([begin[None], found[:-1]])
+    flags = (chain.present[..., None], chain.joined[..., None])
+    last = order // count, order % count
+    _, states = jax.lax.scan(back, last, (before, *flags, moves), reverse=True)
+    # An empty chain has one path; `begin` would count one for each state and rank.
+    empty = ~jnp.any(chain.present, axis=0)[:, None]
+    scores = jnp.where(empty, begin_ranks[0], scores)
+    states = jnp.where(scores == -jnp.inf, NO_STATE, states)
+    states = jnp.moveaxis(states, -1, 0)
+    values = jax.vmap(lambda path: path_score(chain, path))(states)
+    return states, jnp.where(-jnp.inf == scores.T, -jnp.inf, values)

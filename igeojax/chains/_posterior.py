@@ -1,4 +1,4 @@
-"""The law over paths `p(y) = exp(score(y)) / Z`: its log-partition, and its marginals, the gradient.
+"""The law over paths `p(y) = exp(score(y)) / Z`: log-partition, and marginals, its gradient.
 
 In probabilities where these are safe, in logarithms otherwise. All but `log_partition` read a chain
 whose scores are shifted.
@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from igeojax.chains import _scaled
 from igeojax.chains._chain import Chain
+from igeojax.chains._paths import held, moves_into, states_before, step_scores
 from igeojax.chains._scaled import Forward
 from igeojax.chains._semiring import (
     Messages,
@@ -28,13 +29,13 @@ class Posterior(NamedTuple):
     """Probabilities of states and of pairs of neighbors, all 0 where no path is possible.
 
     The pair of the states `i` before and `j` at step `t` has probability
-    `left[t, i] exp(transition[t, i, j]) right[t, j] + pairs[t, i, j]`: of the two parts one is 0.
-    With one transition matrix `pairs` is summed over the steps.
+    `filtered[t - 1, i] exp(transition[t, i, j]) right[t, j] + pairs[t, i, j]`: of the two parts one
+    is 0. With one transition matrix `pairs` is summed over the steps.
     """
 
     log_norm: Float[Array, "T B"]
+    filtered: Float[Array, "T B K"]
     states: Float[Array, "T B K"]
-    left: Float[Array, "T B K"]
     right: Float[Array, "T B K"]
     pairs: Float[Array, "*steps B K K"]
 
@@ -79,11 +80,72 @@ def _log_partition_jvp(primals, tangents):
     return jnp.sum(found.log_norm + shifts, axis=0), expected_score(shifted, found, tangent)
 
 
+@jax.custom_jvp
+def log_prob(chain: Chain, states: Int[Array, "T B"]) -> Float[Array, " B"]:
+    """Log-probability of a path; -inf, and derivative 0, where it is impossible."""
+    shifted, _ = chain.shifted()
+    ahead = filtered(shifted)
+    return _log_prob(shifted, ahead.log_norm, ahead.states, states)
+
+
+@log_prob.defjvp
+def _log_prob_jvp(primals, tangents):
+    (chain, states), (tangent, _) = primals, tangents
+    shifted, _ = chain.shifted()
+    found = posterior(shifted)
+    value = _log_prob(shifted, found.log_norm, found.filtered, states)
+    scores = chain._replace(unary=tangent.unary, transition=tangent.transition)
+    gained = jnp.sum(step_scores(scores, states), axis=0)
+    change = gained - expected_score(shifted, found, tangent)
+    return value, jnp.where(value == -jnp.inf, 0.0, change)
+
+
+def _log_prob(chain: Chain, log_norm: Array, filtered: Array, states: Array) -> Array:
+    """Of a path in a chain whose scores are shifted.
+
+    Near certainty the product of the probabilities of each state given the next one, by their
+    complements; elsewhere these may underflow, and the sum of differences does not.
+    """
+    steps = step_scores(chain, states)
+    lost = jnp.any((steps == -jnp.inf) | (log_norm == -jnp.inf), axis=0)
+    value = jnp.sum(jnp.where(lost, 0.0, steps - log_norm), axis=0)
+
+    near = ~lost & (value > -1)
+    certain = lambda: _log_prob_of_likely(chain, filtered, states)
+    exact = jax.lax.cond(jnp.any(near), certain, lambda: jnp.full_like(value, jnp.nan))
+    value = jnp.where(near & jnp.isfinite(exact), exact, jnp.minimum(value, 0.0))
+    return jnp.where(lost, -jnp.inf, value)
+
+
+def _log_prob_of_likely(chain: Chain, filtered: Array, states: Array) -> Array:
+    """By the complements of the probabilities of each state given the next; nan at underflow."""
+    states, before = jnp.where(chain.present, states, 0), states_before(chain, states)
+    if chain.is_constant:
+        into = chain.transition.T[states]
+    else:
+        into = jax.vmap(lambda move, state: moves_into(move, state[:, None])[:, 0])(
+            chain.transition, states
+        )
+    odds = _odds(_before(filtered) * jnp.exp(into), before)
+    last = _odds(filtered[-1], held(states, chain.present)[-1])
+    total = jnp.sum(jnp.log1p(jnp.where(chain.joined, odds, 0.0)), axis=0)
+    return -total - jnp.log1p(jnp.where(jnp.any(chain.present, axis=0), last, 0.0))
+
+
+def _odds(weights: Array, chosen: Array) -> Array:
+    """Sum of all weights but one over that one, on the last axis; nan where it is 0."""
+    chosen = chosen[..., None]
+    position = jax.lax.broadcasted_iota(chosen.dtype, weights.shape, weights.ndim - 1)
+    others = jnp.sum(jnp.where(position == chosen, 0.0, weights), axis=-1)
+    one = jnp.take_along_axis(weights, chosen, axis=-1)[..., 0]
+    return others / jnp.where(one == 0, jnp.nan, one)
+
+
 def expected_score(chain: Chain, law: Posterior, scores: Chain) -> Float[Array, " B"]:
     """Mean score of a path under other scores, linear in these; forbidden ones count 0."""
     unary = jnp.where(chain.unary == -jnp.inf, 0.0, scores.unary)
     transition = jnp.where(chain.transition == -jnp.inf, 0.0, scores.transition)
-    moved = _product(law.left, jnp.exp(chain.transition) * transition)
+    moved = _product(_before(law.filtered), jnp.exp(chain.transition) * transition)
     expanded = transition[None] if chain.is_constant else over_steps(transition)
     rest = jnp.sum(law.pairs * expanded, axis=(-2, -1))
     return jnp.sum(law.states * unary + moved * law.right, axis=(0, 2)) + (
@@ -94,10 +156,10 @@ def expected_score(chain: Chain, law: Posterior, scores: Chain) -> Float[Array, 
 def expected_transitions(chain: Chain, law: Posterior) -> Float[Array, "*steps B K K"]:
     """Mean number of moves from `i` to `j`, at each step where transitions vary."""
     if chain.is_constant:
-        moved = jnp.einsum("tbi,tbj->bij", law.left, law.right)
+        moved = jnp.einsum("tbi,tbj->bij", _before(law.filtered), law.right)
         return moved * jnp.exp(chain.transition)[None] + law.pairs
     moves = jnp.exp(over_steps(chain.transition))
-    return law.left[..., None] * moves * law.right[..., None, :] + law.pairs
+    return _before(law.filtered)[..., None] * moves * law.right[..., None, :] + law.pairs
 
 
 def _exponentials(found: Messages) -> Forward:
@@ -117,7 +179,7 @@ def _fast(chain: Chain, ahead: Forward) -> Posterior:
     _, batch, size = states.shape
     steps = () if chain.is_constant else states.shape[:1]
     nothing = jnp.zeros((*steps, batch, size, size), states.dtype)
-    return Posterior(ahead.log_norm, states, _before(ahead.states), right, nothing)
+    return Posterior(ahead.log_norm, ahead.states, states, right, nothing)
 
 
 def _before(states: Array) -> Array:
@@ -149,9 +211,12 @@ def _by_scan(chain: Chain) -> Posterior:
     moves = None if chain.is_constant else chain.transition
     steps = (_before(found.states), chain.present[..., None], chain.joined[..., None], moves)
     (_, count), (states, pairs) = jax.lax.scan(step, (last, count), steps, reverse=True)
-    nothing = jnp.zeros_like(states)
     return Posterior(
-        found.log_norm, states, nothing, nothing, count if chain.is_constant else pairs
+        found.log_norm,
+        jnp.exp(found.states),
+        states,
+        jnp.zeros_like(states),
+        count if chain.is_constant else pairs,
     )
 
 
@@ -161,20 +226,18 @@ def _by_associative_scan(chain: Chain) -> Posterior:
     size = chain.unary.shape[-1]
     joined = chain.joined[..., None, None]
     scores = _before(found.states)[..., None] + over_steps(chain.transition)
-    laws = jnp.where(
-        joined, softmax(scores, axis=-2), jnp.eye(size, dtype=scores.dtype)[None, None]
-    )
+    identity = jnp.eye(size, dtype=scores.dtype)[None, None]
+    laws = jnp.where(joined, softmax(scores, axis=-2), identity)
     # [i, j]: the law of the state before step t, given the one at the last step.
     products = jax.lax.associative_scan(lambda right, left: left @ right, laws, reverse=True)
     last = softmax(found.states[-1])
-    ahead = jnp.concatenate([products[1:], jnp.eye(size, dtype=scores.dtype) + 0 * products[:1]])
+    ahead = jnp.concatenate([products[1:], jnp.broadcast_to(identity, products[:1].shape)])
     after = jnp.einsum("tbij,bj->tbi", ahead, last)
     pairs = jnp.where(joined, laws * after[..., None, :], 0.0)
-    nothing = jnp.zeros_like(after)
     return Posterior(
         found.log_norm,
+        jnp.exp(found.states),
         jnp.where(chain.present[..., None], after, 0.0),
-        nothing,
-        nothing,
+        jnp.zeros_like(after),
         jnp.sum(pairs, axis=0) if chain.is_constant else pairs,
     )

@@ -72,7 +72,11 @@ def backward(chain: Chain, messages: Forward) -> tuple[Array, Array]:
         (weights * scale, chain.joined[..., None], None if chain.is_constant else moves),
         reverse=True,
     )
-    return jnp.where(chain.present[..., None], messages.states * betas, 0.0), right
+    states = messages.states * betas
+    # A sum of 1, from which roundings drift away over 10^5 steps.
+    total = jax.lax.stop_gradient(jnp.sum(states, axis=-1, keepdims=True))
+    scale = jnp.where(chain.present[..., None], 1 / jnp.where(total == 0, 1.0, total), 0.0)
+    return states * scale, right * scale
 
 
 def is_safe(chain: Chain, messages: Forward) -> Bool[Array, ""]:

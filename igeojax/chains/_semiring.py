@@ -87,7 +87,7 @@ def by_scan(chain: Chain, add: Add) -> Messages:
 
 def by_associative_scan(chain: Chain, add: Add) -> Messages:
     """All prefixes at once, as products of matrices."""
-    length, batch, size = chain.unary.shape
+    batch, size = chain.unary.shape[1:]
     at = lambda flags: flags[..., None, None]
     moves = over_steps(chain.transition)
     identity = jnp.where(jnp.eye(size, dtype=bool), 0.0, -jnp.inf).astype(moves.dtype)

@@ -150,7 +150,8 @@ def smooth(
 
     Returns:
       Log-likelihood in nats; probabilities `p(z_t | x)`, 0 at padding; the expected number of
-      moves from `i` to `j` in each chain; the law of the first state of each.
+      moves from `i` to `j` in each chain, or `(*batch, T - 1, K, K)` where transitions vary over
+      time; the law of the first state of each.
 
     Raises:
       TypeError: as `log_likelihood`.
@@ -170,12 +171,16 @@ def smooth(
     found = _posterior.posterior(shifted)
     total = jnp.sum(found.log_norm + shifts, axis=0)
     counts = _posterior.expected_transitions(shifted, found)
+    batch, steps = shape[:-1], max(shape[-1] - 1, 0)
+    if chain.is_constant:
+        counts = counts.reshape((*batch, *counts.shape[1:]))
+    else:
+        counts = batch_first(counts[1:], (*batch, steps))
     first = jnp.sum(jnp.where(chain.first[..., None], found.states, 0.0), axis=0)
-    batch = shape[:-1]
     return Smoothed(
         total.reshape(batch),
         batch_first(found.states, shape),
-        counts.reshape((*batch, *counts.shape[1:])),
+        counts,
         first.reshape((*batch, first.shape[-1])),
     )
 
@@ -317,28 +322,34 @@ def _model(
     length: ArrayLike | None,
     mask: ArrayLike | None,
 ) -> tuple[Chain, tuple[int, ...]]:
-    """The chain of a model and its observations.
-
-    Raises:
-      ValueError: concrete log-probabilities do not sum to one.
-    """
-    for name, value in (("log_initial", log_initial), ("log_transition", log_transition)):
-        array = checks.floating(name, value)
-        tolerance = float(jnp.finfo(array.dtype).eps) ** 0.5
-        if array.ndim and (seen := checks.concrete(array)) is not None:
-            totals = np.exp(seen.astype(float)).sum(axis=-1)
-            checks.require_values(
-                f"the sum of exp({name})",
-                totals,
-                lambda v: np.abs(v - 1) <= tolerance,
-                f"1 within {tolerance:.1e} along the last axis",
-                f"Pass logarithms of probabilities: {name} = jax.nn.log_softmax(scores).",
-            )
+    """The chain of a model and its observations."""
+    _require_log_laws("log_initial", log_initial)
+    _require_log_laws("log_transition", log_transition)
     return chain_of(
         log_emission,
         log_transition,
         length=length,
         mask=mask,
         start=log_initial,
-        names=("log_emission", "log_transition", "log_initial"),
+        names=("log_emission", "log_transition", "log_initial", "end"),
+    )
+
+
+def _require_log_laws(name: str, value: ArrayLike) -> None:
+    """Check that concrete values are log-probabilities along the last axis.
+
+    Raises:
+      ValueError: their exponentials do not sum to one.
+    """
+    array = checks.floating(name, value)
+    seen = checks.concrete(array)
+    if seen is None or array.ndim == 0:
+        return
+    tolerance = float(jnp.finfo(array.dtype).eps) ** 0.5
+    checks.require_values(
+        f"the sum of exp({name}) over the last axis",
+        np.exp(seen.astype(float)).sum(axis=-1),
+        lambda v: np.abs(v - 1) <= tolerance,
+        f"1 within {tolerance:.1e}",
+        f"Pass logarithms of probabilities, as {name} = jax.nn.log_softmax(scores).",
     )
