@@ -23,6 +23,7 @@ TRANSITION = np.array([[0.8, 0.15, 0.05], [0.1, 0.7, 0.2], [0.2, 0.2, 0.6]])
 
 
 def path(generator):
+    """States of all sequences, as if they were one."""
     states = [generator.choice(3, p=INITIAL)]
     for _ in range(sum(LENGTHS) - 1):
         states.append(generator.choice(3, p=TRANSITION[states[-1]]))
@@ -76,6 +77,7 @@ def hmmlearn_model(kind, emissions, steps):
 
 
 def hmmlearn_values(kind, data, emissions):
+    """Likelihood, posteriors, best path, and Baum-Welch from the start."""
     x = data if data.ndim == 2 else data[:, None]
     start = hmmlearn_model(kind, emissions, STEPS)
     score, posteriors = start.score_samples(x, LENGTHS)
@@ -100,6 +102,7 @@ def hmmlearn_values(kind, data, emissions):
 
 
 def dynamax_model(kind):
+    """The model, with flat priors."""
     flat = {"initial_probs_concentration": 1.0, "transition_matrix_concentration": 1.0}
     if kind == "full":
         return dynamax.GaussianHMM(3, 2, **flat)
@@ -107,10 +110,13 @@ def dynamax_model(kind):
         return dynamax.DiagonalGaussianHMM(3, 2, **flat)
     if kind == "categorical":
         return dynamax.CategoricalHMM(3, 1, 4, emission_prior_concentration=1.0, **flat)
-    return dynamax.PoissonHMM(3, 1, emission_prior_concentration=1.0, emission_prior_rate=0.0, **flat)
+    return dynamax.PoissonHMM(
+        3, 1, emission_prior_concentration=1.0, emission_prior_rate=0.0, **flat
+    )
 
 
 def dynamax_start(kind, model, emissions):
+    """Its parameters at the start."""
     names = {
         "diagonal": {"emission_means": "means", "emission_scale_diags": "variances"},
         "full": {"emission_means": "means", "emission_covariances": "covariances"},
@@ -166,12 +172,14 @@ def missing_values(data, emissions):
 
 
 def rounded(tree):
+    """Arrays as lists."""
     if isinstance(tree, dict):
         return {key: rounded(value) for key, value in tree.items()}
     return tree if isinstance(tree, str) else np.asarray(tree).tolist()
 
 
 def main():
+    """Write the file."""
     jax.config.update("jax_enable_x64", True)
     warnings.simplefilter("ignore")
     values = {

@@ -139,6 +139,7 @@ def fitted(
     return end, total, log_prior
 
 
+@partial(jax.jit, static_argnames=("model",))
 def _frame(model: Any, sequences: Sequences, mass: Array) -> Any:
     """The frame of the member that is fitted to all observations; neutral with missing entries."""
     if model.missing:
@@ -297,7 +298,8 @@ def run(
         return (sums, frames), value / total
 
     def m_step(found: Any, params: Any) -> Any:
-        return updated(model, *found, params, prior, fixed)
+        sums, frames = found
+        return updated(model, sums, frames, params, prior, fixed)
 
     def ended(numbered: tuple[Any, Array]) -> LoopResult:
         return iterate(

@@ -33,11 +33,11 @@ def fitted(
     checks.require_values(
         "decay", decay, lambda v: (v > 0.5) & (v <= 1), "above 0.5 and at most 1", "Try 0.6."
     )
+    averages: Any = None
     if isinstance(start, OnlineFit):
         params, averages, weight, count, _ = start
     else:
-        params, averages = start, None
-        weight, count = jnp.zeros(()), 0
+        params, weight, count = start, jnp.zeros(()), 0
     model._require_params(params)
     weight = weight.astype(params.log_initial.dtype)
     _steps.require_fixable(model, fixed, params)

@@ -1,4 +1,4 @@
-"""Hidden Markov models with known parameters: hmmlearn, dynamax, all paths, and Fisher's identity."""
+"""Hidden Markov models with known parameters: hmmlearn, dynamax, all paths, Fisher's identity."""
 
 import itertools
 import json
@@ -264,7 +264,8 @@ def test_one_step_and_none():
     model, params, x = drawn("Normal")
     one = model.log_likelihood(params, x[0, :1])
     np.testing.assert_allclose(
-        one, model.mixture.log_density(em.MixturePoint(params.log_initial, params.emissions), x[0, 0])
+        one,
+        model.mixture.log_density(em.MixturePoint(params.log_initial, params.emissions), x[0, 0]),
     )
     assert model.log_likelihood(params, x[0, :0]) == 0
     assert model.predict(params, x[0, :0]).states.shape == (0,)
