@@ -116,9 +116,7 @@ def picture(path: Path, quarter, x, bad, states, forecast) -> None:
     ahead = quarter[-1] + np.arange(1, AHEAD + 1) / 4
     mean, deviation = forecast.mean[:, 0], np.sqrt(forecast.variance[:, 0])
     upper.plot(quarter, x[:, 0], color="0.4", lw=1)
-    upper.scatter(
-        quarter, x[:, 0], c=states[:, 0], cmap="coolwarm", s=16, zorder=3, vmin=0, vmax=1
-    )
+    upper.scatter(quarter, x[:, 0], c=states[:, 0], cmap="coolwarm", s=16, zorder=3, vmin=0, vmax=1)
     upper.plot(ahead, mean, color="C2", label="forecast, one standard deviation")
     upper.fill_between(ahead, mean - deviation, mean + deviation, color="C2", alpha=0.25, lw=0)
     upper.axhline(0, color="0.6", lw=0.5)

@@ -190,7 +190,7 @@ def test_forbidden_moves_stay_forbidden():
     )
     emissions = family.natural_from_params(jnp.array([0.0, 4.0, -4.0]), 1.0)
     truth = model.point(
-        [1.0, 0.0, 0.0], [[0.8, 0.2, 0.0], [0.0, 0.8, 0.2], [0.0, 0.0, 1.0]], emissions
+        [1.0, 0.0, 0.0], [[0.9, 0.1, 0.0], [0.0, 0.9, 0.1], [0.0, 0.0, 1.0]], emissions
     )
     states, x = model.sample(jax.random.key(0), truth, 30, (20,))
     prior = em.HiddenMarkovPrior(transition=2.0, initial=3.0)
@@ -259,7 +259,7 @@ def test_one_batch_online_is_one_step():
 
 
 def test_a_stream_leads_to_the_model():
-    stream = (counts_of(10 + n, (5,), 40) for n in range(150))
+    stream = np.asarray(counts_of(10, (750,), 40)).reshape(150, 5, 40)
     result = POISSON.fit_online(stream, START)
     assert result.num_batches == 150
     assert result.weight == 750
