@@ -106,7 +106,7 @@ def agreement(name: str, states: np.ndarray, bad: np.ndarray) -> tuple[str, ...]
     )
 
 
-def picture(path: Path, quarter, x, bad, states, forecast) -> None:
+def picture(path: Path, quarter, x, states, forecast) -> None:
     """Growth, recessions and the probability of the slow regime, and what is to come."""
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
@@ -165,7 +165,7 @@ def main() -> None:
         f"in two years {forecast.states[-1, 0]:.2f}, and growth is {forecast.mean[-1, 0]:.1f} ± "
         f"{np.sqrt(forecast.variance[-1, 0]):.1f} % a year."
     )
-    picture(options.folder / "regimes.png", quarter, x, bad, states, forecast)
+    picture(options.folder / "regimes.png", quarter, x, states, forecast)
     console.print(f"The picture is in {options.folder}")
 
 
