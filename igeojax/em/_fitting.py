@@ -18,7 +18,7 @@ from igeojax.em.acceleration import squarem
 from igeojax.em.checkpoint import resumable_loop
 from igeojax.em.expectations import Expectations, compensated_sum
 from igeojax.em.initialization import starting_points
-from igeojax.em.loop import LoopResult, iterate
+from igeojax.em.loop import LoopResult, best_end, iterate
 
 
 class Chart(NamedTuple):
@@ -195,11 +195,7 @@ def _run(
         # Not under vmap, where a choice between two ways is a run of both.
         return ended(jax.tree.map(lambda leaf: leaf[0], starts), 0)
     ends = jax.vmap(ended)(starts, jnp.arange(1, count + 1))
-    # A restart that ended at a step to nan was collapsing: its likelihood only looks good.
-    sound = ends.converged | (ends.num_iterations == max_iterations)
-    known = ~jnp.isnan(ends.objective) & (sound | ~sound.any())
-    best = jnp.argmax(jnp.where(known, ends.objective, -jnp.inf))
-    return jax.tree.map(lambda leaf: leaf[best], ends)
+    return best_end(ends, max_iterations)
 
 
 _one_pass = jax.jit(_passes.run, static_argnames=("mixture", "layout"))

@@ -116,6 +116,31 @@ def iterate(
     return LoopResult(end.params, end.objective, end.history, end.step, end.converged)
 
 
+def best_end(ends: LoopResult, max_iterations: int) -> LoopResult:
+    """The end of largest objective among those of several starts.
+
+    A run that ended at a step to nan was collapsing, and its objective only looks good: it is
+    passed over while there is another.
+
+    Args:
+      ends: the ends, the starts on axis 0 of each leaf.
+      max_iterations: the most steps that they could take.
+
+    Returns:
+      One of them.
+
+    Examples:
+      >>> halve = lambda p: (p, -p * p)
+      >>> run = lambda p: iterate(halve, lambda e, p: e / 2, p, tolerance=1.0, max_iterations=9)
+      >>> float(best_end(jax.vmap(run)(jnp.array([9.0, 8.0])), 9).params)
+      0.5
+    """
+    sound = ends.converged | (ends.num_iterations == max_iterations)
+    known = ~jnp.isnan(ends.objective) & (sound | ~sound.any())
+    best = jnp.argmax(jnp.where(known, ends.objective, -jnp.inf))
+    return jax.tree.map(lambda leaf: leaf[best], ends)
+
+
 def _report(step: Any, objective: Any, running: Any, label: Any) -> None:
     if running:
         start = f"start {int(label)}, " if label else ""
