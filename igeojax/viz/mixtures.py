@@ -54,7 +54,7 @@ def projection_gains(ax: "Axes", gains: ProjectionGains) -> None:
         color=FISHER_STROKE.color,
         markeredgecolor="white",
         markersize=6,
-        label="gain in log-likelihood",
+        label=f"gain in log-{'posterior' if np.any(gains.log_priors) else 'likelihood'}",
     )
     ax.set(xlabel="iteration", ylabel="nats", yscale="log")
     ax.grid(alpha=0.3)

@@ -12,7 +12,7 @@ from tests.meta.sources import ROOT, is_private, module_name, python_files
 NO_BACKEND = {"JAX_PLATFORMS": "no_such_platform"}
 HEAVY = {"torch", "triton", "matplotlib", "sklearn", "flax", "kernels_triton"}
 # The layers of `nn` are flax modules; nothing else may need an optional package to be imported.
-MAY_IMPORT = {"igeojax.nn": {"flax"}}
+MAY_IMPORT = {"igeojax.em.sklearn": {"sklearn"}, "igeojax.nn": {"flax"}}
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
