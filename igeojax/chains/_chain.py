@@ -28,6 +28,16 @@ class Chain(NamedTuple):
         return self.transition.ndim == 2
 
     @property
+    def varying(self) -> Array | None:
+        """Transitions to scan over with the steps; None where there is one for all."""
+        return None if self.is_constant else self.transition
+
+    def at_step(self, move: Array | None) -> Float[Array, "#B K K"]:
+        """Transitions into a step, of which a scan over `varying` hands `move`."""
+        matrix = self.transition if move is None else move
+        return matrix[None] if matrix.ndim == 2 else matrix
+
+    @property
     def joined(self) -> Bool[Array, "T B"]:
         """Steps that a transition leads into."""
         return self.present & ~self.first

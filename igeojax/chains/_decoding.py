@@ -48,16 +48,12 @@ def best_few(chain: Chain, count: int) -> tuple[Int[Array, "count T B"], Float[A
     As `best`, over pairs of a state and a rank among the paths that end in it.
     """
     shifted, _ = chain.shifted()
-    fixed = shifted.transition if shifted.is_constant else None
     batch, size = shifted.unary.shape[1:]
-    moves = None if shifted.is_constant else shifted.transition
 
     def step(states, now):
         unary, present, first, move = now
-        move = move if fixed is None else fixed
-        move = move[None] if move.ndim == 2 else move
         # [b, j, i, rank], the candidates in the order in which the way back looks them up.
-        scores = states[:, None] + jnp.swapaxes(move, -1, -2)[..., None]
+        scores = states[:, None] + jnp.swapaxes(shifted.at_step(move), -1, -2)[..., None]
         reached, _ = jax.lax.top_k(scores.reshape((batch, size, -1)), count)
         reached = jnp.where(first, begin_ranks, reached) + unary[..., None]
         top = jnp.max(reached, axis=(1, 2), keepdims=True)
@@ -68,14 +64,13 @@ def best_few(chain: Chain, count: int) -> tuple[Int[Array, "count T B"], Float[A
     begin_ranks = jnp.where(jnp.arange(count) < 1, 0.0, -jnp.inf)[None, None]
     at = lambda flags: flags[..., None, None]
     begin = jnp.zeros((batch, size, count), shifted.unary.dtype)
-    steps = (shifted.unary, at(chain.present), at(chain.first), moves)
+    steps = (shifted.unary, at(chain.present), at(chain.first), shifted.varying)
     _, found = jax.lax.scan(step, begin, steps)
 
     def back(after, now):
         state, rank = after  # (B, count)
         before, present, joined, move = now
-        move = move if fixed is None else fixed
-        into = moves_into(move, state)
+        into = moves_into(shifted.transition if move is None else move, state)
         scores = before[:, None] + into[..., None]
         _, order = jax.lax.top_k(scores.reshape((batch, count, -1)), count)
         chosen = jnp.take_along_axis(order, rank[..., None], axis=-1)[..., 0]
@@ -89,7 +84,7 @@ def best_few(chain: Chain, count: int) -> tuple[Int[Array, "count T B"], Float[A
     before = jnp.concatenate([begin[None], found[:-1]])
     flags = (chain.present[..., None], chain.joined[..., None])
     last = order // count, order % count
-    _, states = jax.lax.scan(back, last, (before, *flags, moves), reverse=True)
+    _, states = jax.lax.scan(back, last, (before, *flags, shifted.varying), reverse=True)
     # An empty chain has one path; `begin` would count one for each state and rank.
     empty = ~jnp.any(chain.present, axis=0)[:, None]
     scores = jnp.where(empty, begin_ranks[0], scores)

@@ -53,9 +53,7 @@ def _terms(
         states, moves, joined = now
         scores = []
         for each, state, move in zip(chains, states, moves, strict=True):
-            matrix = each.transition if move is None else move
-            matrix = matrix[None] if matrix.ndim == 2 else matrix
-            scores.append(state[:, None, :] + jnp.swapaxes(matrix, -1, -2))
+            scores.append(state[:, None, :] + jnp.swapaxes(each.at_step(move), -1, -2))
         term = jnp.sum(after * function(*scores), axis=-1)
         lost = jnp.any(alive[..., None] & _forbidden(scores), axis=(1, 2))
         law = jnp.sum(after[..., None] * softmax(scores[0]), axis=1)
@@ -67,7 +65,7 @@ def _terms(
     some = jnp.any(chain.present, axis=0)
     last = [jnp.where(some[:, None], state[-1], 0.0) for state in found]
     ahead = [jnp.concatenate([state[:1], state[:-1]]) for state in found]
-    moves = [None if each.is_constant else each.transition for each in chains]
+    moves = [each.varying for each in chains]
     begin = softmax(last[0]), last[0] > -jnp.inf
     _, (terms, lost) = jax.lax.scan(
         step, begin, (ahead, moves, chain.joined[..., None]), reverse=True

@@ -20,14 +20,13 @@ def traced_back(chain: Chain, messages: Float[Array, "T B K"]) -> Int[Array, "T 
 
     def step(after, now):
         before, present, joined, move = now
-        into = moves_into(chain.transition if chain.is_constant else move, after[:, None])[:, 0]
+        into = moves_into(chain.transition if move is None else move, after[:, None])[:, 0]
         chosen = _first_argmax(before + into)
         return jnp.where(joined, chosen, after), jnp.where(present, after, NO_STATE)
 
     before = jnp.concatenate([jnp.zeros_like(messages[:1]), messages[:-1]])
-    moves = None if chain.is_constant else chain.transition
     last = _first_argmax(messages[-1])
-    steps = (before, chain.present, chain.joined, moves)
+    steps = (before, chain.present, chain.joined, chain.varying)
     return jax.lax.scan(step, last, steps, reverse=True)[1]
 
 

@@ -194,14 +194,11 @@ def _before(states: Array) -> Array:
 def _by_scan(chain: Chain) -> Posterior:
     """From logarithms: each step weighs the states before by their law given the state after."""
     found = by_scan(chain, log_add)
-    fixed = chain.transition if chain.is_constant else None
 
     def step(carry, now):
         after, count = carry
         before, present, joined, move = now
-        move = move if fixed is None else fixed
-        move = move[None] if move.ndim == 2 else move
-        pairs = softmax(before[:, :, None] + move, axis=-2) * after[:, None, :]
+        pairs = softmax(before[:, :, None] + chain.at_step(move), axis=-2) * after[:, None, :]
         pairs = jnp.where(joined[..., None], pairs, 0.0)
         states = jnp.where(present, after, 0.0)
         after = jnp.where(joined, jnp.sum(pairs, axis=-1), after)
@@ -209,8 +206,8 @@ def _by_scan(chain: Chain) -> Posterior:
 
     last = softmax(found.states[-1])
     count = jnp.zeros((*last.shape, last.shape[-1]), last.dtype)
-    moves = None if chain.is_constant else chain.transition
-    steps = (_before(found.states), chain.present[..., None], chain.joined[..., None], moves)
+    flags = chain.present[..., None], chain.joined[..., None]
+    steps = (_before(found.states), *flags, chain.varying)
     (_, count), (states, *varying) = jax.lax.scan(step, (last, count), steps, reverse=True)
     return Posterior(
         found.log_norm,

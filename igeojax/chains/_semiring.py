@@ -68,20 +68,18 @@ def normalized(scores: Array, add: Add) -> tuple[Array, Array]:
 
 def by_scan(chain: Chain, add: Add) -> Messages:
     """One step after the other."""
-    fixed = chain.transition if chain.is_constant else None
 
     def step(states, now):
         unary, present, first, move = now
-        scores = states[:, :, None] + _matrices(move if fixed is None else fixed)
+        scores = states[:, :, None] + chain.at_step(move)
         reached = jnp.where(first, 0.0, add(scores, -2))
         following, norm = normalized(reached + unary, add)
         states = jnp.where(present, following, states)
         return states, (states, jnp.where(present[:, 0], norm, 0.0))
 
     steps = (chain.unary, chain.present[..., None], chain.first[..., None])
-    moves = None if chain.is_constant else chain.transition
     begin = jnp.zeros_like(chain.unary[0])
-    _, (states, norms) = jax.lax.scan(step, begin, (*steps, moves))
+    _, (states, norms) = jax.lax.scan(step, begin, (*steps, chain.varying))
     return Messages(states, norms)
 
 
@@ -111,11 +109,6 @@ def by_associative_scan(chain: Chain, add: Add) -> Messages:
     reached = jnp.where(chain.first[..., None], 0.0, reached) + chain.unary
     _, norm = normalized(reached, add)
     return Messages(states, jnp.where(chain.present, norm, 0.0))
-
-
-def _matrices(transition: Array) -> Array:
-    """Transitions of one step, with an axis of the batch."""
-    return transition[None] if transition.ndim == 2 else transition
 
 
 def over_steps(transition: Array) -> Array:
