@@ -95,8 +95,8 @@ class MultivariateNormal(
         return (self.dim,)
 
     def statistics(self, x: ArrayLike) -> MultivariateNormalPoint:
-        x = self._data(x)
-        return MultivariateNormalPoint(x, x[..., :, None] * x[..., None, :])
+        data: Array = self._data(x)
+        return MultivariateNormalPoint(data, data[..., :, None] * data[..., None, :])
 
     def statistics_sum(self, x: Array, weights: Array) -> MultivariateNormalPoint:
         return MultivariateNormalPoint(weights @ x, (weights[:, None] * x).T @ x)
