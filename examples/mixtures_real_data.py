@@ -157,7 +157,7 @@ def plane(selection: em.ModelSelection, x: Any, labels: np.ndarray, folder: Path
         ax.plot(*part.T, "o", color=color, markersize=5, fillstyle="none")
     ax.plot([], [], "o", color="0.4", fillstyle="none", label="an entry missing: its expectation")
     ax.set(xlabel="flavanoids", ylabel="alcohol (%)")
-    ax.legend(frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     figure.savefig(folder / "wine.png")
 
 
