@@ -9,6 +9,9 @@ process that may not hold it: the limit on its heap is below the size of the fil
 """
 
 import argparse
+import contextlib
+import itertools
+import math
 import resource
 import tempfile
 from pathlib import Path
@@ -34,10 +37,13 @@ def write(path: Path, count: int) -> None:
     table.flush()
 
 
-def pieces(path: Path) -> em.Chunks:
-    """The file in pieces, read anew on each pass."""
+def pieces(path: Path, most_passes: float = math.inf) -> em.Chunks:
+    """The file in pieces, read anew on each pass; the power goes off after so many."""
+    passes = itertools.count()
 
     def source():
+        if next(passes) >= most_passes:
+            raise InterruptedError
         for start in range(0, len(np.load(path, mmap_mode="r")), PIECE):
             yield np.load(path, mmap_mode="r")[start : start + PIECE]
 
@@ -77,7 +83,8 @@ def main() -> None:
         found = sorted(distance.argmin(axis=1)) == list(range(COMPONENTS))
         print(f"all components found: {found}; largest error of a mean {distance.min(0).max():.4f}")
         saved = Path(folder) / "fit"
-        MIXTURE.fit(pieces(path), checkpoint=saved, **options, max_iterations=2)
+        with contextlib.suppress(InterruptedError):
+            MIXTURE.fit(pieces(path, most_passes=4), checkpoint=saved, **options)
         again = MIXTURE.fit(pieces(path), checkpoint=saved, **options)
         same = bool(again.log_likelihood == result.log_likelihood)
         print(f"gone on with from its checkpoint, the same to the last bit: {same}")

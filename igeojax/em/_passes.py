@@ -87,16 +87,16 @@ def run(mixture: Any, params: Any, x: Any, weights: Array, frame: Any, layout: L
         frames = neutral_frames(mixture, params.log_weights.dtype)
         found = Pass(summed(sums_of_observed(mixture, params)), frames)
     elif not family.is_linear:
-        found = Pass(summed(sums_in_frames(mixture, params, own)), own)
+        found = Pass(summed(sums_in_frames(mixture, params, own, own=True)), own)
     else:
         coefficients, constants, exact = _linear_form(family, params)
         found = jax.lax.cond(
             exact,
             lambda: Pass(
-                summed(_by_products(family, coefficients, constants)),
+                _from_columns(family, summed(_by_products(family, coefficients, constants))),
                 neutral_frames(mixture, constants.dtype),
             ),
-            lambda: Pass(summed(sums_in_frames(mixture, params, own)), own),
+            lambda: Pass(summed(sums_in_frames(mixture, params, own, own=True)), own),
         )
     volume = found.sums.weight * family.log_volume(frame)
     sums = found.sums._replace(log_likelihood=found.sums.log_likelihood - volume)
@@ -112,8 +112,12 @@ def _linear_form(family: Any, params: Any) -> tuple[Array, Array, Array]:
     return coefficients, constants, rounding < MOST_ROUNDING[size.dtype.itemsize]
 
 
+def _from_columns(family: Any, sums: Expectations) -> Expectations:
+    return sums._replace(statistics=jax.vmap(family.from_columns)(sums.statistics))
+
+
 def _by_products(family: Any, coefficients: Array, constants: Array) -> Any:
-    """Sums of a chunk by two matrix products; the observations are on the last axis."""
+    """Sums of a chunk by two matrix products, the observations on the last axis; as columns."""
 
     def partial_sum(z: Any, weights: Array) -> Expectations:
         columns = family.columns(z)
@@ -126,7 +130,7 @@ def _by_products(family: Any, coefficients: Array, constants: Array) -> Any:
         seen = jnp.where(weights > 0, top + jnp.log(total), 0.0)
         return Expectations(
             jnp.sum(mass, axis=1),
-            jax.vmap(family.from_columns)(sums),
+            sums,
             jnp.sum(weights * seen),
             jnp.sum(weights),
         )
@@ -134,19 +138,20 @@ def _by_products(family: Any, coefficients: Array, constants: Array) -> Any:
     return partial_sum
 
 
-def sums_in_frames(mixture: Any, params: Any, frames: Any) -> Any:
+def sums_in_frames(mixture: Any, params: Any, frames: Any, *, own: bool = False) -> Any:
     """The function `(x, weights) -> Expectations` of a chunk, each component in its frame.
 
     Args:
       mixture: the `Mixture`.
       params: its parameters.
       frames: one for each component, or the empty frame.
+      own: whether they are the components' own, in which they are standard members.
 
     Returns:
       The function; statistics in the frames, the log-likelihood that of x.
     """
     family = mixture.family
-    joint_of = _joint_in_frames(family, params, frames)
+    joint_of = _joint_in_frames(family, params, frames, own=own)
 
     def statistics(x: Any, mass: Array, frame: Any) -> Any:
         return family.statistics_sum(family.standardized(x, frame), mass)
@@ -166,16 +171,18 @@ def sums_in_frames(mixture: Any, params: Any, frames: Any) -> Any:
     return partial_sum
 
 
-def _joint_in_frames(family: Any, params: Any, frames: Any) -> Callable[[Any], Array]:
+def _joint_in_frames(family: Any, params: Any, frames: Any, *, own: bool) -> Callable[[Any], Array]:
     """`log w_k + log p(x; theta_k)` of a chunk, the components first, each in its frame."""
     members = jax.vmap(family.in_frame)(params.components, frames)
     volumes = jax.vmap(lambda _, frame: family.log_volume(frame))(params.log_weights, frames)
     constants = (params.log_weights - volumes)[:, None]
 
-    def log_density(x: Any, theta: Any, frame: Any) -> Array:
-        return family.log_density(theta, family.standardized(x, frame))
+    log_density = family.own_log_density if own else family.log_density
 
-    return lambda x: jax.vmap(partial(log_density, x))(members, frames) + constants
+    def one(x: Any, theta: Any, frame: Any) -> Array:
+        return log_density(theta, family.standardized(x, frame))
+
+    return lambda x: jax.vmap(partial(one, x))(members, frames) + constants
 
 
 def log_density(mixture: Any, params: Any, x: Array, chunk_size: int) -> Array:
@@ -196,7 +203,8 @@ def log_density(mixture: Any, params: Any, x: Array, chunk_size: int) -> Array:
     weights = jnp.exp(params.log_weights)
     etas = family.mean_from_natural(params.components)
     eta = jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, axes=1), etas)
-    frame = family.frame_of(family.natural_from_mean(eta))
+    # The value is the same in any frame: the derivative need not go through this one.
+    frame = jax.lax.stop_gradient(family.frame_of(family.natural_from_mean(eta)))
     components = jax.vmap(lambda theta: family.in_frame(theta, frame))(params.components)
     params = params._replace(components=components)
     coefficients, constants, exact = _linear_form(family, params)
@@ -217,7 +225,7 @@ def log_density(mixture: Any, params: Any, x: Array, chunk_size: int) -> Array:
         exact,
         lambda: filled(lambda z: coefficients @ family.columns(z) + constants[:, None]),
         lambda: filled(
-            _joint_in_frames(family, params, jax.vmap(family.frame_of)(params.components))
+            _joint_in_frames(family, params, jax.vmap(family.frame_of)(params.components), own=True)
         ),
     )
     return values - family.log_volume(frame)

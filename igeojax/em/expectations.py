@@ -185,8 +185,8 @@ def compensated_sum(total: Any, lost: Any, term: Any) -> tuple[Any, Any]:
       >>> total, lost = jnp.float32(1e8), jnp.float32(0)
       >>> for _ in range(4):
       ...     total, lost = compensated_sum(total, lost, jnp.float32(3))
-      >>> int(total)
-      100000012
+      >>> int(total)  # 12 more, rounded to the next number of float32
+      100000016
     """
     term = jax.tree.map(jnp.subtract, term, lost)
     grown = jax.tree.map(jnp.add, total, term)

@@ -158,13 +158,13 @@ class Mixture(MixtureScores, MixtureSteps):
           -0.918939
         """
         self._require_params(params)
-        x, dtype = as_data(self.family, x), params.log_weights.dtype
-        rows = self.family._data_batch_shape(x)
+        data, dtype = as_data(self.family, x), params.log_weights.dtype
+        rows = self.family._data_batch_shape(data)
         size = default_chunk_size(self.family, self.num_components, dtype)
         linear = self.family.is_linear and not self.missing
-        if linear and len(rows) == 1 and rows[0] >= size and x.dtype == dtype:
-            return _passes.log_density(self, params, x, size)
-        return logsumexp(self.joint_log_density(params, x))
+        if linear and len(rows) == 1 and rows[0] >= size and data.dtype == dtype:
+            return _passes.log_density(self, params, data, size)
+        return logsumexp(self.joint_log_density(params, data))
 
     def sample(
         self, key: Key[Array, ""], params: MixturePoint, shape: tuple[int, ...] = ()

@@ -652,6 +652,10 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
         """Observations in a frame."""
         return x
 
+    def own_log_density(self, theta: PointT, z: Any) -> Float[Array, "data"]:
+        """Log-density of observations in the frame of the point itself, `frame_of(theta)`."""
+        return self.log_density(theta, z)
+
     def in_frame(self, theta: PointT, frame: Any) -> PointT:
         """Natural parameter in a frame."""
         return theta

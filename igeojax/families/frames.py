@@ -8,13 +8,14 @@ frame `()`, in which nothing changes.
 Points here are single points, and a frame is one frame: use `jax.vmap` for more.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from igeojax.families.covariance import precision_factor
+from igeojax.families.covariance import precision_factor, symmetrized_point
 from igeojax.families.positive_definite import log_det, symmetrized
 from igeojax.numerics.triangular import solve_triangular
 
@@ -89,6 +90,10 @@ class ScaleFrames:
     def standardized(self, x: Array, frame: Frame) -> Array:
         """Observations in the frame, `z = (x - offset) / scale`."""
         return (x - _lead(frame.offset, x)) * _wide(frame.inverse, frame, x)
+
+    def own_log_density(self: Any, theta: Any, z: Array) -> Array:
+        """Log-density of observations in the frame of the law itself: that of the standard one."""
+        return _standard_log_density(z, self.event_shape)
 
     def in_frame(self, theta: Any, frame: Frame) -> Any:
         """Natural parameter of `z` where `theta` is that of `x`."""
@@ -166,8 +171,13 @@ class MatrixFrames:
         """Observations in the frame, `z = scale^-1 (x - offset)`."""
         return jnp.einsum("...j,ij->...i", x - _lead(frame.offset, x), frame.inverse)
 
+    def own_log_density(self: Any, theta: Any, z: Array) -> Array:
+        """Log-density of observations in the frame of the law itself: that of the standard one."""
+        return _standard_log_density(z, self.event_shape)
+
     def in_frame(self, theta: Any, frame: Frame) -> Any:
         """Natural parameter of `z` where `theta` is that of `x`."""
+        theta = symmetrized_point(theta)
         shift = theta.x + 2 * theta.xx @ frame.offset
         return self.Point(
             frame.scale.T @ shift, symmetrized(frame.scale.T @ theta.xx @ frame.scale)
@@ -209,6 +219,11 @@ class MatrixFrames:
         """What independent noise of a variance adds to the mean statistics."""
         identity = jnp.eye(self.dim, dtype=like.xx.dtype)
         return self.Point(jnp.zeros_like(like.x), variance * identity)
+
+
+def _standard_log_density(z: Array, event: tuple[int, ...]) -> Array:
+    square = jnp.sum(z**2, axis=tuple(range(-len(event), 0)))
+    return -0.5 * square - 0.5 * math.log(2 * math.pi) * math.prod(event)
 
 
 def _lead(offset: Array, x: Array) -> Array:

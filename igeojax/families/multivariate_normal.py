@@ -108,7 +108,9 @@ class MultivariateNormal(
     def coefficients(self, theta: MultivariateNormalPoint) -> Array:
         row, column = np.triu_indices(self.dim)
         twice = jnp.asarray(np.where(row == column, 1, 2), theta.xx.dtype)
-        return jnp.concatenate([theta.x, twice * theta.xx[row, column]])
+        # Both halves, so that the gradient is symmetric as the matrix is.
+        half = 0.5 * (theta.xx[row, column] + theta.xx[column, row])
+        return jnp.concatenate([theta.x, twice * half])
 
     def from_columns(self, sums: Array) -> MultivariateNormalPoint:
         row, column = np.triu_indices(self.dim)

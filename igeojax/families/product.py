@@ -298,6 +298,9 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
     def standardized(self, x: Any, frame: Any) -> Any:
         return tuple(self._each("standardized", x, frame))
 
+    def own_log_density(self, theta: ProductPoint, z: Any) -> Array:
+        return jnp.asarray(sum(self._each("own_log_density", theta, z)))
+
     def in_frame(self, theta: ProductPoint, frame: Any) -> ProductPoint:
         return ProductPoint(*self._each("in_frame", theta, frame))
 

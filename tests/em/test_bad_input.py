@@ -113,12 +113,27 @@ def test_restarts_from_one_point_are_refused():
         NORMAL.fit(LINE, initialization=start, num_restarts=3)
 
 
-def test_options_are_named_and_in_numbers():
-    key, full = jax.random.key(0), em.Mixture(families.MultivariateNormal(3), 1)
-    with pytest.raises(TypeError, match=r"Mixture.fit has no option 'tol'"):
-        NORMAL.fit(LINE, key=key, tol=1e-3)
-    with pytest.raises(ValueError, match="shrinkage must be a number in a mixture"):
-        full.fit(jnp.eye(3), key=key, shrinkage="ledoit-wolf")
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"tol": 1e-3}, TypeError, "tol"),
+        ({"covariance_regularization": -1.0}, ValueError, "covariance_regularization must be >= 0"),
+        ({"fixed": ("weights",)}, ValueError, "needs the parameters to keep"),
+        ({"fixed": (2,)}, ValueError, "numbers of components below 2"),
+        ({"chunk_size": 0}, ValueError, "chunk_size must be at least 1"),
+    ],
+)
+def test_options_say_what_they_may_be(options, error, words):
+    with pytest.raises(error, match=words):
+        NORMAL.fit(LINE, key=KEY, **options)
+
+
+def test_only_normal_laws_have_a_variance_to_raise_or_to_share():
+    counts = em.Mixture(families.Poisson(), 2)
+    with pytest.raises(ValueError, match="must be 0 for Poisson"):
+        counts.fit(jnp.arange(5), key=KEY, covariance_regularization=0.1)
+    with pytest.raises(ValueError, match="tied must be False for Poisson"):
+        em.Mixture(families.Poisson(), 2, tied=True)
 
 
 def test_a_start_outside_the_domain_is_refused():

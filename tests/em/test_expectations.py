@@ -41,7 +41,7 @@ def test_expectations_are_the_weighted_sums_of_responsibilities():
     mass = np.asarray(r * weights[:, None])
     np.testing.assert_allclose(sums.counts, mass.sum(axis=0), rtol=1e-12)
     np.testing.assert_allclose(sums.statistics[0].xx, mass.T @ np.asarray(x[0]) ** 2, rtol=1e-12)
-    np.testing.assert_allclose(sums.statistics[1].x[:, 1], mass.T @ (np.asarray(x[1]) == 1))
+    np.testing.assert_allclose(sums.statistics[1][0][:, 1], mass.T @ (np.asarray(x[1]) == 1))
     np.testing.assert_allclose(sums.log_likelihood, np.sum(weights * log_density), rtol=1e-12)
     np.testing.assert_allclose(sums.weight, weights.sum(), rtol=1e-12)
 
