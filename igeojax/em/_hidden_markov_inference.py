@@ -170,7 +170,7 @@ class HiddenMarkovInference:
           >>> params = model.point(None, [[0.9, 0.1], [0.1, 0.9]], rates)
           >>> found = model.smooth(params, jnp.array([4, 3, 9]))
           >>> [round(p, 3) for p in found.states[:, 1].tolist()]
-          [0.5, 0.5, 0.5]
+          [0.803, 0.803, 1.0]
         """
         return self._inferred("smooth", params, x, length, mask)
 
