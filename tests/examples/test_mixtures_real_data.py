@@ -20,6 +20,6 @@ def test_mixtures_of_digits_and_wine(tmp_path):
     for _, _, gain, latent, model, difference in steps:
         assert float(gain) == pytest.approx(float(latent) + float(model), rel=1e-4, abs=1e-7)
         assert abs(float(difference)) < 1e-6
-    rows = {line.split()[0]: line for line in wine.splitlines() if re.match(r" +\d  -\d", line)}
+    rows = {line.split()[0]: line for line in wine.splitlines() if re.match(r" +\d +-\d", line)}
     assert [name for name, line in rows.items() if line.split()[5].endswith("*")] == ["3"]
     assert float(re.search(r"adjusted Rand (\S+):", wine).group(1)) > 0.75
