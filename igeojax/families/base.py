@@ -18,6 +18,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
 from igeojax._core import checks
 from igeojax.families._methods import TAKE_POINTS, nan_outside, on_checked_points
+from igeojax.families._missing_entries import MissingEntries
+from igeojax.families._sums import StatisticSums
 from igeojax.families.support import Support
 from igeojax.families.weighting import normalized_weights, weighted_mean
 
@@ -28,7 +30,7 @@ PointT = TypeVar("PointT", bound=tuple)
 ParamsT = TypeVar("ParamsT", bound=tuple)
 
 
-class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
+class ExponentialFamily(MissingEntries, StatisticSums, abc.ABC, Generic[PointT, ParamsT]):
     """What every family offers.
 
     Subclasses give the abstract methods; a subclass overrides a derived one only with a closed form
@@ -372,42 +374,6 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
             + self.log_base_measure(x)
         )
 
-    # Missing entries, marked by nan: what `families.missing` asks for.
-
-    def _filled(self, x: Any) -> Any:
-        """Observations with one inside the support in the place of each that is missing.
-
-        An observation is missing as a whole; a family whose marginals have a closed form overrides
-        the three methods, and then single entries may be.
-        """
-        x = self._data(x)
-        event = (...,) + (None,) * len(self.event_shape)
-        return jnp.where(self._is_missing(x)[event], jnp.asarray(self._inside, x.dtype), x)
-
-    def _is_missing(self, x: ArrayLike) -> Array:
-        """Whether nothing is observed of an observation."""
-        return jnp.isnan(jnp.asarray(x)).all(axis=tuple(range(-len(self.event_shape), 0)))
-
-    def _observed_log_density(self, theta: PointT, x: Any) -> Array:
-        """Log-density of the observed entries, the missing ones integrated out."""
-        value = self.log_density(theta, self._filled(x))
-        missing = self._is_missing(x)
-        return jnp.where(
-            missing.reshape((1,) * (value.ndim - missing.ndim) + missing.shape), 0.0, value
-        )
-
-    def _expected_statistics(self, theta: PointT, x: Any) -> PointT:
-        """Expectation of `T(x)` given the observed entries."""
-        theta, filled = self._aligned(theta, self._filled(x))
-        eta, missing = self.mean_from_natural(theta), self._is_missing(x)
-        batch = (1,) * (len(self._data_batch_shape(filled)) - missing.ndim) + missing.shape
-
-        def chosen(mean: Array, seen: Array) -> Array:
-            mask = missing.reshape(batch + (1,) * (seen.ndim - len(batch)))
-            return jnp.where(mask, mean, seen.astype(mean.dtype))
-
-        return jax.tree.map(chosen, eta, self.statistics(filled))
-
     def entropy(self, point: PointT | ParamsT) -> Float[Array, "*batch"]:
         """Entropy `psi - <theta, eta> - E[log h]`, in nats; differential for a continuous family.
 
@@ -611,78 +577,6 @@ class ExponentialFamily(abc.ABC, Generic[PointT, ParamsT]):
             f"data of {self} must lie in its support; got {seen[row]} at index {row}. "
             "Drop or mend such observations first (missing entries included)."
         )
-
-    # Sums over observations, and the chart of the data they are taken in: single points.
-
-    is_linear: ClassVar[bool] = False
-    """Whether `<theta, T(x)> - psi(theta)` keeps its digits in the frame of the data."""
-
-    def statistics_sum(self, x: Any, weights: Array) -> PointT:
-        """Weighted sum `sum_n w_n T(x_n)` of the statistics of observations on axis 0."""
-        return jax.tree.map(
-            lambda leaf: jnp.tensordot(weights, leaf.astype(weights.dtype), axes=1),
-            self.statistics(x),
-        )
-
-    def columns(self, x: Any) -> Float[Array, "entries data"]:
-        """Entries of the statistics of observations on axis 0, one a row; a matrix gives half."""
-        leaves = jax.tree.leaves(self.statistics(x))
-        return jnp.concatenate([leaf.reshape(leaf.shape[0], -1).T for leaf in leaves])
-
-    def coefficients(self, theta: PointT) -> Float[Array, "entries"]:
-        """Vector whose product with a column is `<theta, T(x)>`."""
-        return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(theta)])
-
-    def from_columns(self, sums: Float[Array, "entries"]) -> PointT:
-        """Statistics of a column, the inverse of `columns` for one observation or a sum of many."""
-        sizes = [int(np.prod(shape)) for shape in self.point_shape]
-        parts = jnp.split(sums, np.cumsum(sizes)[:-1])
-        shapes = zip(parts, self.point_shape, strict=True)
-        return self.from_leaves([part.reshape(shape) for part, shape in shapes])
-
-    def frame_of(self, theta: PointT) -> Any:
-        """The frame in which a point is the standard member, `families.frames`; here the empty."""
-        return ()
-
-    def neutral_frame(self, dtype: Any) -> Any:
-        """The frame in which nothing changes."""
-        return ()
-
-    def standardized(self, x: Any, frame: Any) -> Any:
-        """Observations in a frame."""
-        return x
-
-    def own_log_density(self, theta: PointT, z: Any) -> Float[Array, "data"]:
-        """Log-density of observations in the frame of the point itself, `frame_of(theta)`."""
-        return self.log_density(theta, z)
-
-    def in_frame(self, theta: PointT, frame: Any) -> PointT:
-        """Natural parameter in a frame."""
-        return theta
-
-    def from_frame(self, theta: PointT, frame: Any) -> PointT:
-        """Natural parameter of the observations from that in a frame."""
-        return theta
-
-    def log_volume(self, frame: Any) -> Array | float:
-        """What the log-density in a frame exceeds that of the observations by."""
-        return 0.0
-
-    def sums_in_frame(self, count: Array, sums: PointT, frame: Any) -> PointT:
-        """Sums of the statistics of `count` observations in a frame."""
-        return sums
-
-    def conditional_variances(self, theta: PointT) -> Float[Array, "coordinates"]:
-        """Variance of each coordinate with a scale, given the others; here of none."""
-        return jnp.zeros(0, jax.tree.leaves(theta)[0].dtype)
-
-    def mean_squares(self, eta: PointT) -> Float[Array, "coordinates"]:
-        """Mean square of each coordinate with a scale; here of none."""
-        return jnp.zeros(0, jax.tree.leaves(eta)[0].dtype)
-
-    def blur(self, variance: Array, like: PointT) -> PointT:
-        """What independent noise of a variance adds to the mean statistics; here none."""
-        return jax.tree.map(jnp.zeros_like, like)
 
     # Shared by the families.
 
