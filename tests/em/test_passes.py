@@ -187,3 +187,13 @@ def test_log_densities_of_many_rows_are_those_of_few(kind):
     slopes = [jax.jit(jax.grad(lambda p, f=f: jnp.sum(f(p))))(start) for f in (many, few)]
     for a, b in zip(*map(jax.tree.leaves, slopes), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-8)
+
+
+@pytest.mark.parametrize("family", [families.Poisson(), families.Gamma()], ids=str)
+def test_a_fit_reports_the_likelihood_of_its_parameters(family):
+    mixture = em.Mixture(family, 2)
+    x = jnp.array([1.0, 2.0, 1.0, 3.0, 12.0, 9.0, 14.0, 11.0])
+    weights = jnp.array([1.0, 2.0, 0.5, 1.0, 1.0, 3.0, 1.0, 0.0])
+    result = mixture.fit(x, key=jax.random.key(0), weights=weights)
+    expected = jnp.sum(weights * mixture.log_density(result.params, x))
+    np.testing.assert_allclose(result.log_likelihood, expected, rtol=1e-10)
