@@ -110,6 +110,12 @@ def _chart(mixture: Any, sample: Any, weights: Array, ridge: Array | None, prior
     return Chart(frame, noise, None if prior is None else prior.in_frame(family, frame))
 
 
+@partial(jax.jit, static_argnames=("mixture",))
+def log_prior(mixture: Any, prior: Any, params: Any) -> Array:
+    """Log-density of the prior of a mixture, in one program."""
+    return prior.log_density(mixture, params)
+
+
 @partial(jax.jit, static_argnames=("mixture", "back"))
 def _mapped(mixture: Any, params: Any, frame: Any, *, back: bool) -> Any:
     """Parameters in the frame of the data, or back from there."""

@@ -8,6 +8,7 @@ in which it is the standard member: its log-densities are those of the standard 
 are taken about its mean, in units of its deviations.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,10 +21,12 @@ from igeojax.discrete.softmax import log_softmax, logsumexp
 from igeojax.em._missing import standardized, sums_of_observed
 from igeojax.em.expectations import Expectations, neutral_frames, sum_over_chunks
 
-MOST_ROUNDING = {4: 1e-3, 8: 1e-9}
-"""Bound of the rounding of a log-density, nats, for products, by the bytes of a number.
+MOST_ROUNDING = {4: 6e-5, 8: 3e-9}
+"""Mean bound of the rounding of a log-density, nats a coordinate, by the bytes of a number.
 
-The mean over the data is off by a hundredth of it, as errors of either sign cancel.
+Products are taken below it. In float64 the mean log-likelihood is then off by 1/25 to 1/100 of the
+bound (measured at dimensions 3 to 16, conditions of the components 10 to 10^8), as errors of either
+sign cancel: by less than 1e-10 of itself. In float32 it is off by less than 1e-5 of itself.
 """
 
 
@@ -107,30 +110,39 @@ def _linear_form(family: Any, params: Any) -> tuple[Array, Array, Array]:
     """Coefficients and constants of the log-densities, and whether their products are exact."""
     coefficients = jax.vmap(family.coefficients)(params.components)
     constants = params.log_weights - family.log_partition(params.components)
-    size = jnp.max(jnp.sum(jnp.abs(coefficients), axis=1))
-    rounding = jnp.finfo(size.dtype).eps * size
+    # A component rounds the log-densities of its own rows, of which its weight is the share.
+    sizes = jnp.sum(jnp.abs(coefficients), axis=1)
+    # Of one component a hundred times the mean is let pass: its M-step has digits to spare.
+    size = jnp.maximum(jnp.exp(params.log_weights) @ sizes, 1e-2 * jnp.max(sizes))
+    rounding = jnp.finfo(size.dtype).eps * size / max(1, math.prod(family.event_shape))
     return coefficients, constants, rounding < MOST_ROUNDING[size.dtype.itemsize]
 
 
 def _from_columns(family: Any, sums: Expectations) -> Expectations:
-    return sums._replace(statistics=jax.vmap(family.from_columns)(sums.statistics))
+    table = sums.statistics
+    statistics = jax.vmap(family.from_columns, 1)(table[1:])
+    return sums._replace(counts=table[0], statistics=statistics)
 
 
 def _by_products(family: Any, coefficients: Array, constants: Array) -> Any:
     """Sums of a chunk by two matrix products, the observations on the last axis; as columns."""
 
+    affine = jnp.concatenate([constants[:, None], coefficients], axis=1)
+
     def partial_sum(z: Any, weights: Array) -> Expectations:
-        columns = family.columns(z)
-        joint = coefficients @ columns + constants[:, None]
+        # A column of ones carries the constants and the counts.
+        columns = jnp.concatenate([jnp.ones_like(weights)[None], family.columns(z)])
+        joint = affine @ columns
         top = jnp.max(joint, axis=0)
         excess = jnp.exp(joint - top[None])
         total = jnp.sum(excess, axis=0)
         mass = excess * (weights / total)[None]
-        sums = jax.lax.dot_general(mass, columns, (((1,), (1,)), ((), ())))
+        # The long operand first: it is then read as it lies, twice as fast.
+        table = jax.lax.dot_general(columns, mass, (((1,), (1,)), ((), ())))
         seen = jnp.where(weights > 0, top + jnp.log(total), 0.0)
         return Expectations(
-            jnp.sum(mass, axis=1),
-            sums,
+            (),
+            table,
             jnp.sum(weights * seen),
             jnp.sum(weights),
         )

@@ -18,7 +18,7 @@ from igeojax._core import checks
 from igeojax.discrete.softmax import logsumexp
 from igeojax.em import _passes
 from igeojax.em._data import as_data, default_chunk_size
-from igeojax.em._fitting import fit_mixture
+from igeojax.em._fitting import fit_mixture, log_prior
 from igeojax.em._options import Options
 from igeojax.em.scores import MixtureScores
 from igeojax.em.steps import MixturePoint, MixtureSteps
@@ -288,7 +288,7 @@ class Mixture(MixtureScores, MixtureSteps):
         end, total = fit_mixture(self, data, options)
         log_likelihood = end.objective * total
         if prior is not None:
-            log_likelihood = log_likelihood - prior.log_density(self, end.params)
+            log_likelihood = log_likelihood - log_prior(self, prior, end.params)
         return MixtureFit(
             params=end.params,
             converged=end.converged,

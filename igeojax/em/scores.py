@@ -22,6 +22,7 @@ class MixtureScores:
     family: Any
     dimension: Any
     e_step: Any
+    _require_params: Any
 
     def predict_proba(self, params: Any, x: Any) -> Float[Array, "data components"]:
         """Posterior probabilities of the components: the responsibilities of the E-step.
@@ -177,15 +178,22 @@ class MixtureScores:
     def _summary(self, params: Any, x: Any, weights: Any) -> tuple[Array, Array, Array]:
         """Total weight, log-likelihood and entropy of the responsibilities, in nats."""
         x = as_data(self.family, x)
-        responsibilities, log_density = _posterior(self, params, x)
-        weights = checked_weights(weights, log_density.shape[0], log_density.dtype)
-        # An observation of weight 0 does not count, even where its density is 0.
-        seen = jnp.where(weights > 0, log_density, 0.0)
-        entropy = jnp.sum(jax.scipy.special.entr(responsibilities), axis=-1)
-        return jnp.sum(weights), jnp.sum(weights * seen), jnp.sum(weights * entropy)
+        self._require_params(params)
+        count = self.family._data_batch_shape(x)[0]
+        weights = checked_weights(weights, count, params.log_weights.dtype)
+        return _summary_of(self, params, x, weights)
 
 
 @partial(jax.jit, static_argnames=("mixture",))
 def _posterior(mixture: Any, params: Any, x: Any) -> tuple[Array, Array]:
     """The E-step in one program."""
     return mixture.e_step(params, x)
+
+
+@partial(jax.jit, static_argnames=("mixture",))
+def _summary_of(mixture: Any, params: Any, x: Any, weights: Array) -> tuple[Array, Array, Array]:
+    responsibilities, log_density = mixture.e_step(params, x)
+    # An observation of weight 0 does not count, even where its density is 0.
+    seen = jnp.where(weights > 0, log_density, 0.0)
+    entropy = jnp.sum(jax.scipy.special.entr(responsibilities), axis=-1)
+    return jnp.sum(weights), jnp.sum(weights * seen), jnp.sum(weights * entropy)

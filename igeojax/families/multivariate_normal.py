@@ -102,8 +102,8 @@ class MultivariateNormal(
         return MultivariateNormalPoint(weights @ x, (weights[:, None] * x).T @ x)
 
     def columns(self, x: Array) -> Array:
-        z = x.T
-        return jnp.concatenate([z, *(z[i : i + 1] * z[i:] for i in range(self.dim))])
+        z, (row, column) = x.T, np.triu_indices(self.dim)
+        return jnp.concatenate([z, z[row] * z[column]])
 
     def coefficients(self, theta: MultivariateNormalPoint) -> Array:
         row, column = np.triu_indices(self.dim)
