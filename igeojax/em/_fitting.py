@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -10,6 +11,7 @@ from jaxtyping import Array
 
 from igeojax._core import checks
 from igeojax.em import _passes
+from igeojax.em._births import with_births
 from igeojax.em._data import Chunks, Survey, default_chunk_size, num_shards, survey
 from igeojax.em._maximization import maximized
 from igeojax.em._missing import centred
@@ -58,24 +60,36 @@ def fit_mixture(mixture: Any, data: Any, options: Options) -> tuple[LoopResult, 
         accelerated=options.acceleration is not None,
         fixed=options.fixed,
     )
-    if isinstance(seen.data, Chunks) or options.checkpoint is not None:
-        if starts.log_weights.shape[0] > 1:
-            # The start is chosen on the sample: each would take a pass over the data a step.
-            layout = _passes.Layout(size)
-            best = run(mixture, starts, seen.sample, seen.weights, chart, layout=layout)
-            starts = jax.tree.map(lambda leaf: leaf[None], best.params)
-        end = _streamed(mixture, starts, seen, chart, size, options)
-    else:
-        layout = _passes.Layout(size, num_shards(seen.data))
-        end = run(
-            *(mixture, starts, seen.data, seen.all_weights, chart),
-            layout=layout,
-            progress=options.progress,
+    on_sample = lambda starts: run(
+        *(mixture, starts, seen.sample, seen.weights, chart), layout=_passes.Layout(size)
+    )
+    streamed = isinstance(seen.data, Chunks) or options.checkpoint is not None
+    layout = _passes.Layout(size, 1 if streamed else num_shards(seen.data))
+
+    def fitted(starts: Any, after: LoopResult | None = None, birth: Any = 0) -> LoopResult:
+        if streamed:
+            return _streamed(mixture, starts, seen, chart, size, options, after, birth)
+        arguments = (mixture, starts, seen.data, seen.all_weights, chart)
+        return run(*arguments, layout=layout, progress=options.progress, after=after)
+
+    if streamed and starts.log_weights.shape[0] > 1:
+        # The start is chosen on the sample: each would take a pass over the data a step.
+        starts = _stacked(on_sample(starts).params)
+    end = fitted(starts)
+    if options.births:
+        again = lambda start, end, number: fitted(
+            _stacked(on_sample(_stacked(start)).params), end, number
         )
+        end = with_births(mixture, end, seen, chart, options, again)
     params = _mapped(mixture, end.params, chart.frame, back=True)
     if options.progress:
         jax.effects_barrier()
     return end._replace(params=params), seen.total
+
+
+def _stacked(start: Any) -> Any:
+    """One start as a batch of starts."""
+    return jax.tree.map(lambda leaf: leaf[None], start)
 
 
 def _require_fittable(mixture: Any, seen: Survey, options: Options, ridge: Any) -> None:
@@ -123,8 +137,7 @@ def _starts(mixture: Any, seen: Survey, chart: Chart, options: Options) -> Any:
     given, dtype = options.initialization, seen.weights.dtype
     if isinstance(given, mixture.Point):
         start = jax.tree.map(lambda leaf: leaf.astype(dtype), given)
-        start = _mapped(mixture, start, chart.frame, back=False)
-        return jax.tree.map(lambda leaf: leaf[None], start)
+        return _stacked(_mapped(mixture, start, chart.frame, back=False))
     keys = checked_keys(given, options.key, options.num_restarts)
     return starting_points(
         mixture, keys, seen.sample, seen.weights, chart, initialization=str(given)
@@ -174,8 +187,9 @@ def _run(
     accelerated: bool,
     fixed: tuple[str | int, ...],
     progress: bool = False,
+    after: LoopResult | None = None,
 ) -> LoopResult:
-    """EM from each start, side by side; the best of them."""
+    """EM from each start, side by side; the best of them. From one start it may follow an end."""
     one_pass = lambda params: _passes.run(mixture, params, data, weights, chart.frame, layout)
     steps = _steps(mixture, chart, jnp.sum(weights), fixed, one_pass)
 
@@ -188,6 +202,7 @@ def _run(
             progress=progress,
             label=label,
             extrapolate=partial(squarem, mixture) if accelerated else None,
+            after=after,
         )
 
     count = starts.log_weights.shape[0]
@@ -202,9 +217,19 @@ _one_pass = jax.jit(_passes.run, static_argnames=("mixture", "layout"))
 
 
 def _streamed(
-    mixture: Any, starts: Any, seen: Survey, chart: Chart, size: int, options: Options
+    mixture: Any,
+    starts: Any,
+    seen: Survey,
+    chart: Chart,
+    size: int,
+    options: Options,
+    after: LoopResult | None,
+    birth: Any,
 ) -> LoopResult:
-    """EM from one start in a loop of Python, a pass a chunk."""
+    """EM from one start in a loop of Python, a pass a chunk; each birth has its own folder."""
+    folder = options.checkpoint
+    if folder is not None and birth:
+        folder = Path(folder) / f"birth-{birth}"
     source = seen.data
     pieces = (
         source
@@ -230,5 +255,6 @@ def _streamed(
         max_iterations=options.max_iterations,
         progress=options.progress,
         extrapolate=partial(squarem, mixture) if options.acceleration else None,
-        while_loop=resumable_loop(options.checkpoint),
+        while_loop=resumable_loop(folder),
+        after=after,
     )

@@ -46,6 +46,7 @@ def iterate(
     label: ArrayLike = 0,
     extrapolate: Callable[[Any, Any, Any], Any] | None = None,
     while_loop: Callable[..., Any] = jax.lax.while_loop,
+    after: LoopResult | None = None,
 ) -> LoopResult:
     """Alternate E- and M-steps until a step gains less than `tolerance`.
 
@@ -66,6 +67,8 @@ def iterate(
         the first step.
       while_loop: what runs it, `(condition, body, start) -> end`; a loop of Python for steps that
         cannot be traced.
+      after: an end to go on from: the start counts as a step from there, and is taken only where
+        its objective is no less.
 
     Returns:
       A `LoopResult`.
@@ -82,7 +85,10 @@ def iterate(
         dtype = jnp.result_type(*jax.tree.leaves(params))
         history = jnp.full(max_iterations + 1, jnp.nan, dtype)
         none, no = jnp.asarray(-jnp.inf, dtype), jnp.asarray(False)
-        return _Carry(params, plain, params, none, history, -jnp.ones((), int), no, ~no)
+        before = (params, none, history, -jnp.ones((), int))
+        if after is not None:
+            before = (after.params, after.objective, after.history, after.num_iterations)
+        return _Carry(params, plain, *before, no, ~no)
 
     def advance(carry: _Carry) -> _Carry:
         found = (carry.candidate, *e_step(carry.candidate))
@@ -96,6 +102,8 @@ def iterate(
             jax.debug.callback(_report, step, objective, carry.running & (step > 0), label)
         # The start is taken as it is; there is nothing to compare it with.
         taken = jnp.isfinite(objective) | (step == 0)
+        if after is not None:
+            taken &= (step > after.num_iterations + 1) | (objective >= carry.objective)
         converged = taken & (objective - carry.objective < tolerance) & (step > 0)
         history = carry.history.at[step].set(jnp.where(taken, objective, jnp.nan))
         ended = converged | ~taken | (step >= max_iterations)

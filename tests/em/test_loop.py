@@ -44,3 +44,23 @@ def test_vmap_is_the_loop_over_starts():
         alone = run(start)
         for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
             np.testing.assert_allclose(a[index], b, rtol=1e-15)
+
+
+def test_a_start_after_an_end_is_taken_where_it_is_no_worse():
+    halved = lambda start, **options: iterate(
+        _halving, lambda e, p: e / 2, start, tolerance=0.05, max_iterations=9, **options
+    )
+    end = halved(4.0)
+    steps = int(end.num_iterations)
+    worse, better = halved(1.0, after=end), halved(-0.1, after=end)
+    for a, b in zip(worse[:4], end[:4], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not worse.converged
+    np.testing.assert_array_equal(better.history[: steps + 1], end.history[: steps + 1])
+    np.testing.assert_allclose(better.history[steps + 1], -0.01)
+    assert better.converged
+    assert int(better.num_iterations) == steps + 1
+    # Steps after the first may lose: the noise of a variance may cost.
+    drift = lambda e, p: p + 0.1
+    lower = iterate(_halving, drift, -0.1, tolerance=-1.0, max_iterations=9, after=end)
+    assert int(lower.num_iterations) == 9
