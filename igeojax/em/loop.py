@@ -106,7 +106,7 @@ def iterate(
             taken &= (step > after.num_iterations + 1) | (objective >= carry.objective)
         converged = taken & (objective - carry.objective < tolerance) & (step > 0)
         history = carry.history.at[step].set(jnp.where(taken, objective, jnp.nan))
-        ended = converged | ~taken | (step >= max_iterations)
+        ended = converged | ~taken
         candidate, plain = m_step(expectations, params), carry.plain
         if extrapolate is not None:
             plain = (candidate, *e_step(candidate))
@@ -120,7 +120,9 @@ def iterate(
         return _Carry(*(candidate, plain, params, objective, history, step, converged, ~ended))
 
     start = jax.tree.map(jnp.asarray, start)
-    end = while_loop(lambda carry: carry.running, advance, begin(start))
+    # Not a part of the carry: what was saved can go on to more steps.
+    going = lambda carry: carry.running & (carry.step < max_iterations)
+    end = while_loop(going, advance, begin(start))
     return LoopResult(end.params, end.objective, end.history, end.step, end.converged)
 
 

@@ -251,7 +251,8 @@ class Mixture(MixtureScores, MixtureSteps):
             M-step, which keeps them from collapsing; the likelihood may fall by what that costs.
           chunk_size: rows taken at once; None as many as fit into the cache of a core.
           checkpoint: a folder where the state is saved after each step (by orbax), and from which
-            a fit with the same arguments goes on; the loop is then one of Python.
+            a fit with the same arguments goes on, with more `max_iterations` too; the loop is then
+            one of Python.
           progress: print the iteration and the mean log-likelihood to stderr as it runs.
 
         Returns:

@@ -113,6 +113,29 @@ def test_incremental_em_needs_fewer_passes():
     assert (jnp.diff(values) > 0).all()
 
 
+def test_a_fit_goes_on_to_more_steps(tmp_path):
+    pytest.importorskip("orbax.checkpoint")
+    fit = lambda steps, mixture=MIXTURE, **more: mixture.fit(
+        em.Chunks(_pieces()),
+        checkpoint=tmp_path / "fit",
+        **OPTIONS | {"max_iterations": steps} | more,
+    )
+    short, whole = fit(3), MIXTURE.fit(em.Chunks(_pieces()), **OPTIONS)
+    assert int(short.num_iterations) == 3
+    longer = fit(6)
+    np.testing.assert_array_equal(longer.log_likelihoods, whole.log_likelihoods)
+    for a, b in zip(*map(jax.tree.leaves, (longer.params, whole.params)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match=r"max_iterations must be at least 6.*got 4\. Raise it"):
+        fit(4)
+    other = em.Mixture(MIXTURE.family, 3)
+    words = r"checkpoint must be an empty folder.* holds float64\(2, 2\) for .*float64\(3, 2\)"
+    with pytest.raises(ValueError, match=words):
+        fit(6, other, initialization="random", key=jax.random.key(0))
+    with pytest.raises(ValueError, match=r"holds nothing for 'plain/"):
+        fit(6, acceleration="squarem")
+
+
 SHARDED = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
