@@ -1,5 +1,6 @@
 """The fit of a mixture: where it starts, how its passes are run, and the best of its ends."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, ArrayLike
 
 from igeojax._core import checks
 from igeojax.em import _passes
@@ -170,6 +171,20 @@ def _steps(
     return e_step, m_step
 
 
+def _most_loss(chart: Chart, dtype: Any) -> ArrayLike:
+    """What a step may lose: rounding, but for the cost of noise and of components that are pruned.
+
+    Where a component collapses its covariance has no digits left, and the objective may be finite
+    and far too low.
+    """
+    if chart.noise is not None:
+        return math.inf
+    rounding = float(jnp.finfo(dtype).eps) ** 0.5
+    if chart.prior is None:
+        return rounding
+    return jnp.where((chart.prior.concentration < 1).any(), math.inf, rounding)
+
+
 @partial(
     jax.jit,
     static_argnames=("mixture", "layout", "max_iterations", "accelerated", "fixed", "progress"),
@@ -203,6 +218,7 @@ def _run(
             label=label,
             extrapolate=partial(squarem, mixture) if accelerated else None,
             after=after,
+            most_loss=_most_loss(chart, weights.dtype),
         )
 
     count = starts.log_weights.shape[0]
@@ -257,4 +273,5 @@ def _streamed(
         extrapolate=partial(squarem, mixture) if options.acceleration else None,
         while_loop=resumable_loop(folder),
         after=after,
+        most_loss=_most_loss(chart, seen.weights.dtype),
     )

@@ -1,5 +1,6 @@
 """The EM iteration itself: alternating steps, a monotone objective, a stopping rule."""
 
+import math
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -47,12 +48,13 @@ def iterate(
     extrapolate: Callable[[Any, Any, Any], Any] | None = None,
     while_loop: Callable[..., Any] = jax.lax.while_loop,
     after: LoopResult | None = None,
+    most_loss: ArrayLike = math.inf,
 ) -> LoopResult:
     """Alternate E- and M-steps until a step gains less than `tolerance`.
 
-    A step that makes the objective nan or infinite is not taken: the iteration ends there, not
-    converged, with the parameters before it. Runs under `jit` and `vmap`; one E-step an
-    iteration, two where it extrapolates.
+    A step that makes the objective nan or infinite, or loses more than `most_loss` of it, is not
+    taken: the iteration ends there, not converged, with the parameters before it. Runs under `jit`
+    and `vmap`; one E-step an iteration, two where it extrapolates.
 
     Args:
       e_step: `params -> (expectations, objective)`, the objective at `params`.
@@ -69,6 +71,8 @@ def iterate(
         cannot be traced.
       after: an end to go on from: the start counts as a step from there, and is taken only where
         its objective is no less.
+      most_loss: what a step may lose of the objective, as a share of one and its size; for steps
+        that lose no more than rounding unless they break down.
 
     Returns:
       A `LoopResult`.
@@ -101,7 +105,8 @@ def iterate(
             # Under vmap the body also runs for those that have ended.
             jax.debug.callback(_report, step, objective, carry.running & (step > 0), label)
         # The start is taken as it is; there is nothing to compare it with.
-        taken = jnp.isfinite(objective) | (step == 0)
+        least = carry.objective - most_loss * (1 + jnp.abs(carry.objective))
+        taken = (jnp.isfinite(objective) & (objective >= least)) | (step == 0)
         if after is not None:
             taken &= (step > after.num_iterations + 1) | (objective >= carry.objective)
         converged = taken & (objective - carry.objective < tolerance) & (step > 0)

@@ -220,9 +220,10 @@ class Mixture(MixtureScores, MixtureSteps):
         """Maximum likelihood by EM, in one compiled loop, or a pass a chunk over `em.Chunks`.
 
         Stops when a step gains less than `tolerance`. A component that loses all its mass keeps its
-        parameters, unless `births` are allowed; a step that makes the likelihood nan (a component
-        collapsing onto too few points) is not taken, and the fit returns the step before with
-        `converged` False. Restarts that end so are passed over while there is another.
+        parameters, unless `births` are allowed; a step that makes the likelihood nan, or lowers
+        it by more than rounding (a component collapsing onto too few points), is not taken, and the
+        fit returns the step before with `converged` False. Restarts that end so are passed over
+        while there is another.
 
         Normal laws are fitted to standardized data, so that offsets and units cost no digits; the
         memory beside the data is that of a chunk and of a sample of 65536 rows, from which the

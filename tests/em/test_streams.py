@@ -50,7 +50,7 @@ def test_chunks_bring_their_weights():
     [
         (lambda: em.Chunks(iter(_pieces())), TypeError, "passed many times"),
         (lambda: em.Chunks(3), TypeError, "Pass the function that makes"),
-        (lambda: MIXTURE.fit(em.Chunks([]), **OPTIONS), ValueError, "got no chunk"),
+        (lambda: MIXTURE.fit(em.Chunks([]), **OPTIONS), ValueError, "got no chunk with any"),
         (
             lambda: MIXTURE.fit(em.Chunks(_pieces()), weights=np.ones(len(X)), **OPTIONS),
             ValueError,
