@@ -160,7 +160,7 @@ def survey(mixture: Any, data: Any, weights: ArrayLike | None) -> Survey:
             )
         return _survey_of_chunks(mixture, data)
     data = _floating(as_data(family, data))
-    count = _require_rows(family, data)
+    count = require_rows(family, data)
     if count == 0:
         raise ValueError("data must have observations; got none. Is a filter too narrow?")
     _require_support(mixture, data)
@@ -193,8 +193,15 @@ def _floating(data: Any) -> Any:
     return jax.tree.map(lambda leaf: widened(leaf) if floats(leaf) else leaf, data)
 
 
-def _require_rows(family: ExponentialFamily, data: Any) -> int:
+def require_rows(family: ExponentialFamily, data: Any) -> int:
     """The number of observations.
+
+    Args:
+      family: the family of the components.
+      data: observations, of a product a tuple of arrays.
+
+    Returns:
+      The length of axis 0.
 
     Raises:
       ValueError: the data have not exactly one axis of observations.
@@ -219,7 +226,7 @@ def _survey_of_chunks(mixture: Any, chunks: Chunks) -> Survey:
     tags = np.zeros(0)
     for piece, piece_weights in chunks:
         x = _floating(as_data(family, piece))
-        rows = _require_rows(family, x)
+        rows = require_rows(family, x)
         if rows == 0:
             continue
         _require_support(mixture, x)
@@ -239,9 +246,7 @@ def _survey_of_chunks(mixture: Any, chunks: Chunks) -> Survey:
         kept = jax.tree.map(operator.itemgetter(order), pool)
         tags = tags[order]
     if kept is None or dtype is None:
-        raise ValueError(
-            "data must have observations; got no chunk that has. Is source an empty list?"
-        )
+        raise ValueError("data must have observations; got no chunk with any. Is source empty?")
     sample, weights = jax.tree.map(jnp.asarray, kept)
     checks.require_positive("the sum of weights", total, "Give at least one positive weight.")
     total = jnp.asarray(total, dtype)
