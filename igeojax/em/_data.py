@@ -116,6 +116,8 @@ class Chunks:
         """Observations and weights as arrays."""
         for piece, weights in self:
             x = as_data(family, piece)
+            if jax.tree.leaves(x)[0].shape[0] == 0:
+                continue
             yield x, checked_weights(weights, jax.tree.leaves(x)[0].shape[0], dtype)
 
 
@@ -158,8 +160,10 @@ def survey(mixture: Any, data: Any, weights: ArrayLike | None) -> Survey:
             )
         return _survey_of_chunks(mixture, data)
     data = _floating(as_data(family, data))
+    count = require_rows(family, data)
+    if count == 0:
+        raise ValueError("data must have observations; got none. Is a filter too narrow?")
     _require_support(mixture, data)
-    count = _require_rows(family, data)
     weights = checked_weights(weights, count, floating_dtype(data))
     total = jnp.sum(weights)
     checks.require_positive("the sum of weights", total, "Give at least one positive weight.")
@@ -189,8 +193,15 @@ def _floating(data: Any) -> Any:
     return jax.tree.map(lambda leaf: widened(leaf) if floats(leaf) else leaf, data)
 
 
-def _require_rows(family: ExponentialFamily, data: Any) -> int:
+def require_rows(family: ExponentialFamily, data: Any) -> int:
     """The number of observations.
+
+    Args:
+      family: the family of the components.
+      data: observations, of a product a tuple of arrays.
+
+    Returns:
+      The length of axis 0.
 
     Raises:
       ValueError: the data have not exactly one axis of observations.
@@ -215,8 +226,10 @@ def _survey_of_chunks(mixture: Any, chunks: Chunks) -> Survey:
     tags = np.zeros(0)
     for piece, piece_weights in chunks:
         x = _floating(as_data(family, piece))
+        rows = require_rows(family, x)
+        if rows == 0:
+            continue
         _require_support(mixture, x)
-        rows = _require_rows(family, x)
         dtype = dtype or floating_dtype(x)
         weights = checked_weights(piece_weights, rows, dtype)
         count, total = count + rows, total + float(jnp.sum(weights))
@@ -233,7 +246,7 @@ def _survey_of_chunks(mixture: Any, chunks: Chunks) -> Survey:
         kept = jax.tree.map(operator.itemgetter(order), pool)
         tags = tags[order]
     if kept is None or dtype is None:
-        raise ValueError("data must have observations; got no chunk. Is source an empty list?")
+        raise ValueError("data must have observations; got no chunk with any. Is source empty?")
     sample, weights = jax.tree.map(jnp.asarray, kept)
     checks.require_positive("the sum of weights", total, "Give at least one positive weight.")
     total = jnp.asarray(total, dtype)

@@ -1,15 +1,18 @@
 """The fit of a mixture: where it starts, how its passes are run, and the best of its ends."""
 
+import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, ArrayLike
 
 from igeojax._core import checks
 from igeojax.em import _passes
+from igeojax.em._births import with_births
 from igeojax.em._data import Chunks, Survey, default_chunk_size, num_shards, survey
 from igeojax.em._maximization import maximized
 from igeojax.em._missing import centred
@@ -58,24 +61,36 @@ def fit_mixture(mixture: Any, data: Any, options: Options) -> tuple[LoopResult, 
         accelerated=options.acceleration is not None,
         fixed=options.fixed,
     )
-    if isinstance(seen.data, Chunks) or options.checkpoint is not None:
-        if starts.log_weights.shape[0] > 1:
-            # The start is chosen on the sample: each would take a pass over the data a step.
-            layout = _passes.Layout(size)
-            best = run(mixture, starts, seen.sample, seen.weights, chart, layout=layout)
-            starts = jax.tree.map(lambda leaf: leaf[None], best.params)
-        end = _streamed(mixture, starts, seen, chart, size, options)
-    else:
-        layout = _passes.Layout(size, num_shards(seen.data))
-        end = run(
-            *(mixture, starts, seen.data, seen.all_weights, chart),
-            layout=layout,
-            progress=options.progress,
+    on_sample = lambda starts: run(
+        *(mixture, starts, seen.sample, seen.weights, chart), layout=_passes.Layout(size)
+    )
+    streamed = isinstance(seen.data, Chunks) or options.checkpoint is not None
+    layout = _passes.Layout(size, 1 if streamed else num_shards(seen.data))
+
+    def fitted(starts: Any, after: LoopResult | None = None, birth: Any = 0) -> LoopResult:
+        if streamed:
+            return _streamed(mixture, starts, seen, chart, size, options, after, birth)
+        arguments = (mixture, starts, seen.data, seen.all_weights, chart)
+        return run(*arguments, layout=layout, progress=options.progress, after=after)
+
+    if streamed and starts.log_weights.shape[0] > 1:
+        # The start is chosen on the sample: each would take a pass over the data a step.
+        starts = _stacked(on_sample(starts).params)
+    end = fitted(starts)
+    if options.births:
+        again = lambda start, end, number: fitted(
+            _stacked(on_sample(_stacked(start)).params), end, number
         )
+        end = with_births(mixture, end, seen, chart, options, again)
     params = _mapped(mixture, end.params, chart.frame, back=True)
     if options.progress:
         jax.effects_barrier()
     return end._replace(params=params), seen.total
+
+
+def _stacked(start: Any) -> Any:
+    """One start as a batch of starts."""
+    return jax.tree.map(lambda leaf: leaf[None], start)
 
 
 def _require_fittable(mixture: Any, seen: Survey, options: Options, ridge: Any) -> None:
@@ -129,8 +144,7 @@ def _starts(mixture: Any, seen: Survey, chart: Chart, options: Options) -> Any:
     given, dtype = options.initialization, seen.weights.dtype
     if isinstance(given, mixture.Point):
         start = jax.tree.map(lambda leaf: leaf.astype(dtype), given)
-        start = _mapped(mixture, start, chart.frame, back=False)
-        return jax.tree.map(lambda leaf: leaf[None], start)
+        return _stacked(_mapped(mixture, start, chart.frame, back=False))
     keys = checked_keys(given, options.key, options.num_restarts)
     return starting_points(
         mixture, keys, seen.sample, seen.weights, chart, initialization=str(given)
@@ -163,6 +177,20 @@ def _steps(
     return e_step, m_step
 
 
+def _most_loss(chart: Chart, dtype: Any) -> ArrayLike:
+    """What a step may lose: rounding, but for the cost of noise and of components that are pruned.
+
+    Where a component collapses its covariance has no digits left, and the objective may be finite
+    and far too low.
+    """
+    if chart.noise is not None:
+        return math.inf
+    rounding = float(jnp.finfo(dtype).eps) ** 0.5
+    if chart.prior is None:
+        return rounding
+    return jnp.where((chart.prior.concentration < 1).any(), math.inf, rounding)
+
+
 @partial(
     jax.jit,
     static_argnames=("mixture", "layout", "max_iterations", "accelerated", "fixed", "progress"),
@@ -180,8 +208,9 @@ def _run(
     accelerated: bool,
     fixed: tuple[str | int, ...],
     progress: bool = False,
+    after: LoopResult | None = None,
 ) -> LoopResult:
-    """EM from each start, side by side; the best of them."""
+    """EM from each start, side by side; the best of them. From one start it may follow an end."""
     one_pass = lambda params: _passes.run(mixture, params, data, weights, chart.frame, layout)
     steps = _steps(mixture, chart, jnp.sum(weights), fixed, one_pass)
 
@@ -194,6 +223,8 @@ def _run(
             progress=progress,
             label=label,
             extrapolate=partial(squarem, mixture) if accelerated else None,
+            after=after,
+            most_loss=_most_loss(chart, weights.dtype),
         )
 
     count = starts.log_weights.shape[0]
@@ -208,9 +239,19 @@ _one_pass = jax.jit(_passes.run, static_argnames=("mixture", "layout"))
 
 
 def _streamed(
-    mixture: Any, starts: Any, seen: Survey, chart: Chart, size: int, options: Options
+    mixture: Any,
+    starts: Any,
+    seen: Survey,
+    chart: Chart,
+    size: int,
+    options: Options,
+    after: LoopResult | None,
+    birth: Any,
 ) -> LoopResult:
-    """EM from one start in a loop of Python, a pass a chunk."""
+    """EM from one start in a loop of Python, a pass a chunk; each birth has its own folder."""
+    folder = options.checkpoint
+    if folder is not None and birth:
+        folder = Path(folder) / f"birth-{birth}"
     source = seen.data
     pieces = (
         source
@@ -236,5 +277,7 @@ def _streamed(
         max_iterations=options.max_iterations,
         progress=options.progress,
         extrapolate=partial(squarem, mixture) if options.acceleration else None,
-        while_loop=resumable_loop(options.checkpoint),
+        while_loop=resumable_loop(folder),
+        after=after,
+        most_loss=_most_loss(chart, seen.weights.dtype),
     )

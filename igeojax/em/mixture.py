@@ -211,6 +211,7 @@ class Mixture(MixtureScores, MixtureSteps):
         acceleration: str | None = None,
         prior: Any = None,
         fixed: tuple[str | int, ...] = (),
+        births: int = 0,
         covariance_regularization: ArrayLike = 0.0,
         chunk_size: int | None = None,
         checkpoint: str | os.PathLike | None = None,
@@ -219,9 +220,10 @@ class Mixture(MixtureScores, MixtureSteps):
         """Maximum likelihood by EM, in one compiled loop, or a pass a chunk over `em.Chunks`.
 
         Stops when a step gains less than `tolerance`. A component that loses all its mass keeps its
-        parameters; a step that makes the likelihood nan (a component collapsing onto too few
-        points) is not taken, and the fit returns the step before with `converged` False. Restarts
-        that end so are passed over while there is another.
+        parameters, unless `births` are allowed; a step that makes the likelihood nan, or lowers
+        it by more than rounding (a component collapsing onto too few points), is not taken, and the
+        fit returns the step before with `converged` False. Restarts that end so are passed over
+        while there is another.
 
         Normal laws are fitted to standardized data, so that offsets and units cost no digits; the
         memory beside the data is that of a chunk and of a sample of 65536 rows, from which the
@@ -242,11 +244,16 @@ class Mixture(MixtureScores, MixtureSteps):
           prior: None, or an `em.MixturePrior`; its log-density counts in `log_likelihoods`.
           fixed: what stays as in the starting point: `"weights"`, `"components"`, or numbers of
             components.
+          births: most times that a component which is empty at the end (of less than a hundredth of
+            an observation) is born anew: it takes half of the heaviest component, or of the next
+            where that gains nothing, the log-likelihood (and log-prior) never falling. A birth
+            counts as a step, and costs a fit of the sample; 0 leaves components empty.
           covariance_regularization: variance added to each coordinate of normal components at each
             M-step, which keeps them from collapsing; the likelihood may fall by what that costs.
           chunk_size: rows taken at once; None as many as fit into the cache of a core.
           checkpoint: a folder where the state is saved after each step (by orbax), and from which
-            a fit with the same arguments goes on; the loop is then one of Python.
+            a fit with the same arguments goes on, with more `max_iterations` too; the loop is then
+            one of Python.
           progress: print the iteration and the mean log-likelihood to stderr as it runs.
 
         Returns:
@@ -260,7 +267,8 @@ class Mixture(MixtureScores, MixtureSteps):
             one given point.
 
         References:
-          [Dempster1977] theorem 1 (monotonicity).
+          [Dempster1977] theorem 1 (monotonicity); [Ueda2000] section 3 (splits that are taken only
+          where they gain).
 
         Examples:
           >>> from igeojax import families
@@ -280,6 +288,7 @@ class Mixture(MixtureScores, MixtureSteps):
             acceleration=acceleration,
             prior=prior,
             fixed=fixed,
+            births=births,
             covariance_regularization=covariance_regularization,
             chunk_size=chunk_size,
             checkpoint=checkpoint,

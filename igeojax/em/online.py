@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from igeojax._core import checks
 from igeojax.em.expectations import Expectations
+from igeojax.families.product import Product
 
 
 class OnlineState(NamedTuple):
@@ -44,8 +45,8 @@ def stepwise_em(
     Args:
       mixture: the `Mixture`.
       params: parameters to start at.
-      batches: observations with axis 0, or pairs `(observations, weights)` where each batch is a
-        tuple and the family is no product. Equal sizes are compiled once.
+      batches: observations with axis 0, or pairs `(observations, weights)` where the family is no
+        product. Equal sizes are compiled once.
       state: where an earlier call ended; None starts anew from `params`.
       decay: exponent in (1/2, 1], for which the steps converge.
       offset: positive; larger makes the first steps smaller.
@@ -77,9 +78,10 @@ def stepwise_em(
         raise ValueError(f"offset must be positive; got {offset}. Try 2.")
     checks.require_count("warmup", warmup)
     options = step_options or {}
-    for batch in batches:
+    for piece in batches:
+        batch = _with_weights(mixture, piece)
         if state is None:
-            sums = mixture.expectations(params, batch)
+            sums = mixture.expectations(params, *batch)
             state = OnlineState(params, _scaled(sums), jnp.ones((), int))
             continue
         rate = (state.step + offset) ** -decay
@@ -87,6 +89,12 @@ def stepwise_em(
     if state is None:
         raise ValueError("batches must hold at least one batch; got none.")
     return state
+
+
+def _with_weights(mixture: Any, batch: Any) -> tuple[Any, Any]:
+    """Observations and their weights, None where they have none."""
+    paired = isinstance(batch, tuple) and not isinstance(mixture.family, Product)
+    return batch if paired else (batch, None)
 
 
 def _scaled(sums: Expectations) -> Expectations:
@@ -98,7 +106,7 @@ def _scaled(sums: Expectations) -> Expectations:
 def _stepwise(
     mixture: Any, state: OnlineState, batch: Any, rate: Array, ready: Array, options: Any
 ) -> OnlineState:
-    fresh = _scaled(mixture.expectations(state.params, batch))
+    fresh = _scaled(mixture.expectations(state.params, *batch))
     mean = jax.tree.map(
         lambda old, new: old + rate.astype(old.dtype) * (new - old), state.mean, fresh
     )

@@ -9,7 +9,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.discrete.softmax import log_softmax, logsumexp
-from igeojax.em._data import as_data, checked_weights, default_chunk_size
+from igeojax.em._data import as_data, checked_weights, default_chunk_size, require_rows
 from igeojax.em._maximization import maximized, require_fixable
 from igeojax.em._missing import shared_out_observed, sums_of_observed
 from igeojax.em._passes import sums_in_frames
@@ -168,7 +168,8 @@ class MixtureSteps:
 
         Raises:
           TypeError: `params` or `x` of a wrong kind.
-          ValueError: `x` lacks the event axes, or bad weights.
+          ValueError: `x` has other axes than one of observations and those of the event, or bad
+            weights.
 
         Examples:
           >>> from igeojax import families
@@ -182,7 +183,7 @@ class MixtureSteps:
         """
         x = as_data(self.family, x)
         dtype = params.log_weights.dtype
-        weights = checked_weights(weights, jax.tree.leaves(x)[0].shape[0], dtype)
+        weights = checked_weights(weights, require_rows(self.family, x), dtype)
         if chunk_size is None:
             chunk_size = default_chunk_size(self.family, self.num_components, dtype)
         partial_sum = (

@@ -99,6 +99,15 @@ def test_mixed_columns_are_recovered(columns):
     np.testing.assert_allclose(streamed.log_likelihood, result.log_likelihood, rtol=1e-6)
 
 
+def test_a_row_without_weight_needs_no_finite_statistics():
+    mixture = em.Mixture(families.Normal(), 1, missing=True)
+    params = mixture.point([1.0], mixture.family.natural_from_params([0.0], 1.0))
+    sums = mixture.expectations(params, jnp.array([1.0, jnp.nan, 1e200]), jnp.array([1.0, 2.0, 0]))
+    # The second row is expected to be as the law says.
+    np.testing.assert_allclose(sums.statistics.xx, [1 + 2 * 1.0], rtol=1e-12)
+    np.testing.assert_allclose(sums.log_likelihood, mixture.log_density(params, 1.0), rtol=1e-12)
+
+
 def test_bad_input(clouds):
     with pytest.raises(ValueError, match=r"must lie in its support; got .*nan"):
         em.Mixture(families.MultivariateNormal(2), 2).fit(clouds, key=jax.random.key(0))

@@ -82,6 +82,20 @@ def test_a_fit_that_collapsed_is_left_out():
     assert found.mixture.num_components == 1
 
 
+def test_the_gap_is_of_a_unit_of_weight():
+    x, weights = jnp.array([1, 2, 1, 2, 30, 32]), jnp.array([1.0, 2.0, 3.0, 0.5, 1.0, 0.0])
+    found = em.model_selection(
+        families.Poisson(), x, (1, 2), key=jax.random.key(0), weights=weights
+    )
+    one, two = found.log_likelihood
+    np.testing.assert_allclose(found.gap, [0, (two - one) / 7.5], rtol=1e-12)
+    scores = [
+        mixture.score(fit.params, x, weights)
+        for mixture, fit in zip(found.mixtures, found.fits, strict=True)
+    ]
+    np.testing.assert_allclose(found.gap[1], scores[1] - scores[0], rtol=1e-9)
+
+
 def test_bad_input(clouds):
     key = jax.random.key(0)
     with pytest.raises(ValueError, match="num_components must name numbers to try"):
