@@ -22,7 +22,7 @@ class Forward(NamedTuple):
 
 
 FEW = 4096
-"""Products below so many, `B K^2`, of at most `FEW_STATES`, are no matrix product on a processor."""
+"""Below so many products, `B K^2`, of at most `FEW_STATES` states, a step sums them itself."""
 
 FEW_STATES = 32
 
@@ -35,7 +35,8 @@ def product(left: Array, matrix: Array) -> Array:
     """
     batch, size = left.shape
     if batch * size * size < FEW and size <= FEW_STATES:
-        return jnp.sum(left[:, :, None] * matrix, axis=1)
+        each = matrix[None] if matrix.ndim == 2 else matrix
+        return jnp.sum(left[:, :, None] * each, axis=1)
     return left @ matrix if matrix.ndim == 2 else (left[:, None, :] @ matrix)[:, 0]
 
 
