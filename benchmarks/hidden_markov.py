@@ -42,8 +42,8 @@ one core, float64, {STATES} states, normal laws of {DIM} coordinates with full c
 {CLASSES} classes; alternated rounds, compilation apart. An iteration of Baum-Welch is ({MANY} less
 {FEW} iterations) / {MANY - FEW}. Ratio: the peer's time over ours in the same round. Difference:
 relative of log-likelihoods, those of the first iterations included; absolute of probabilities.
-dynamax has a prior of normal laws: iterations are compared with it at the start alone. hmmlearn runs
-by its faster form, `implementation="scaling"`; dynamax takes sequences of one length only.
+dynamax has a prior of normal laws: iterations are compared with it at the start alone. hmmlearn
+runs by its faster form, `implementation="scaling"`; dynamax takes sequences of one length only.
 """
 
 
@@ -310,8 +310,8 @@ def main() -> None:
         version = importlib.metadata.version
         peers = ", ".join(f"{name} {version(name)}" for name in ("hmmlearn", "dynamax"))
         machine = (
-            f"JAX {version('jax')}, {peers}, {os.cpu_count()} cores, {platform.machine()}, pinned to "
-            f"{len(os.sched_getaffinity(0))}, Python {platform.python_version()}; "
+            f"JAX {version('jax')}, {peers}, {os.cpu_count()} cores, {platform.machine()}, "
+            f"pinned to {len(os.sched_getaffinity(0))}, Python {platform.python_version()}; "
             f"{time.strftime('%Y-%m-%d')}, medians over {options.rounds} rounds."
         )
         text = f"{HEADER}{machine}\n\n"
