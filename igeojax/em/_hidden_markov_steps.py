@@ -54,16 +54,14 @@ def counted(
 
 def _counted(model: Any, params: Any, sequences: Sequences, weights: Array, frames: Any) -> Any:
     """The same of one chunk."""
-
-    def log_likelihood(initial: Array, transition: Array, emission: Array) -> Array:
-        each = hmm.log_likelihood(initial, transition, emission, mask=sequences.present)
-        # A sequence of weight 0 does not count, even where it is impossible.
-        return jnp.sum(jnp.where(weights > 0, weights * each, 0.0))
-
-    # Expected counts are the gradients of the log-likelihood in the scores.
-    total, (initial, moves, mass) = jax.value_and_grad(log_likelihood, argnums=(0, 1, 2))(
-        params.log_initial, params.log_transition, log_emission(model, params.emissions, sequences)
+    emission = log_emission(model, params.emissions, sequences)
+    found = hmm.smooth(params.log_initial, params.log_transition, emission, mask=sequences.present)
+    # A sequence of weight 0 does not count, even where it is impossible.
+    total = jnp.sum(jnp.where(weights > 0, weights * found.log_likelihood, 0.0))
+    initial, moves = (
+        jnp.tensordot(weights, counts, axes=1) for counts in (found.initial, found.transitions)
     )
+    mass = weights[:, None, None] * found.states
     # A wholly missing observation is left out of the complete data, so its states are not counted.
     mass = jnp.where(sequences.observed[..., None], mass, 0.0).reshape((-1, model.num_states))
     sums = Expectations(

@@ -64,7 +64,7 @@ def maximized(
         noise = NOISE * eps * family.mean_squares(eta)
         if standardized:
             eta = jax.tree.map(jnp.add, eta, family.blur(2 * jnp.max(noise, initial=0.0), eta))
-        theta = family.natural_from_mean(eta)
+        theta = family.natural_from_mean(family.in_chart(eta))
         sound = (family.conditional_variances(theta) > noise).all()
         moved = family.from_frame(theta, frame)
         if standardized:

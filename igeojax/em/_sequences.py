@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool
 
-from igeojax.chains._chain import batch_first, chain_of
+from igeojax.chains._chain import presence
 from igeojax.em._data import as_data
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.missing import require_observed_support
@@ -60,8 +60,7 @@ def sequences_of(
             f"data must have shape (*batch, T) + {family.event_shape}; got "
             f"{jax.tree.map(jnp.shape, x)}. Put the steps on the axis before those of the event."
         )
-    flat = chain_of(jnp.zeros((*shape, 1)), jnp.zeros((1, 1)), length=length, mask=mask)[0].present
-    present = batch_first(flat, shape)
+    present = presence(shape, length, mask)
     x = _filled(family, present, x)
     if missing:
         require_observed_support(family, x)

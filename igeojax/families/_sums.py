@@ -81,6 +81,10 @@ class StatisticSums:
         """Mean square of each coordinate with a scale; here of none."""
         return jnp.zeros(0, jax.tree.leaves(eta)[0].dtype)
 
+    def in_chart(self: Any, eta: Any) -> Any:
+        """Mean statistics, moved by rounding where the chart cannot hold them; here as they are."""
+        return eta
+
     def blur(self: Any, variance: Array, like: Any) -> Any:
         """What independent noise of a variance adds to the mean statistics; here none."""
         return jax.tree.map(jnp.zeros_like, like)

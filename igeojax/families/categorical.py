@@ -109,6 +109,13 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
         last = 1 - jnp.sum(eta.one_hot, axis=-1, keepdims=True)
         return CategoricalPoint(log_at_zero(eta.one_hot) - jnp.log(last))
 
+    def in_chart(self, eta: CategoricalPoint) -> CategoricalPoint:
+        """Mean statistics whose last class, the reference, has a probability above their rounding.
+
+        Below `num_classes` units of it, it is one minus a sum, and no more than rounding itself.
+        """
+        return CategoricalPoint(with_last(eta.one_hot, 1, self.num_classes))
+
     def natural_from_params(
         self, probs: ArrayLike | None = None, *, logits: ArrayLike | None = None
     ) -> CategoricalPoint:
@@ -242,3 +249,24 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
 
     def _draw(self, key, theta, shape):
         return jax.random.categorical(key, self.logits(theta), shape=shape)
+
+
+def with_last(counts: Array, total: int, num_classes: int) -> Array:
+    """Mean counts of all classes but the last that leave it more of a total than rounding.
+
+    Args:
+      counts: shape `batch + (num_classes - 1,)`, not negative.
+      total: what the counts of all classes sum to.
+      num_classes: number of classes.
+
+    Returns:
+      The counts, scaled where the last class has less than `num_classes` units of rounding.
+
+    Examples:
+      >>> bool(1 - with_last(jnp.array([0.25, 0.75]), 1, 3).sum() > 0)
+      True
+    """
+    least = num_classes * jnp.finfo(counts.dtype).eps * total
+    known = jnp.sum(counts, axis=-1, keepdims=True)
+    scale = (total - least) / jnp.where(known > 0, known, 1.0)
+    return jnp.where(total - known < least, scale * counts, counts)

@@ -15,7 +15,12 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.discrete.softmax import softmax
 from igeojax.families.base import MOST_OUTCOMES, ExponentialFamily
-from igeojax.families.categorical import Categorical, CategoricalParams, CategoricalPoint
+from igeojax.families.categorical import (
+    Categorical,
+    CategoricalParams,
+    CategoricalPoint,
+    with_last,
+)
 from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.counting import poisson_log_density
 from igeojax.numerics.safe import log_at_zero
@@ -115,6 +120,10 @@ class Multinomial(ExponentialFamily[MultinomialPoint, MultinomialParams]):
     def natural_from_mean(self, eta: MultinomialPoint) -> MultinomialPoint:
         last = self.trials - jnp.sum(eta.counts, axis=-1, keepdims=True)
         return MultinomialPoint(log_at_zero(eta.counts) - jnp.log(last))
+
+    def in_chart(self, eta: MultinomialPoint) -> MultinomialPoint:
+        """As `Categorical.in_chart`."""
+        return MultinomialPoint(with_last(eta.counts, self.trials, self.num_classes))
 
     def natural_from_params(
         self, probs: ArrayLike | None = None, *, logits: ArrayLike | None = None

@@ -175,6 +175,9 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
     def natural_from_mean(self, eta: ProductPoint) -> ProductPoint:
         return ProductPoint(*self._each("natural_from_mean", eta))
 
+    def in_chart(self, eta: ProductPoint) -> ProductPoint:
+        return ProductPoint(*self._each("in_chart", eta))
+
     def natural_from_params(self, *params: Any) -> ProductPoint:
         """Natural parameter of the source parameters (or a point) of each factor, in order.
 
