@@ -238,7 +238,7 @@ def calls_of(runner: Runner) -> dict[str, Callable[[], float]]:
     return dict(zip(TASKS, (step, *singles), strict=True))
 
 
-def floor(given: Problem) -> tuple[float, float]:
+def floor(given: Problem) -> list[float]:
     """Milliseconds of the forward and of the Viterbi recursion alone, by the loops of hmmlearn."""
     weights = np.random.default_rng(0).random((given.x.shape[0], STATES)) + 0.5
     logs = np.log(weights), np.log(given.initial), np.log(given.transition)
@@ -246,7 +246,7 @@ def floor(given: Problem) -> tuple[float, float]:
     parts, log_parts = np.split(weights, begins), np.split(logs[0], begins)
     ahead = lambda: [_hmmc.forward_scaling(given.initial, given.transition, p) for p in parts]
     best = lambda: [_hmmc.viterbi(logs[1], logs[2], p) for p in log_parts]
-    return tuple(statistics.median(milliseconds(call) for _ in range(9)) for call in (ahead, best))
+    return [statistics.median(milliseconds(call) for _ in range(9)) for call in (ahead, best)]
 
 
 def compare(given: Problem, shape: str, rounds: int) -> list[str]:
