@@ -126,7 +126,6 @@ def _from_columns(family: Any, sums: Expectations) -> Expectations:
 
 def _by_products(family: Any, coefficients: Array, constants: Array) -> Any:
     """Sums of a chunk by two matrix products, the observations on the last axis; as columns."""
-
     affine = jnp.concatenate([constants[:, None], coefficients], axis=1)
 
     def partial_sum(z: Any, weights: Array) -> Expectations:
