@@ -225,7 +225,7 @@ def linear():
         print(f"| {size} | {times[-1]:.3f} | {memories[-1]:.0f} |", flush=True)
     figure, axes = plt.subplots(1, 2, figsize=(7, 2.8), layout="constrained")
     axes[0].loglog(sizes, times, "o-")
-    axes[0].loglog(sizes, [times[0] * n / sizes[0] for n in sizes], "k:", label="linear")
+    axes[0].loglog(sizes, [times[-1] * n / sizes[-1] for n in sizes], "k:", label="linear")
     axes[0].set(xlabel="rows", ylabel="seconds an iteration")
     axes[0].legend(frameon=False)
     axes[1].semilogx(sizes, memories, "o-")
