@@ -111,18 +111,28 @@ def _require_fittable(mixture: Any, seen: Survey, options: Options, ridge: Any) 
         mixture.family.fit(seen.sample, None if plain else seen.weights)
 
 
-@partial(jax.jit, static_argnames=("mixture",))
 def _chart(mixture: Any, sample: Any, weights: Array, ridge: Array | None, prior: Any) -> Chart:
-    family = mixture.family
+    # In two programs: the first serves any number of components.
+    frame, noise = _framed(mixture.family, sample, weights, ridge, missing=mixture.missing)
+    return Chart(frame, noise, None if prior is None else _prior_in(mixture.family, prior, frame))
+
+
+@partial(jax.jit, static_argnames=("family", "missing"))
+def _framed(
+    family: Any, sample: Any, weights: Array, ridge: Array | None, *, missing: bool
+) -> tuple[Any, Any]:
     frame = _passes.data_frame(family, sample, weights, ridge)
-    frame = centred(frame) if mixture.missing else frame
-    noise = None
-    if ridge is not None:
-        shapes = family.point_shape
-        zero = family.from_leaves([jnp.zeros(shape, weights.dtype) for shape in shapes])
-        none = jnp.zeros((), weights.dtype)
-        noise = family.sums_in_frame(none, family.blur(ridge, zero), frame)
-    return Chart(frame, noise, None if prior is None else prior.in_frame(family, frame))
+    frame = centred(frame) if missing else frame
+    if ridge is None:
+        return frame, None
+    zero = family.from_leaves([jnp.zeros(shape, weights.dtype) for shape in family.point_shape])
+    none = jnp.zeros((), weights.dtype)
+    return frame, family.sums_in_frame(none, family.blur(ridge, zero), frame)
+
+
+@partial(jax.jit, static_argnames=("family",))
+def _prior_in(family: Any, prior: Any, frame: Any) -> Any:
+    return prior.in_frame(family, frame)
 
 
 @partial(jax.jit, static_argnames=("mixture",))
@@ -164,15 +174,7 @@ def _steps(
         return found, objective / total
 
     def m_step(found: Any, params: Any) -> Any:
-        return maximized(
-            mixture,
-            *found,
-            previous=params,
-            fixed=fixed,
-            noise=chart.noise,
-            prior=chart.prior,
-            standardized=True,
-        )
+        return _m_step(mixture, found, params, chart, fixed=fixed)
 
     return e_step, m_step
 
@@ -189,6 +191,21 @@ def _most_loss(chart: Chart, dtype: Any) -> ArrayLike:
     if chart.prior is None:
         return rounding
     return jnp.where((chart.prior.concentration < 1).any(), math.inf, rounding)
+
+
+@partial(jax.jit, static_argnames=("mixture", "fixed"))
+def _m_step(
+    mixture: Any, found: Any, params: Any, chart: Chart, *, fixed: tuple[str | int, ...]
+) -> Any:
+    return maximized(
+        mixture,
+        *found,
+        previous=params,
+        fixed=fixed,
+        noise=chart.noise,
+        prior=chart.prior,
+        standardized=True,
+    )
 
 
 @partial(

@@ -126,7 +126,6 @@ def _from_columns(family: Any, sums: Expectations) -> Expectations:
 
 def _by_products(family: Any, coefficients: Array, constants: Array) -> Any:
     """Sums of a chunk by two matrix products, the observations on the last axis; as columns."""
-
     affine = jnp.concatenate([constants[:, None], coefficients], axis=1)
 
     def partial_sum(z: Any, weights: Array) -> Expectations:
@@ -140,12 +139,8 @@ def _by_products(family: Any, coefficients: Array, constants: Array) -> Any:
         # The long operand first: it is then read as it lies, twice as fast.
         table = jax.lax.dot_general(columns, mass, (((1,), (1,)), ((), ())))
         seen = jnp.where(weights > 0, top + jnp.log(total), 0.0)
-        return Expectations(
-            (),
-            table,
-            jnp.sum(weights * seen),
-            jnp.sum(weights),
-        )
+        none: Any = ()  # They are the first row of the table.
+        return Expectations(none, table, jnp.sum(weights * seen), jnp.sum(weights))
 
     return partial_sum
 

@@ -132,7 +132,9 @@ def model_selection(
 
     def fitted(mixture: Mixture, key: Array) -> MixtureFit:
         known = None if prior is None else prior(mixture)
-        return mixture.fit(data, key=key, weights=weights, prior=known, **fit_options)
+        # All starts of one component are the same.
+        alone = {"num_restarts": 1} if mixture.num_components == 1 else {}
+        return mixture.fit(data, key=key, weights=weights, prior=known, **(fit_options | alone))
 
     fits = tuple(map(fitted, mixtures, jax.random.split(key, len(counts))))
     one = Mixture(family, 1, tied=tied, missing=missing)

@@ -94,6 +94,22 @@ def test_own_frames_and_products_agree(kind, monkeypatch):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("weight", "scale", "exact"),
+    [
+        (0.9, 1e-2, True),
+        (0.9, 1e-4, False),
+        (0.01, 1e-4, True),  # of few rows
+        (1e-6, 1e-6, False),  # of few rows, but without digits for its own variance
+    ],
+)
+def test_products_are_taken_by_the_mean_rounding(weight, scale, exact):
+    family = families.Normal()
+    components = family.natural_from_params(np.array([0.0, 0.5]), np.array([scale, 1.0]))
+    params = em.Mixture(family, 2).point([weight, 1 - weight], components)
+    assert bool(_passes._linear_form(family, params)[2]) == exact
+
+
 @pytest.mark.parametrize("kind", ["full", "diag"])
 @pytest.mark.parametrize("offset", [0.0, 2.0**20])
 def test_float32_keeps_its_digits_at_any_offset(kind, offset):
