@@ -70,8 +70,10 @@ def data_frame(family: Any, sample: Any, weights: Array, variance: Array | None)
     neutral = family.neutral_frame(weights.dtype)
     if not jax.tree.leaves(neutral):
         return neutral
-    plain = variance is None
-    theta = family._fit(sample, shares) if plain else fitted(lambda _: jnp.sqrt(variance))
+    if variance is None:
+        theta = family._fit(sample, shares)
+    else:
+        theta = fitted(lambda _, size=jnp.sqrt(variance): size)
     spread = fitted(deviation)
     left, full = map(family.conditional_variances, (theta, spread))
     frame, other = map(family.frame_of, (theta, spread))
