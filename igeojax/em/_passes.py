@@ -62,8 +62,8 @@ def data_frame(family: Any, sample: Any, weights: Array, variance: Array | None)
         def blurred(leaf: Array) -> Array:
             if not jnp.issubdtype(leaf.dtype, jnp.floating):
                 return leaf
-            noise = jax.random.normal(jax.random.key(0), leaf.shape, leaf.dtype)
-            return leaf + size(leaf).astype(leaf.dtype) * noise
+            drawn = jax.random.normal(jax.random.key(0), leaf.shape, leaf.dtype)
+            return leaf + size(leaf).astype(leaf.dtype) * drawn
 
         return family._fit(jax.tree.map(blurred, sample), shares)
 
@@ -73,7 +73,8 @@ def data_frame(family: Any, sample: Any, weights: Array, variance: Array | None)
     if variance is None:
         theta = family._fit(sample, shares)
     else:
-        theta = fitted(lambda _, size=jnp.sqrt(variance): size)
+        noise = jnp.sqrt(variance)
+        theta = fitted(lambda _: noise)
     spread = fitted(deviation)
     left, full = map(family.conditional_variances, (theta, spread))
     frame, other = map(family.frame_of, (theta, spread))
