@@ -30,6 +30,10 @@ sign cancel: by less than 1e-10 of itself. In float32 it is off by less than 1e-
 """
 
 
+DEGENERATE = 10_000
+"""Conditional variances of so many units in the last place of those of blurred data are none."""
+
+
 class Pass(NamedTuple):
     """Sums of a pass, and the frame of each component that its statistics are taken in."""
 
@@ -45,19 +49,47 @@ class Layout(NamedTuple):
 
 
 def data_frame(family: Any, sample: Any, weights: Array, variance: Array | None) -> Any:
-    """The frame of the member that is fitted to a sample, blurred by noise of a variance."""
+    """The frame of the member that is fitted to a sample, blurred by noise of a variance.
 
-    def blurred(leaf: Array) -> Array:
-        if variance is None or not jnp.issubdtype(leaf.dtype, jnp.floating):
-            return leaf
-        noise = jax.random.normal(jax.random.key(0), leaf.shape, leaf.dtype)
-        return leaf + jnp.sqrt(variance).astype(leaf.dtype) * noise
+    Of degenerate data (a constant column, collinear ones) that of each column blurred by a tenth of
+    its deviation, of 1 where it has none.
+    """
+    shares = weights / jnp.sum(weights)
 
-    theta = family._fit(jax.tree.map(blurred, sample), weights / jnp.sum(weights))
-    frame = family.frame_of(theta)
-    sound = jnp.asarray([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(frame)]).all()
+    def deviation(leaf: Array) -> Array:
+        centred = leaf - jnp.tensordot(shares, leaf, 1)[None]
+        square = jnp.tensordot(shares, centred**2, 1)
+        return jnp.where(square > 0, 0.1 * jnp.sqrt(square), 1.0)[None]
+
+    def fitted(size: Callable[[Array], Array]) -> Any:
+        def blurred(leaf: Array) -> Array:
+            if not jnp.issubdtype(leaf.dtype, jnp.floating):
+                return leaf
+            drawn = jax.random.normal(jax.random.key(0), leaf.shape, leaf.dtype)
+            return leaf + size(leaf).astype(leaf.dtype) * drawn
+
+        return family._fit(jax.tree.map(blurred, sample), shares)
+
     neutral = family.neutral_frame(weights.dtype)
-    return jax.tree.map(lambda leaf, other: jnp.where(sound, leaf, other), frame, neutral)
+    if not jax.tree.leaves(neutral):
+        return neutral
+    if variance is None:
+        theta = family._fit(sample, shares)
+    else:
+        noise = jnp.sqrt(variance)
+        theta = fitted(lambda _: noise)
+    spread = fitted(deviation)
+    left, full = map(family.conditional_variances, (theta, spread))
+    frame, other = map(family.frame_of, (theta, spread))
+    choices = (
+        (frame, (left > DEGENERATE * jnp.finfo(weights.dtype).eps * full).all()),
+        (other, jnp.isfinite(full).all()),
+    )
+    for found, sound in reversed(choices):
+        finite = jnp.asarray([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(found)]).all()
+        take = finite & sound
+        neutral = jax.tree.map(lambda leaf, rest, t=take: jnp.where(t, leaf, rest), found, neutral)
+    return neutral
 
 
 def run(mixture: Any, params: Any, x: Any, weights: Array, frame: Any, layout: Layout) -> Pass:
