@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from igeojax.families.weighting import weighted_mean
+from igeojax.numerics.weighting import weighted_mean
 from igeojax.numerics.bessel import log_sphere
 from igeojax.numerics.bessel_bregman import (
     vmf_natural_from_mean,

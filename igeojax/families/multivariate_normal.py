@@ -27,7 +27,7 @@ from igeojax.families.positive_definite import (
     log_det_ratio,
     symmetric_inverse,
 )
-from igeojax.families.weighting import weighted_mean
+from igeojax.numerics.weighting import weighted_mean
 from igeojax.numerics.triangular import cho_solve, cholesky, solve_triangular
 
 

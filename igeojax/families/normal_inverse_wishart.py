@@ -24,7 +24,7 @@ from igeojax.families.positive_definite import (
     symmetric_inverse,
     symmetrized,
 )
-from igeojax.families.weighting import weighted_mean
+from igeojax.numerics.weighting import weighted_mean
 from igeojax.families.wishart import Wishart, WishartPoint, checked_dof_scale
 from igeojax.numerics.multivariate_gamma import wishart_entropy
 from igeojax.numerics.remainders import ratio_remainder

@@ -19,7 +19,7 @@ from igeojax.families.positive_definite import (
     symmetrized,
     whitened,
 )
-from igeojax.families.weighting import weighted_mean
+from igeojax.numerics.weighting import weighted_mean
 from igeojax.numerics.multivariate_gamma import (
     half_steps,
     log_multivariate_gamma,
