@@ -170,5 +170,3 @@ def _some_direction(x: Array) -> Array:
     axis = jax.nn.one_hot(jnp.argmin(jnp.abs(x), axis=-1), x.shape[-1], dtype=x.dtype)
     axis = axis - _along(axis, x)
     return axis / jnp.linalg.norm(axis, axis=-1, keepdims=True)
-
-

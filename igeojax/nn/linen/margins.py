@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from flax import linen
 from jaxtyping import Array, DTypeLike, Float, Int
 
-from igeojax.nn._normalized import unit_normal
 from igeojax.nn.margins import cosine_logits
+from igeojax.nn.unit_weights import unit_normal
 
 
 class NormalizedClassifier(linen.Module):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import linen
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
-from igeojax.nn._normalized import head_size
+from igeojax.nn._sizes import head_size
 from igeojax.nn.linen.normalized import (
     LearnedScale,
     NormalizedAttention,

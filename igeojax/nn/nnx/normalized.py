@@ -5,13 +5,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
-from igeojax.nn._normalized import head_size, unit_name, unit_normal
+from igeojax.nn._sizes import head_size
 from igeojax.nn.normalized import (
     learned_scale,
     normalized_attention,
     normalized_residual,
     rotary,
 )
+from igeojax.nn.unit_weights import unit_name, unit_normal
 
 
 class LearnedScale(nnx.Module):

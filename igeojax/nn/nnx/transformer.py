@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
-from igeojax.nn._normalized import head_size
+from igeojax.nn._sizes import head_size
 from igeojax.nn.nnx.normalized import (
     LearnedScale,
     NormalizedAttention,
