@@ -8,7 +8,7 @@ both are searched. Run as
     OPENBLAS_NUM_THREADS=1 taskset -c 1 python -m benchmarks.normalized_transformers
 
 It keeps what is done in `benchmarks/results/normalized_transformers.json`, so that it may be
-stopped and goes on, and draws `normalized_transformers.svg` beside it. `--seconds` only times steps.
+stopped and goes on, and draws `normalized_transformers.svg`; `--seconds` only times steps.
 """
 
 import argparse
@@ -27,8 +27,8 @@ import optax
 
 from igeojax import nn, optim
 
-FEATURES, LAYERS, HEADS = 96, 3, 4
-BATCH, CONTEXT = 16, 128
+FEATURES, LAYERS, HEADS = 64, 3, 4
+BATCH, CONTEXT = 16, 64
 LENGTHS, SHORTER = (250, 500, 1000), (125, 250, 500, 1000)
 SEARCHED = 250
 RATES = {"usual": (1e-3, 2e-3, 4e-3, 8e-3), "normalized": (2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)}
@@ -55,6 +55,7 @@ def windows(codes: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def validation() -> np.ndarray:
+    """Rows of the text that is not trained on."""
     codes = text()[1]
     return windows(codes, np.arange(0, len(codes) - CONTEXT - 1, CONTEXT)[: 16 * 16])
 
@@ -212,6 +213,7 @@ def picture(ends: dict[str, dict[int, list[float]]]) -> None:
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--seconds", action="store_true", help="only time the steps")
     arguments = parser.parse_args()
