@@ -12,12 +12,12 @@ from igeojax._core import checks
 from igeojax.divergences.exponential.chernoff import chernoff_order
 from igeojax.families._pairs import between, over
 from igeojax.families.base import ExponentialFamily, require_family
-from igeojax.numerics.weighting import normalized_weights, weighted_mean
 from igeojax.geometry._points import aligned, require_laws_inside, row_points, single_row_points
 from igeojax.geometry.coordinates import ravel, unravel
 from igeojax.geometry.exponential_map import exponential_map, logarithm_map
 from igeojax.geometry.metric import inner
 from igeojax.numerics.small_solve import small_solve
+from igeojax.numerics.weighting import normalized_weights, weighted_mean
 
 
 def e_mean(

@@ -109,12 +109,13 @@ def _along(u: Array, direction: Array) -> Array:
     return jnp.sum(u * direction, axis=-1, keepdims=True) * direction
 
 
-def unit_log(x: Array, y: Array) -> Array:
+def unit_log(x: Array, y: Array, apart: Array | None = None) -> Array:
     """Logarithm on the unit sphere, from differences and sums: `y - <x, y> x` cancels.
 
     Args:
       x: unit vectors.
       y: unit vectors.
+      apart: `y - x`, where it is known to more digits than the subtraction gives.
 
     Returns:
       Tangents at `x`.
@@ -123,7 +124,7 @@ def unit_log(x: Array, y: Array) -> Array:
       >>> unit_log(jnp.array([1.0, 0.0]), jnp.array([1.0, 1e-12])).tolist()
       [0.0, 1e-12]
     """
-    apart, together = y - x, y + x
+    apart, together = y - x if apart is None else apart, y + x
     square = 0.25 * jnp.sum(apart**2, axis=-1, keepdims=True)
     near = square < 0.5
     # The tangent part of y is that of y - x and of y + x: of the shorter one it has all digits.
@@ -170,5 +171,3 @@ def _some_direction(x: Array) -> Array:
     axis = jax.nn.one_hot(jnp.argmin(jnp.abs(x), axis=-1), x.shape[-1], dtype=x.dtype)
     axis = axis - _along(axis, x)
     return axis / jnp.linalg.norm(axis, axis=-1, keepdims=True)
-
-
