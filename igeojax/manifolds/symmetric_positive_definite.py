@@ -32,7 +32,8 @@ class SymmetricPositiveDefinite(Manifold):
     eigenvalue of a matrix is stored to `eps` of its largest, and so is all that depends on it.
 
     `retract` is `P + U + U P^-1 U / 2`, of second order and positive definite. `project_point`
-    takes the symmetric part and raises eigenvalues to `dim eps` of the largest.
+    takes the symmetric part and raises eigenvalues to `dim eps` of the largest; in derivatives what
+    it adds is constant.
 
     Args:
       dim: number of rows.
@@ -98,16 +99,15 @@ class SymmetricPositiveDefinite(Manifold):
         return x + symmetrized(u) + 0.5 * _colored(factor, white @ white)
 
     def _project_point(self, ambient: Array) -> Array:
-        values, vectors = jnp.linalg.eigh(symmetrized(ambient))
-        floor = self.dim * float(jnp.finfo(ambient.dtype).eps) * values[..., -1:]
+        matrix = symmetrized(ambient)
+        values, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(matrix))
         checks.require_positive(
             "the largest eigenvalue of each matrix",
             values[..., -1],
             "A matrix without positive eigenvalue has no definite one near it.",
         )
-        whole = (values >= floor).all(axis=-1)[..., None, None]
-        raised = spectral_matrix(vectors, jnp.maximum(values, floor))
-        return jnp.where(whole, symmetrized(ambient), raised)
+        floor = self.dim * float(jnp.finfo(ambient.dtype).eps) * values[..., -1:]
+        return matrix + spectral_matrix(vectors, jnp.maximum(floor - values, 0.0))
 
     def _project_tangent(self, x: Array, ambient: Array) -> Array:
         return symmetrized(ambient)
