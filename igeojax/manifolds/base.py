@@ -112,7 +112,9 @@ class Manifold(abc.ABC):
         t = checks.floating("t", t)
         way = lambda leaf: lifted(t, leaf.ndim).astype(leaf.dtype) * leaf[(None,) * t.ndim]
         start = jax.tree.map(lambda leaf: leaf[(None,) * t.ndim], x)
-        return self._exp(*self._arguments({}, {"x": start, "u": jax.tree.map(way, self._log(x, y))}))
+        return self._exp(
+            *self._arguments({}, {"x": start, "u": jax.tree.map(way, self._log(x, y))})
+        )
 
     def transport(self, x: Any, y: Any, u: Any) -> Any:
         """Parallel transport of `u` along the shortest geodesic from `x` to `y`, an isometry.

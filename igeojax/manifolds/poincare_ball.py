@@ -188,9 +188,9 @@ class PoincareBall(Manifold):
         return 2 * norm_at_zero(u) / rim_gap(self._root * x)
 
     def _distance(self, x: Array, y: Array) -> Array:
-        x, y = self._root * x, self._root * y
+        gap, other, step = self._gaps(x, y)
         # Root by root: outside the ball the product of two negative gaps would pass unseen.
-        half = norm_at_zero(y - x) / (jnp.sqrt(rim_gap(x)) * jnp.sqrt(rim_gap(y)))
+        half = norm_at_zero(step) / (jnp.sqrt(gap) * jnp.sqrt(other))
         return 2 / self._root * jnp.arcsinh(half)
 
     def _exp(self, x: Array, u: Array) -> Array:
@@ -199,27 +199,26 @@ class PoincareBall(Manifold):
         return self._project_point(_moved(x, _from_origin(half)) / self._root)
 
     def _log(self, x: Array, y: Array) -> Array:
-        x, y = self._root * x, self._root * y
-        gap, other = rim_gap(x)[..., None], rim_gap(y)[..., None]
-        step = y - x
+        gap, other, step = self._gaps(x, y)
+        gap, other = gap[..., None], other[..., None]
         square = jnp.sum(step**2, axis=-1, keepdims=True)
         # With s = sinh(d / 2): asinh(s) / s, times the gyro-difference over cosh(d / 2).
         roots = jnp.sqrt(gap) * jnp.sqrt(other)
         scale = gap * arcsinh_ratio(square / roots**2) / (roots * jnp.sqrt(roots**2 + square))
-        return scale * (gap * step - square * x) / self._root
+        return scale * (gap * step - square * (self._root * x)) / self._root
 
     def _transport(self, x: Array, y: Array, u: Array) -> Array:
-        x, y = self._root * x, self._root * y
-        gap, other = rim_gap(x)[..., None], rim_gap(y)[..., None]
-        step = y - x
-        dot = lambda a, b: jnp.sum(a * b, axis=-1, keepdims=True)
-        square = dot(step, step)
-        # The translation is a reflection in the hyperplane at x across the geodesic, then the
-        # inversion that exchanges both points; multiplied out, so that equal points divide by no 0.
-        along, across = dot(step, u), dot(x, u)
-        turn = gap * (along * x - across * step) - square * across * x
-        turn = turn + (2 * dot(x, step) * across - dot(x, x) * along) * step
-        return other / gap * (u + 2 / (gap * other + square) * turn)
+        gap, other, step = self._gaps(x, y)
+        turned = gyration(self._root * x, step, gap, other, u)
+        return (other / gap)[..., None] * turned
+
+    def _gaps(self, x: Array, y: Array) -> tuple[Array, Array, Array]:
+        """In the unit ball the gaps of both points, and the step between them.
+
+        The difference before the product: fused into one operation, `root y - root x` would keep
+        the rounding of a product at equal points.
+        """
+        return rim_gap(self._root * x), rim_gap(self._root * y), self._root * (y - x)
 
     def _project_point(self, ambient: Array) -> Array:
         length = norm_at_zero(jax.lax.stop_gradient(ambient))[..., None]
@@ -283,6 +282,44 @@ def rim_gap(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
     rest = x - coarse
     exact = 1 - jnp.sum(coarse * coarse, axis=-1)
     return exact - jnp.sum(rest * (coarse + x), axis=-1)
+
+
+def gyration(
+    x: Float[Array, "*batch dim"],
+    step: Float[Array, "*batch dim"],
+    gap: Float[Array, "*batch"],
+    other: Float[Array, "*batch"],
+    u: Float[Array, "*batch dim"],
+) -> Float[Array, "*batch dim"]:
+    """Rotation of tangents that transport from x to `y = x + step` is, in conformal coordinates.
+
+    The translation is a reflection in the hyperplane at x across the geodesic, then the inversion
+    that exchanges both points; multiplied out, so that equal points divide by no 0.
+
+    Args:
+      x: points of the unit ball.
+      step: `y - x`.
+      gap: `1 - |x|^2`.
+      other: `1 - |y|^2`.
+      u: tangents at x.
+
+    Returns:
+      `gyr[y, -x] u`, of the Euclidean length of `u`.
+
+    References:
+      [Ganea2018] section 2.4 (gyrations and parallel transport).
+
+    Examples:
+      >>> zero, one = jnp.zeros(2), jnp.ones(())
+      >>> gyration(zero, zero, one, one, jnp.array([1.0, 2.0])).tolist()
+      [1.0, 2.0]
+    """
+    dot = lambda a, b: jnp.sum(a * b, axis=-1, keepdims=True)
+    square, along, across = dot(step, step), dot(step, u), dot(x, u)
+    gap = gap[..., None]
+    turn = gap * (along * x - across * step) - square * across * x
+    turn = turn + (2 * dot(x, step) * across - dot(x, x) * along) * step
+    return u + 2 / (gap * other[..., None] + square) * turn
 
 
 def _moved(x: Array, y: Array) -> Array:

@@ -74,7 +74,8 @@ class Sphere(Manifold):
         return x + (sin_ratio(square) * u - cos_deficit(square) * x)
 
     def _log(self, x: Array, y: Array) -> Array:
-        return unit_log(x / self.radius, y / self.radius) * self.radius
+        apart = (y - x) / self.radius
+        return unit_log(x / self.radius, y / self.radius, apart) * self.radius
 
     def _transport(self, x: Array, y: Array, u: Array) -> Array:
         return unit_transport(x / self.radius, y / self.radius, u)
@@ -115,7 +116,7 @@ def unit_log(x: Array, y: Array, apart: Array | None = None) -> Array:
     Args:
       x: unit vectors.
       y: unit vectors.
-      apart: `y - x`, where it is known to more digits than the subtraction gives.
+      apart: `y - x`, where it is known to more digits than a subtraction gives.
 
     Returns:
       Tangents at `x`.

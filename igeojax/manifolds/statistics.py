@@ -210,9 +210,7 @@ def _walked(
 
 
 @functools.partial(jax.jit, static_argnames=("manifold", "count"))
-def _principal(
-    manifold: Manifold, mean: Any, points: Any, share: Array, count: int
-) -> TangentPCA:
+def _principal(manifold: Manifold, mean: Any, points: Any, share: Array, count: int) -> TangentPCA:
     flat, unravel = jax.flatten_util.ravel_pytree(mean)
     # An orthonormal frame, from the Gram matrix of the tangent parts of all coordinate directions.
     basis = jnp.eye(flat.size, dtype=flat.dtype)
