@@ -1,4 +1,4 @@
-"""The abstract manifold: the checks of what comes in, and the operations that follow from others."""
+"""The abstract manifold: checks of what comes in, and operations that follow from others."""
 
 import abc
 from collections.abc import Mapping

@@ -135,14 +135,16 @@ def _pairs(x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
     x, y = checks.floating_together(x=x, y=y)
     _require_alike(1, x=x, y=y)
     batch = jnp.broadcast_shapes(x.shape[:-1], y.shape[:-1])
-    return tuple(jnp.broadcast_to(v, (*batch, v.shape[-1])) for v in (x, y))  # type: ignore[return-value]
+    x, y = (jnp.broadcast_to(v, (*batch, v.shape[-1])) for v in (x, y))
+    return x, y
 
 
 def _sets(queries: ArrayLike, keys: ArrayLike) -> tuple[Array, Array]:
     queries, keys = checks.floating_together(queries=queries, keys=keys)
     _require_alike(2, queries=queries, keys=keys)
     batch = jnp.broadcast_shapes(queries.shape[:-2], keys.shape[:-2])
-    return tuple(jnp.broadcast_to(v, batch + v.shape[-2:]) for v in (queries, keys))  # type: ignore[return-value]
+    queries, keys = (jnp.broadcast_to(v, batch + v.shape[-2:]) for v in (queries, keys))
+    return queries, keys
 
 
 def _require_alike(axes: int, **values: Array) -> None:

@@ -19,8 +19,8 @@ from igeojax.numerics.square_ratios import cos_deficit, sin_ratio
 class Simplex(Manifold):
     """Probability vectors with the Fisher metric `sum u v / p`: `2 sqrt(p)` lies on a sphere.
 
-    Distance `4 atan2(|sqrt p - sqrt q|, |sqrt p + sqrt q|)`, that of `Categorical`, at most pi, from
-    the difference of both, so that near laws keep their digits; classes of probability 0 are
+    Distance `4 atan2(|sqrt p - sqrt q|, |sqrt p + sqrt q|)`, that of `Categorical`, at most pi,
+    from the difference of both, so that near laws keep their digits; classes of probability 0 are
     welcome. Tangents sum to 0. Geodesics are great circles: one that meets the rim comes back from
     it. In a class of probability 0 a tangent has to be 0, and does not see a law beyond: from there
     `log` is a part of the way only. Derivatives at a probability 0, infinite in truth, are 0 by

@@ -156,7 +156,8 @@ def unit_transport(x: Array, y: Array, u: Array) -> Array:
       Tangents at `y`.
 
     Examples:
-      >>> unit_transport(jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0]), jnp.array([0.0, 1.0])).tolist()
+      >>> x, y = jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0])
+      >>> unit_transport(x, y, y).tolist()
       [-1.0, 0.0]
     """
     together = y + x

@@ -1,4 +1,4 @@
-"""Statistics of points of any manifold: their center of mass, and principal directions around it."""
+"""Statistics of points of any manifold: center of mass, and principal directions around it."""
 
 import functools
 from collections.abc import Callable
@@ -111,7 +111,8 @@ def tangent_pca(
 
     Examples:
       >>> from igeojax.manifolds.euclidean import Euclidean
-      >>> pca = tangent_pca(Euclidean(2), jnp.array([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]]))
+      >>> points = jnp.array([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+      >>> pca = tangent_pca(Euclidean(2), points)
       >>> pca.variances.round(4).tolist()
       [4.5, 0.5]
     """
@@ -177,7 +178,7 @@ def _center(
 
 
 def _start(manifold: Manifold, points: Any, share: Array) -> Any:
-    """The projected mean of coordinates; where that is none, as of antipodes, the heaviest point."""
+    """The projected mean of coordinates; where there is none, as of antipodes, the heaviest point."""
     mean = manifold._project_point(jax.tree.map(lambda leaf: weighted_mean(leaf, share), points))
     good = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(mean)]).all()
     heaviest = jax.tree.map(lambda leaf: leaf[jnp.argmax(share)], points)

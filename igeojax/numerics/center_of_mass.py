@@ -1,4 +1,4 @@
-"""Karcher's iteration for the center of mass, on anything that has velocities and steps along them."""
+"""Karcher's iteration for the center of mass, of whatever has velocities and steps along them."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
