@@ -29,8 +29,8 @@ def dot_similarity(
       >>> dot_similarity([1.0, 2.0], [3.0, 4.0]).item()
       11.0
     """
-    x, y = _pairs(x, y)
-    return jnp.sum(x * y, axis=-1)
+    first, second = _pairs(x, y)
+    return jnp.sum(first * second, axis=-1)
 
 
 def cosine_similarity(
@@ -53,8 +53,8 @@ def cosine_similarity(
       >>> round(cosine_similarity([1.0, 0.0], [3.0, 4.0]).item(), 6)
       0.6
     """
-    x, y = _pairs(x, y)
-    return jnp.sum(_unit(x) * _unit(y), axis=-1)
+    first, second = _pairs(x, y)
+    return jnp.sum(_unit(first) * _unit(second), axis=-1)
 
 
 def scaled_dot_scores(
@@ -80,8 +80,8 @@ def scaled_dot_scores(
       >>> scaled_dot_scores([[1.0, 1.0, 1.0, 1.0]], [[1.0, 1.0, 0.0, 0.0]]).tolist()
       [[1.0]]
     """
-    queries, keys = _sets(queries, keys)
-    return _products(queries / math.sqrt(queries.shape[-1]), keys)
+    q, k = _sets(queries, keys)
+    return _products(q / math.sqrt(q.shape[-1]), k)
 
 
 def cosine_scores(
@@ -110,14 +110,14 @@ def cosine_scores(
       >>> cosine_scores([[2.0, 0.0]], [[0.0, 3.0], [5.0, 0.0]], 10.0).tolist()
       [[0.0, 10.0]]
     """
-    queries, keys = _sets(queries, keys)
-    scale = checks.floating("scale", scale)
-    if scale.ndim:
+    q, k = _sets(queries, keys)
+    factor = checks.floating("scale", scale)
+    if factor.ndim:
         raise ValueError(
-            f"scale must be a scalar; got shape {scale.shape}. Multiply the scores of scale 1 by an "
-            "array, such as one for each head."
+            f"scale must be a scalar; got shape {factor.shape}. Multiply the scores of scale 1 by "
+            "an array, such as one for each head."
         )
-    return scale.astype(queries.dtype) * _products(_unit(queries), _unit(keys))
+    return factor.astype(q.dtype) * _products(_unit(q), _unit(k))
 
 
 def _unit(x: Array) -> Array:
@@ -132,19 +132,18 @@ def _products(queries: Array, keys: Array) -> Array:
 
 
 def _pairs(x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
-    x, y = checks.floating_together(x=x, y=y)
-    _require_alike(1, x=x, y=y)
-    batch = jnp.broadcast_shapes(x.shape[:-1], y.shape[:-1])
-    x, y = (jnp.broadcast_to(v, (*batch, v.shape[-1])) for v in (x, y))
-    return x, y
+    pair = checks.floating_together(x=x, y=y)
+    _require_alike(1, x=pair[0], y=pair[1])
+    first, second = jnp.broadcast_arrays(*pair)
+    return first, second
 
 
 def _sets(queries: ArrayLike, keys: ArrayLike) -> tuple[Array, Array]:
-    queries, keys = checks.floating_together(queries=queries, keys=keys)
-    _require_alike(2, queries=queries, keys=keys)
-    batch = jnp.broadcast_shapes(queries.shape[:-2], keys.shape[:-2])
-    queries, keys = (jnp.broadcast_to(v, batch + v.shape[-2:]) for v in (queries, keys))
-    return queries, keys
+    pair = checks.floating_together(queries=queries, keys=keys)
+    _require_alike(2, queries=pair[0], keys=pair[1])
+    batch = jnp.broadcast_shapes(*(v.shape[:-2] for v in pair))
+    first, second = (jnp.broadcast_to(v, batch + v.shape[-2:]) for v in pair)
+    return first, second
 
 
 def _require_alike(axes: int, **values: Array) -> None:

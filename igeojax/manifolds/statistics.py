@@ -178,7 +178,7 @@ def _center(
 
 
 def _start(manifold: Manifold, points: Any, share: Array) -> Any:
-    """The projected mean of coordinates; where there is none, as of antipodes, the heaviest point."""
+    """The projected mean of coordinates; where there is none, as of antipodes, the heaviest."""
     mean = manifold._project_point(jax.tree.map(lambda leaf: weighted_mean(leaf, share), points))
     good = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(mean)]).all()
     heaviest = jax.tree.map(lambda leaf: leaf[jnp.argmax(share)], points)

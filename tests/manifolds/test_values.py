@@ -17,6 +17,7 @@ from igeojax.manifolds import (
     poincare_from_lorentz,
 )
 from igeojax.numerics import square_ratios
+from tests.manifolds.cases import Operations
 
 mpmath.mp.dps = 60
 DTYPES = [np.float32, np.float64]
@@ -52,57 +53,57 @@ def lorentz_distance(x, y):
 
 @both
 def test_sphere_distance_from_coincident_to_antipodal(dtype):
-    sphere = Sphere(3)
-    for gap in (1e-30, 1e-12, 1e-6, 1e-3, 0.5):
-        x = np.array([0.6, 0.8, 0.0], dtype)
-        near = x + np.array([0.0, 0.0, gap], dtype)
-        for y in (near, -near):
-            assert relative(np.asarray(sphere.distance(x, y)), sphere_distance(x, y)) < 4
-        # Across the sphere only the third coordinate changes: that is the slope, at both ends.
-        slope = jax.jacfwd(sphere.distance)(x, near)
-        assert slope[2] == pytest.approx(
-            -1 if gap < 0.1 else -((1 / (1 + gap**2)) ** 0.5), abs=0.06
-        )
-        assert np.isfinite(jax.jacrev(sphere.distance)(x, -near)).all()
+    sphere = Operations(Sphere(3))
+    slopes = [jax.jit(mode(sphere.manifold.distance)) for mode in (jax.jacfwd, jax.jacrev)]
+    x = np.array([0.6, 0.8, 0.0], dtype)
+    for angle in (1e-30, 1e-12, 1e-6, 1e-3, 0.5):
+        near = np.array([0.6 * np.cos(angle), 0.8 * np.cos(angle), np.sin(angle)], dtype)
+        for y, sign in ((near, -1), (-near, 1)):
+            assert relative(sphere.distance(x, y), sphere_distance(x, y)) < 4
+            # The slope along the third axis, to which the way is tangent at x.
+            for slope in slopes:
+                assert slope(x, y)[2] == pytest.approx(sign, rel=0, abs=4 * np.finfo(dtype).eps)
 
 
 def test_spherical_log_at_antipodes():
-    sphere = Sphere(3, radius=3.0)
+    sphere = Operations(Sphere(3, radius=3.0))
     x = np.array([1.0, -2.0, 2.0])
     velocity = sphere.log(x, -x)
-    assert sphere.norm(x, velocity).item() == pytest.approx(3 * np.pi, rel=1e-15, abs=0)
+    assert sphere.norm(x, velocity) == pytest.approx(3 * np.pi, rel=1e-15, abs=0)
     assert np.allclose(sphere.exp(x, velocity), -x, rtol=0, atol=4e-15)
-    moved = sphere.transport(x, -x, velocity)
-    assert np.allclose(moved, -velocity, rtol=0, atol=4e-15)
-    assert (jax.grad(sphere.distance)(x, -x) == 0).all()
-    assert np.isfinite(jax.jacrev(sphere.log, (0, 1))(x, -x)).all()
-    assert np.isfinite(jax.jacfwd(sphere.transport, (0, 1))(x, -x, velocity)).all()
+    assert np.allclose(sphere.transport(x, -x, velocity), -velocity, rtol=0, atol=1e-14)
+    manifold = sphere.manifold
+    assert (jax.jit(jax.grad(manifold.distance))(x, -x) == 0).all()
+    for f in (manifold.log, lambda *pair: manifold.transport(*pair, velocity)):
+        for slope in jax.jit(jax.jacrev(f, (0, 1)))(x, -x):
+            assert np.isfinite(slope).all()
 
 
 @both
 def test_ball_distance_at_the_rim(dtype):
     generator = np.random.default_rng(0)
-    ball = PoincareBall(4)
+    ball = Operations(PoincareBall(4))
     eps = float(np.finfo(dtype).eps)
     for gap in (1e-1, 1e-3, 1e-5, 8 * eps):
-        points = generator.standard_normal((20, 4))
+        points = generator.standard_normal((40, 4))
         points = points * (1 - gap) / np.linalg.norm(points, axis=-1, keepdims=True)
-        x, y = points[:10].astype(dtype), points[10:].astype(dtype)
-        for at, other in (*zip(x, y, strict=True), *zip(x, 0 * x, strict=True)):
-            value = np.asarray(ball.distance(at, other))
+        points[30:] = 0
+        x, y = points[:20].astype(dtype), points[20:].astype(dtype)
+        for at, other, value in zip(x, y, ball.distance(x, y), strict=True):
             # 1 - |x|^2 is exact to half of the digits more than the dtype has.
-            assert relative(value, ball_distance(at, other)) < 4 + (8 * eps / gap) * eps**-0.5 / 8
+            assert relative(value, ball_distance(at, other)) < 4 + eps**0.5 / gap
 
 
 @both
 def test_ball_distance_is_not_clamped(dtype):
-    ball = PoincareBall(1)
+    ball = Operations(PoincareBall(1))
     x = np.array([1 - 2.0**-20], dtype)
-    assert relative(np.asarray(ball.distance(x, -x)), ball_distance(x, -x)) < 2
-    assert jax.grad(ball.distance)(x, -x)[0] == pytest.approx(2.0**20, rel=1e-5, abs=0)
+    assert relative(ball.distance(x, -x), ball_distance(x, -x)) < 2
+    slope = jax.jit(jax.grad(ball.manifold.distance))(x, -x)[0]
+    assert slope == pytest.approx(2.0**20, rel=1e-5, abs=0)
     for step in (1e-6, 1e-3):
         y = (x * dtype(1 - step)).astype(dtype)
-        assert relative(np.asarray(ball.distance(x, y)), ball_distance(x, y)) < 4
+        assert relative(ball.distance(x, y), ball_distance(x, y)) < 4
 
 
 @both
@@ -111,15 +112,14 @@ def test_ball_distance_is_not_clamped(dtype):
     [(30, 29.5), (30, 10), (30, 0), (30, 1e-3), (5, -30), (0.5, 0.4), (20, -1), (1e-20, 2e-20)],
 )
 def test_lorentz_is_exact_along_rays(dtype, r, s):
-    lorentz = Lorentz(2)
+    lorentz = Operations(Lorentz(2))
     x, y = (np.array([np.cosh(v), 0.0, np.sinh(v)], dtype) for v in (r, s))
-    value = np.asarray(lorentz.distance(x, y))
     true = lorentz_distance(x, y)
-    assert relative(value, true) < 4
+    assert relative(lorentz.distance(x, y), true) < 4
     velocity = lorentz.log(x, y)
-    assert relative(np.asarray(lorentz.norm(x, velocity)), true) < 4
+    assert relative(lorentz.norm(x, velocity), true) < 16
     # The end of the way, as a distance; its numbers have the error of the way, times their size.
-    end = np.asarray(lorentz.exp(x, velocity))
+    end = lorentz.exp(x, velocity)
     error = abs(np.arcsinh(float(end[2])) - np.arcsinh(float(y[2])))
     assert error <= 4 * np.finfo(dtype).eps * max(float(true), abs(r))
 
@@ -127,7 +127,7 @@ def test_lorentz_is_exact_along_rays(dtype, r, s):
 @both
 def test_lorentz_distance_in_any_direction(dtype):
     generator = np.random.default_rng(1)
-    lorentz = Lorentz(3)
+    lorentz = Operations(Lorentz(3))
     eps = float(np.finfo(dtype).eps)
     for radius in (1e-3, 1.0, 3.0, 6.0):
         for angle in (1e-6, 1e-2, 1.0, 3.0):
@@ -140,33 +140,36 @@ def test_lorentz_distance_in_any_direction(dtype):
                 )
                 true = lorentz_distance(x, y)
                 error = abs(mpmath.mpf(float(lorentz.distance(x, y))) - true)
-                near = mpmath.norm(exact(x[1:]) - exact(y[1:])) * 4 < mpmath.norm(
-                    exact(x[1:]) + exact(y[1:])
-                )
-                # Near points from their difference, far ones as they are stored.
-                bound = 8 * eps * true if near else 4 * eps * (true + np.cosh(radius + rise))
+                step, total = exact(x[1:]) - exact(y[1:]), exact(x[1:]) + exact(y[1:])
+                near = 4 * mpmath.norm(step) < mpmath.norm(total)
+                # Near points from their step, far ones as they are stored.
+                size = mpmath.norm(step) if near else np.cosh(radius + rise)
+                bound = 4 * eps * (true + size)
                 assert error <= bound, (radius, angle, rise)
 
 
 def test_lorentz_slopes_at_the_origin():
-    lorentz = Lorentz(2)
-    origin = np.array([1.0, 0.0, 0.0])
-    for r in (0.2, 1.2, 3.0, 20.0):
-        x = np.array([np.cosh(r), 0.0, np.sinh(r)])
-        for index, pair in ((0, (origin, x)), (1, (x, origin))):
-            for mode in (jax.jacfwd, jax.jacrev):
-                slope = mode(lorentz.distance, index)(*pair)
-                assert np.allclose(slope, [0.0, 0.0, -1.0], rtol=0, atol=1e-14)
+    distance = Lorentz(2).distance
+    r = np.array([0.2, 1.2, 3.0, 20.0])
+    x = np.stack([np.cosh(r), 0 * r, np.sinh(r)], axis=-1)
+    origin = np.tile([1.0, 0.0, 0.0], (4, 1))
+    total = lambda x, y: jnp.sum(distance(x, y))
+    back = jax.jit(jax.grad(total, (0, 1)))
+    forward = jax.jit(jax.vmap(jax.jacfwd(distance, (0, 1))))
+    for slopes in (back, forward):
+        assert np.allclose(slopes(origin, x)[0], [[0.0, 0.0, -1.0]], rtol=0, atol=1e-14)
+        assert np.allclose(slopes(x, origin)[1], [[0.0, 0.0, -1.0]], rtol=0, atol=1e-14)
 
 
 def test_lorentz_and_ball_are_one_space():
-    ball, lorentz = PoincareBall(3, curvature=-0.7), Lorentz(3, curvature=-0.7)
+    model, other = PoincareBall(3, curvature=-0.7), Lorentz(3, curvature=-0.7)
+    ball, lorentz = Operations(model), Operations(other)
     keys = jax.random.split(jax.random.key(0), 3)
-    x, y = (ball.random_point(key, (6,)) for key in keys[:2])
+    x, y = (ball.random_point(key) for key in keys[:2])
     u = ball.random_tangent(keys[2], x)
-    there = lambda points: lorentz_from_poincare(ball, points)
+    there = jax.jit(lambda points: lorentz_from_poincare(model, points))
     push = lambda at, tangent: jax.jvp(there, (at,), (tangent,))[1]
-    assert np.allclose(poincare_from_lorentz(lorentz, there(x)), x, rtol=0, atol=1e-15)
+    assert np.allclose(poincare_from_lorentz(other, there(x)), x, rtol=0, atol=1e-15)
     assert np.allclose(lorentz.distance(there(x), there(y)), ball.distance(x, y), rtol=1e-13)
     assert np.allclose(lorentz.norm(there(x), push(x, u)), ball.norm(x, u), rtol=1e-13)
     assert np.allclose(lorentz.exp(there(x), push(x, u)), there(ball.exp(x, u)), rtol=1e-12)
@@ -283,10 +286,10 @@ RATIOS = {
 @both
 @pytest.mark.parametrize("name", RATIOS)
 def test_ratios_of_squares(name, dtype):
-    z = np.concatenate([10.0 ** np.linspace(-12, -1e-3, 30), [0.099, 0.101, 0.999]]).astype(dtype)
+    z = np.concatenate([10.0 ** np.linspace(-12, -0.1, 30), [0.099, 0.101]]).astype(dtype)
     function = getattr(square_ratios, name)
     values, slopes = jax.jit(jax.vmap(jax.value_and_grad(function)))(z)
     for at, value, slope in zip(z, np.asarray(values), np.asarray(slopes), strict=True):
         at = mpmath.mpf(float(at))
         assert relative(value, RATIOS[name](at)) < 8
-        assert relative(slope, mpmath.diff(RATIOS[name], at)) < 32
+        assert relative(slope, mpmath.diff(RATIOS[name], at)) < 16
