@@ -32,7 +32,7 @@ def lorentz_from_poincare(
       [NickelKiela2018] equation 11.
 
     Examples:
-      >>> lorentz_from_poincare(PoincareBall(1), [0.5]).round(6).tolist()
+      >>> [round(v, 6) for v in lorentz_from_poincare(PoincareBall(1), [0.5]).tolist()]
       [1.666667, 1.333333]
     """
     _require_model("ball", ball, PoincareBall)
@@ -64,7 +64,7 @@ def poincare_from_lorentz(
       [NickelKiela2018] equation 11.
 
     Examples:
-      >>> poincare_from_lorentz(Lorentz(1), [5 / 3, 4 / 3]).round(6).tolist()
+      >>> [round(v, 6) for v in poincare_from_lorentz(Lorentz(1), [5 / 3, 4 / 3]).tolist()]
       [0.5]
     """
     _require_model("lorentz", lorentz, Lorentz)

@@ -55,7 +55,7 @@ def frechet_mean(
     Examples:
       >>> from igeojax.manifolds.sphere import Sphere
       >>> mean = frechet_mean(Sphere(3), jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
-      >>> mean.point.round(4).tolist(), bool(mean.converged)
+      >>> [round(v, 4) for v in mean.point.tolist()], bool(mean.converged)
       ([0.7071, 0.7071, 0.0], True)
     """
     points, share = _weighed(manifold, points, weights)

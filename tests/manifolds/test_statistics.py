@@ -40,7 +40,7 @@ def test_the_mean_is_least_and_its_variance_is_in_the_directions(manifold):
     points = cloud(manifold)
     pca = tangent_pca(manifold, points, WEIGHTS)
     squares = jax.jit(lambda x: jnp.sum(WEIGHTS * manifold.distance(x, points) ** 2))
-    least = squares(pca.mean)
+    least = float(squares(pca.mean))
     u = manifold.random_tangent(jax.random.key(5), pca.mean)
     near = lambda step: manifold.exp(pca.mean, jax.tree.map(lambda v: step * v, u))
     assert min(squares(near(1e-3)), squares(near(-1e-3))) > least

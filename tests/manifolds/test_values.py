@@ -56,13 +56,14 @@ def test_sphere_distance_from_coincident_to_antipodal(dtype):
     sphere = Operations(Sphere(3))
     slopes = [jax.jit(mode(sphere.manifold.distance)) for mode in (jax.jacfwd, jax.jacrev)]
     x = np.array([0.6, 0.8, 0.0], dtype)
+    bound = 4 * float(np.finfo(dtype).eps)
     for angle in (1e-30, 1e-12, 1e-6, 1e-3, 0.5):
         near = np.array([0.6 * np.cos(angle), 0.8 * np.cos(angle), np.sin(angle)], dtype)
         for y, sign in ((near, -1), (-near, 1)):
             assert relative(sphere.distance(x, y), sphere_distance(x, y)) < 4
             # The slope along the third axis, to which the way is tangent at x.
             for slope in slopes:
-                assert slope(x, y)[2] == pytest.approx(sign, rel=0, abs=4 * np.finfo(dtype).eps)
+                assert slope(x, y)[2] == pytest.approx(sign, rel=0, abs=bound)
 
 
 def test_spherical_log_at_antipodes():
@@ -121,7 +122,7 @@ def test_lorentz_is_exact_along_rays(dtype, r, s):
     # The end of the way, as a distance; its numbers have the error of the way, times their size.
     end = lorentz.exp(x, velocity)
     error = abs(np.arcsinh(float(end[2])) - np.arcsinh(float(y[2])))
-    assert error <= 4 * np.finfo(dtype).eps * max(float(true), abs(r))
+    assert error <= 16 * np.finfo(dtype).eps * max(float(true), abs(r))
 
 
 @both
@@ -292,4 +293,4 @@ def test_ratios_of_squares(name, dtype):
     for at, value, slope in zip(z, np.asarray(values), np.asarray(slopes), strict=True):
         at = mpmath.mpf(float(at))
         assert relative(value, RATIOS[name](at)) < 8
-        assert relative(slope, mpmath.diff(RATIOS[name], at)) < 16
+        assert relative(slope, mpmath.diff(RATIOS[name], at)) < 32
