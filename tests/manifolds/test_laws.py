@@ -173,6 +173,7 @@ def test_projections_keep_what_they_project_on(name, seed, size):
     within(across(do, x, v), unit * do.norm(x, v), 16)
     moved = plus(y, jax.tree.map(lambda leaf: 0.1 * np.abs(leaf), v))
     assert do.contains(do.project_point(moved)).all()
+    assert do.contains(do.retract(x, scaled(5.0, v))).all()
 
 
 @every

@@ -61,6 +61,7 @@ def test_sphere_distance_from_coincident_to_antipodal(dtype):
         near = np.array([0.6 * np.cos(angle), 0.8 * np.cos(angle), np.sin(angle)], dtype)
         for y, sign in ((near, -1), (-near, 1)):
             assert relative(sphere.distance(x, y), sphere_distance(x, y)) < 4
+            assert relative(-sign * sphere.log(x, y)[2], sphere_distance(x, y)) < 8
             # The slope along the third axis, to which the way is tangent at x.
             for slope in slopes:
                 assert slope(x, y)[2] == pytest.approx(sign, rel=0, abs=bound)
