@@ -108,6 +108,19 @@ def test_ball_distance_is_not_clamped(dtype):
         assert relative(ball.distance(x, y), ball_distance(x, y)) < 4
 
 
+def test_ball_geodesics_over_the_origin():
+    ball = Operations(PoincareBall(3))
+    direction = np.array([1.0, -2.0, 2.0]) / 3
+    x = np.tanh(0.5 * 15) * direction
+    for r in (-0.1, -2.0, -12.0):
+        y = np.tanh(0.5 * r) * direction
+        velocity = ball.log(x, y)
+        # As far off as x, and its velocity, are stored across the ray: `eps cosh(15)`.
+        bound = 4 * float(np.finfo(float).eps) * (np.cosh(15.0) + np.cosh(r))
+        assert abs(ball.norm(x, velocity) - (15 - r)) < bound
+        assert ball.distance(ball.exp(x, velocity), y) < bound * np.cosh(r)
+
+
 @both
 @pytest.mark.parametrize(
     ("r", "s"),
