@@ -109,7 +109,7 @@ class Lorentz(Manifold):
 
     def _random_point(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
         normal = self._root * jax.random.normal(key, (*shape, self.dim), dtype)
-        return self._from_space(_exp(jnp.zeros_like(normal), normal))
+        return self._from_space(sinh_ratio(_dot(normal, normal)) * normal)
 
     def _random_tangent(self, key: Array, x: Array) -> Array:
         space = self._root * x[..., 1:]

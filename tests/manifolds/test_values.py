@@ -161,6 +161,8 @@ def test_lorentz_distance_in_any_direction(dtype):
                 size = mpmath.norm(step) if near else np.cosh(radius + rise)
                 bound = 4 * eps * (true + size)
                 assert error <= bound, (radius, angle, rise)
+                length = lorentz.norm(x, lorentz.log(x, y))
+                assert abs(mpmath.mpf(float(length)) - true) <= 2 * bound, (radius, angle, rise)
 
 
 def test_lorentz_slopes_at_the_origin():
