@@ -252,6 +252,9 @@ def test_simplex_distance_of_near_laws_and_at_the_rim(dtype):
     # To first order the Fisher length of the step.
     step = np.sqrt(((q - p).astype(float) ** 2 / p).sum())
     assert simplex.distance(p, q).item() == pytest.approx(step, rel=4e-6, abs=0)
+    far = p * np.exp(np.array([2.0, -2.0, -2.0]))
+    stepped = simplex.retract(p, np.array([1.0, -0.5, -0.5], dtype))
+    assert np.allclose(stepped, far / far.sum(), rtol=1e-6)
     one, two = np.eye(3, dtype=dtype)[:2]
     assert simplex.distance(one, two).item() == pytest.approx(np.pi, rel=1e-6, abs=0)
     for pair in ((one, two), (one, p), (one, one)):
