@@ -16,9 +16,9 @@ from igeojax._core import checks
 from igeojax.discrete.softmax import softmax
 from igeojax.families.base import MOST_OUTCOMES, ExponentialFamily
 from igeojax.families.categorical import Categorical, CategoricalParams, CategoricalPoint
-from igeojax.numerics.weighting import weighted_mean
 from igeojax.numerics.counting import poisson_log_density
 from igeojax.numerics.safe import log_at_zero
+from igeojax.numerics.weighting import weighted_mean
 
 
 class MultinomialPoint(NamedTuple):

@@ -1,10 +1,11 @@
-"""The abstract manifold: the checks of what comes in, and the operations that follow from others."""
+"""The abstract manifold: checks of what comes in, and operations that follow from others."""
 
 import abc
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
@@ -97,20 +98,24 @@ class Manifold(abc.ABC):
         """
         return self._log(*self._arguments({"x": x, "y": y}))
 
-    def geodesic(self, x: Any, y: Any, t: Float[ArrayLike, "*batch"]) -> Any:
-        """Point at time `t` of the shortest geodesic, `exp_x(t log_x(y))`.
+    def geodesic(self, x: Any, y: Any, t: Float[ArrayLike, "*times"]) -> Any:
+        """Points of the shortest geodesic, `exp_x(t log_x(y))`.
 
         Args:
           x: points, where `t` is 0.
           y: points, where `t` is 1.
-          t: times, which broadcast with the batch.
+          t: times, also beyond the ends.
 
         Returns:
-          Points.
+          Points, the axes of `t` in front of the batch.
         """
-        velocity = self.log(x, y)
+        x, y = self._arguments({"x": x, "y": y})
         t = checks.floating("t", t)
-        return self.exp(x, self._scaled(t, velocity))
+        way = lambda leaf: lifted(t, leaf.ndim).astype(leaf.dtype) * leaf[(None,) * t.ndim]
+        start = jax.tree.map(lambda leaf: leaf[(None,) * t.ndim], x)
+        return self._exp(
+            *self._arguments({}, {"x": start, "u": jax.tree.map(way, self._log(x, y))})
+        )
 
     def transport(self, x: Any, y: Any, u: Any) -> Any:
         """Parallel transport of `u` along the shortest geodesic from `x` to `y`, an isometry.
@@ -264,10 +269,6 @@ class Manifold(abc.ABC):
 
     def _riemannian_gradient(self, x: Array, gradient: Array) -> Array:
         return self._project_tangent(x, gradient)
-
-    def _scaled(self, factor: Array, u: Any) -> Any:
-        """Batches of numbers times tangents."""
-        return lifted(factor, len(self.point_shape)) * u
 
     def _arguments(
         self, points: Mapping[str, Any], vectors: Mapping[str, Any] | None = None

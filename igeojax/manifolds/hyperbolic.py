@@ -32,14 +32,14 @@ def lorentz_from_poincare(
       [NickelKiela2018] equation 11.
 
     Examples:
-      >>> lorentz_from_poincare(PoincareBall(1), [0.5]).round(6).tolist()
+      >>> [round(v, 6) for v in lorentz_from_poincare(PoincareBall(1), [0.5]).tolist()]
       [1.666667, 1.333333]
     """
     _require_model("ball", ball, PoincareBall)
-    (x,) = ball._arguments({"x": x})
+    (points,) = ball._arguments({"x": x})
     root = math.sqrt(-ball.curvature)
-    gap = rim_gap(root * x)[..., None]
-    return jnp.concatenate([(2 - gap) / root, 2 * x], axis=-1) / gap
+    gap = rim_gap(root * points)[..., None]
+    return jnp.concatenate([(2 - gap) / root, 2 * points], axis=-1) / gap
 
 
 def poincare_from_lorentz(
@@ -64,12 +64,12 @@ def poincare_from_lorentz(
       [NickelKiela2018] equation 11.
 
     Examples:
-      >>> poincare_from_lorentz(Lorentz(1), [5 / 3, 4 / 3]).round(6).tolist()
+      >>> [round(v, 6) for v in poincare_from_lorentz(Lorentz(1), [5 / 3, 4 / 3]).tolist()]
       [0.5]
     """
     _require_model("lorentz", lorentz, Lorentz)
-    (x,) = lorentz._arguments({"x": x})
-    root, space = math.sqrt(-lorentz.curvature), x[..., 1:]
+    (points,) = lorentz._arguments({"x": x})
+    root, space = math.sqrt(-lorentz.curvature), points[..., 1:]
     time = jnp.sqrt(1 + jnp.sum((root * space) ** 2, axis=-1, keepdims=True))
     return PoincareBall(lorentz.dim, lorentz.curvature)._project_point(space / (1 + time))
 

@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from igeojax._core import checks
 from igeojax.manifolds.base import Manifold, relative_tolerance
-from igeojax.manifolds.poincare_ball import require_negative_curvature
+from igeojax.manifolds.poincare_ball import gyration, require_negative_curvature
 from igeojax.numerics.safe import norm_at_zero
 from igeojax.numerics.square_ratios import arcsinh_ratio, cosh_excess, sinh_ratio
 
@@ -72,20 +72,28 @@ class Lorentz(Manifold):
         return norm_at_zero(_frame(self._root * x[..., 1:], u[..., 1:]))
 
     def _distance(self, x: Array, y: Array) -> Array:
-        x, y = self._root * x[..., 1:], self._root * y[..., 1:]
-        return 2 / self._root * jnp.arcsinh(_half_chord(x, y))
+        return 2 / self._root * jnp.arcsinh(_half_chord(*self._spaces(x, y)))
 
     def _exp(self, x: Array, u: Array) -> Array:
         x, u = self._root * x[..., 1:], self._root * u[..., 1:]
         return self._from_space(_exp(x, u))
 
     def _log(self, x: Array, y: Array) -> Array:
-        x, y = self._root * x[..., 1:], self._root * y[..., 1:]
-        return self._tangent(x, _log(x, y) / self._root)
+        spaces = self._spaces(x, y)
+        return self._tangent(spaces[0], _log(*spaces) / self._root)
 
     def _transport(self, x: Array, y: Array, u: Array) -> Array:
-        x, y, u = self._root * x[..., 1:], self._root * y[..., 1:], u[..., 1:]
-        return self._tangent(y, _transport(x, y, u))
+        spaces = self._spaces(x, y)
+        return self._tangent(spaces[1], _transport(*spaces, u[..., 1:]))
+
+    def _spaces(self, x: Array, y: Array) -> tuple[Array, Array, Array]:
+        """Space parts on the unit hyperboloid, and their difference.
+
+        The difference before the product: fused into one operation, `root y - root x` would keep
+        the rounding of a product at equal points.
+        """
+        x, y = x[..., 1:], y[..., 1:]
+        return self._root * x, self._root * y, self._root * (y - x)
 
     def _project_point(self, ambient: Array) -> Array:
         return self._from_space(self._root * ambient[..., 1:])
@@ -101,7 +109,7 @@ class Lorentz(Manifold):
 
     def _random_point(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
         normal = self._root * jax.random.normal(key, (*shape, self.dim), dtype)
-        return self._from_space(_exp(jnp.zeros_like(normal), normal))
+        return self._from_space(sinh_ratio(_dot(normal, normal)) * normal)
 
     def _random_tangent(self, key: Array, x: Array) -> Array:
         space = self._root * x[..., 1:]
@@ -155,19 +163,19 @@ def _from_frame(x: Array, n: Array) -> Array:
     return n + _dot(n, x) / (1 + _time(x)[..., None]) * x
 
 
-def _rise(x: Array, y: Array) -> Array:
+def _rise(x: Array, y: Array, step: Array) -> Array:
     """How much further y is from the origin than x, from their difference; both far."""
     a, b = norm_at_zero(x), norm_at_zero(y)
     most = jnp.maximum(a, b)
-    apart = jnp.sum((y - x) / most[..., None] * (y + x), axis=-1)
+    apart = jnp.sum(step / most[..., None] * (y + x), axis=-1)
     # sinh of it is (b^2 - a^2) / (b sqrt(1 + a^2) + a sqrt(1 + b^2)).
     return jnp.arcsinh(apart / (b / most * _time(x) + a / most * _time(y)))
 
 
-def _across(x: Array, y: Array) -> Array:
+def _across(x: Array, y: Array, step: Array) -> Array:
     """`sqrt((|x| |y| - <x, y>) / 2)`, of the angle between both; both far."""
     a, b = norm_at_zero(x), norm_at_zero(y)
-    step, total = y - x, y + x
+    total = y + x
     near = 4 * norm_at_zero(step) < norm_at_zero(total)
     # Near, the part of the step across the middle ray: |rest| / (2 sqrt(1 - (a - b)^2/|total|^2)).
     # Taken twice, for the first pass leaves a rounding of the step along the ray.
@@ -190,14 +198,13 @@ def _kept(far: Array, *points: Array) -> list[Array]:
     return [jnp.where(far[..., None], x, 1.0) for x in points]
 
 
-def _half_chord(x: Array, y: Array) -> Array:
+def _half_chord(x: Array, y: Array, step: Array) -> Array:
     """`sinh(d / 2)` of the distance d."""
     polar = _far(x, y)
-    both = _kept(polar, x, y)
-    parts = jnp.stack([jnp.sinh(0.5 * _rise(*both)), _across(*both)], axis=-1)
-    far = norm_at_zero(parts)
+    both = _kept(polar, x, y, step)
+    far = norm_at_zero(jnp.stack([jnp.sinh(0.5 * _rise(*both)), _across(*both)], axis=-1))
     # From differences, (|y - x|^2 - (y_0 - x_0)^2) / 4, unless one of both is far.
-    step, total = y - x, _time(x) + _time(y)
+    total = _time(x) + _time(y)
     one_far = total > 4
     length = norm_at_zero(step)
     unit = step / jnp.where(length == 0, 1.0, length)[..., None]
@@ -208,9 +215,8 @@ def _half_chord(x: Array, y: Array) -> Array:
     return jnp.where(polar, far, jnp.where(one_far, mixed, near))
 
 
-def _chord(x: Array, y: Array, half: Array) -> Array:
+def _chord(x: Array, y: Array, step: Array, half: Array) -> Array:
     """`y - cosh(d) x` in the frame at x, of length `sinh(d)`."""
-    step = y - x
     smooth = _frame(x, step - 2 * half[..., None] ** 2 * x)
     out = _far(x)
     (base,) = _kept(out, x)
@@ -218,7 +224,7 @@ def _chord(x: Array, y: Array, half: Array) -> Array:
     along, rest, ray = _split(base, y)
     rest = jnp.where(shorter, _split(base, step)[1], rest)
     polar = _far(x, y)
-    both = _kept(polar, x, y)
+    both = _kept(polar, x, y, step)
     steep = _time(both[0]) / norm_at_zero(both[0])
     rise = jnp.sinh(_rise(*both)) - 2 * steep * _across(*both) ** 2
     plain = along[..., 0] * _time(base) - norm_at_zero(base) * _time(y)
@@ -226,11 +232,11 @@ def _chord(x: Array, y: Array, half: Array) -> Array:
     return jnp.where(out[..., None], rest + rise * ray, smooth)
 
 
-def _log(x: Array, y: Array) -> Array:
-    half = _half_chord(x, y)
+def _log(x: Array, y: Array, step: Array) -> Array:
+    half = _half_chord(x, y, step)
     # d / sinh(d) = asinh(h) / (h sqrt(1 + h^2)).
     scale = arcsinh_ratio(half**2) / jnp.sqrt(1 + half**2)
-    return _from_frame(x, scale[..., None] * _chord(x, y, half))
+    return _from_frame(x, scale[..., None] * _chord(x, y, step, half))
 
 
 def _exp(x: Array, u: Array) -> Array:
@@ -251,7 +257,11 @@ def _exp(x: Array, u: Array) -> Array:
     return jnp.where(out[..., None], jnp.where(back, inward, plain) * ray + ratio * rest, smooth)
 
 
-def _transport(x: Array, y: Array, u: Array) -> Array:
-    half = _half_chord(x, y)
-    along = _dot(_frame(x, u), _chord(x, y, half))
-    return u + along / (2 * (1 + half[..., None] ** 2)) * (x + y)
+def _transport(x: Array, y: Array, step: Array, u: Array) -> Array:
+    # From frame to frame, by the rotation of the ball, whose coordinates are x / (1 + x_0).
+    time, other = _time(x), _time(y)
+    ball = x / (1 + time)[..., None]
+    rise = jnp.sum(step * (x + y), axis=-1) / (time + other)
+    move = (step - ball * rise[..., None]) / (1 + other)[..., None]
+    turned = gyration(ball, move, 2 / (1 + time), 2 / (1 + other), _frame(x, u))
+    return _from_frame(y, turned)

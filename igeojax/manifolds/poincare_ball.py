@@ -76,8 +76,8 @@ class PoincareBall(Manifold):
         Returns:
           The factors.
         """
-        (x,) = self._arguments({"x": x})
-        return 2 / rim_gap(self._root * x)
+        (points,) = self._arguments({"x": x})
+        return 2 / rim_gap(self._root * points)
 
     def mobius_add(
         self, x: Float[ArrayLike, "*batch dim"], y: Float[ArrayLike, "*batch dim"]
@@ -94,8 +94,9 @@ class PoincareBall(Manifold):
         Returns:
           Points.
         """
-        x, y = self._arguments({"x": x, "y": y})
-        return self._project_point(_moved(self._root * x, self._root * y) / self._root)
+        first, second = self._arguments({"x": x, "y": y})
+        moved = _moved(self._root * first, self._root * second)
+        return self._project_point(moved / self._root)
 
     def mobius_scale(
         self, factor: Float[ArrayLike, "*batch"], x: Float[ArrayLike, "*batch dim"]
@@ -109,12 +110,13 @@ class PoincareBall(Manifold):
         Returns:
           Points.
         """
-        factor, x = checks.floating_together(factor=factor, x=x)
-        (x,) = self._arguments({"x": x})
-        batch = jnp.broadcast_shapes(factor.shape, x.shape[:-1])
-        x = jnp.broadcast_to(x, (*batch, self.dim))
-        factor = jnp.broadcast_to(factor, batch)[..., None]
-        return self._project_point(_from_origin(factor * _to_origin(self._root * x)) / self._root)
+        times, points = checks.floating_together(factor=factor, x=x)
+        (points,) = self._arguments({"x": points})
+        checks.require_broadcastable(factor=times.shape, x=points.shape[:-1])
+        batch = jnp.broadcast_shapes(times.shape, points.shape[:-1])
+        velocity = _to_origin(self._root * jnp.broadcast_to(points, (*batch, self.dim)))
+        scaled = jnp.broadcast_to(times, batch)[..., None] * velocity
+        return self._project_point(_from_origin(scaled) / self._root)
 
     def mobius_matvec(
         self, matrix: Float[ArrayLike, "rows dim"], x: Float[ArrayLike, "*batch dim"]
@@ -131,15 +133,15 @@ class PoincareBall(Manifold):
         Raises:
           ValueError: `matrix` is not a matrix with `dim` columns.
         """
-        matrix, x = checks.floating_together(matrix=matrix, x=x)
-        (x,) = self._arguments({"x": x})
-        if matrix.ndim != 2 or matrix.shape[-1] != self.dim:
+        product, points = checks.floating_together(matrix=matrix, x=x)
+        (points,) = self._arguments({"x": points})
+        if product.ndim != 2 or product.shape[-1] != self.dim:
             raise ValueError(
-                f"matrix must have shape (rows, {self.dim}); got {matrix.shape}. Its columns meet "
+                f"matrix must have shape (rows, {self.dim}); got {product.shape}. Its columns meet "
                 "the coordinates of x."
             )
-        moved = _from_origin(_to_origin(self._root * x) @ matrix.T) / self._root
-        return PoincareBall(matrix.shape[0], self.curvature)._project_point(moved)
+        moved = _from_origin(_to_origin(self._root * points) @ product.T) / self._root
+        return PoincareBall(product.shape[0], self.curvature)._project_point(moved)
 
     def gyro_midpoint(
         self,
@@ -166,16 +168,16 @@ class PoincareBall(Manifold):
         References:
           [Ungar2010] (gyrobarycentric coordinates).
         """
-        (points,) = self._arguments({"points": points})
-        if points.ndim < 2:
+        (ball,) = self._arguments({"points": points})
+        if ball.ndim < 2:
             raise ValueError(
-                f"points must have an axis of points in front; got shape {points.shape}. Stack "
+                f"points must have an axis of points in front; got shape {ball.shape}. Stack "
                 "them along axis 0."
             )
-        share = normalized_weights(weights, len(points))
-        share = jnp.full(len(points), 1 / len(points)) if share is None else share
-        share = lifted(share.astype(points.dtype), points.ndim - 2)
-        ball = self._root * points
+        count, dtype, ball = len(ball), ball.dtype, self._root * ball
+        share = normalized_weights(weights, count)
+        share = jnp.full(count, 1 / count, dtype) if share is None else share.astype(dtype)
+        share = lifted(share, ball.ndim - 2)
         start = jax.lax.stop_gradient(_midpoint(ball, share))
         near = _moved(jnp.broadcast_to(-start, ball.shape), ball)
         return self._project_point(_moved(start, _midpoint(near, share)) / self._root)
@@ -188,9 +190,9 @@ class PoincareBall(Manifold):
         return 2 * norm_at_zero(u) / rim_gap(self._root * x)
 
     def _distance(self, x: Array, y: Array) -> Array:
-        x, y = self._root * x, self._root * y
+        gap, other, step = self._gaps(x, y)
         # Root by root: outside the ball the product of two negative gaps would pass unseen.
-        half = norm_at_zero(y - x) / (jnp.sqrt(rim_gap(x)) * jnp.sqrt(rim_gap(y)))
+        half = norm_at_zero(step) / (jnp.sqrt(gap) * jnp.sqrt(other))
         return 2 / self._root * jnp.arcsinh(half)
 
     def _exp(self, x: Array, u: Array) -> Array:
@@ -199,27 +201,26 @@ class PoincareBall(Manifold):
         return self._project_point(_moved(x, _from_origin(half)) / self._root)
 
     def _log(self, x: Array, y: Array) -> Array:
-        x, y = self._root * x, self._root * y
-        gap, other = rim_gap(x)[..., None], rim_gap(y)[..., None]
-        step = y - x
+        gap, other, step = self._gaps(x, y)
+        gap, other = gap[..., None], other[..., None]
         square = jnp.sum(step**2, axis=-1, keepdims=True)
         # With s = sinh(d / 2): asinh(s) / s, times the gyro-difference over cosh(d / 2).
         roots = jnp.sqrt(gap) * jnp.sqrt(other)
         scale = gap * arcsinh_ratio(square / roots**2) / (roots * jnp.sqrt(roots**2 + square))
-        return scale * (gap * step - square * x) / self._root
+        return scale * (gap * step - square * (self._root * x)) / self._root
 
     def _transport(self, x: Array, y: Array, u: Array) -> Array:
-        x, y = self._root * x, self._root * y
-        gap, other = rim_gap(x)[..., None], rim_gap(y)[..., None]
-        step = y - x
-        dot = lambda a, b: jnp.sum(a * b, axis=-1, keepdims=True)
-        square = dot(step, step)
-        # The translation is a reflection in the hyperplane at x across the geodesic, then the
-        # inversion that exchanges both points; multiplied out, so that equal points divide by no 0.
-        along, across = dot(step, u), dot(x, u)
-        turn = gap * (along * x - across * step) - square * across * x
-        turn = turn + (2 * dot(x, step) * across - dot(x, x) * along) * step
-        return other / gap * (u + 2 / (gap * other + square) * turn)
+        gap, other, step = self._gaps(x, y)
+        turned = gyration(self._root * x, step, gap, other, u)
+        return (other / gap)[..., None] * turned
+
+    def _gaps(self, x: Array, y: Array) -> tuple[Array, Array, Array]:
+        """In the unit ball the gaps of both points, and the step between them.
+
+        The difference before the product: fused into one operation, `root y - root x` would keep
+        the rounding of a product at equal points.
+        """
+        return rim_gap(self._root * x), rim_gap(self._root * y), self._root * (y - x)
 
     def _project_point(self, ambient: Array) -> Array:
         length = norm_at_zero(jax.lax.stop_gradient(ambient))[..., None]
@@ -274,15 +275,54 @@ def rim_gap(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
       The gaps; not positive at the rim and beyond.
 
     Examples:
-      >>> rim_gap(jnp.array([1 - 2**-24, 0.0], jnp.float32)).item() * 2**23 == 1 - 2**-25
-      True
+      >>> rim_gap(jnp.array([1 - 2**-24, 0.0], jnp.float32)).item() * 2**23
+      1.0
     """
-    # The leading half of the digits on a fixed grid: their squares and all sums of them are exact.
-    bits = (jnp.finfo(x.dtype).nmant + 1) // 2
+    # The leading half of the digits on a fixed grid: their squares, and sums of them below 2, are
+    # exact.
+    bits = jnp.finfo(x.dtype).nmant // 2
     coarse = jnp.round(jax.lax.stop_gradient(x) * 2.0**bits) * 2.0**-bits
     rest = x - coarse
     exact = 1 - jnp.sum(coarse * coarse, axis=-1)
     return exact - jnp.sum(rest * (coarse + x), axis=-1)
+
+
+def gyration(
+    x: Float[Array, "*batch dim"],
+    step: Float[Array, "*batch dim"],
+    gap: Float[Array, "*batch"],
+    other: Float[Array, "*batch"],
+    u: Float[Array, "*batch dim"],
+) -> Float[Array, "*batch dim"]:
+    """Rotation of tangents that transport from x to `y = x + step` is, in conformal coordinates.
+
+    The translation is a reflection in the hyperplane at x across the geodesic, then the inversion
+    that exchanges both points; multiplied out, so that equal points divide by no 0.
+
+    Args:
+      x: points of the unit ball.
+      step: `y - x`.
+      gap: `1 - |x|^2`.
+      other: `1 - |y|^2`.
+      u: tangents at x.
+
+    Returns:
+      `gyr[y, -x] u`, of the Euclidean length of `u`.
+
+    References:
+      [Ganea2018] section 2.4 (gyrations and parallel transport).
+
+    Examples:
+      >>> zero, one = jnp.zeros(2), jnp.ones(())
+      >>> gyration(zero, zero, one, one, jnp.array([1.0, 2.0])).tolist()
+      [1.0, 2.0]
+    """
+    dot = lambda a, b: jnp.sum(a * b, axis=-1, keepdims=True)
+    square, along, across = dot(step, step), dot(step, u), dot(x, u)
+    gap = gap[..., None]
+    turn = gap * (along * x - across * step) - square * across * x
+    turn = turn + (2 * dot(x, step) * across - dot(x, x) * along) * step
+    return u + 2 / (gap * other[..., None] + square) * turn
 
 
 def _moved(x: Array, y: Array) -> Array:

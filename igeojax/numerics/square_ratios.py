@@ -94,7 +94,7 @@ def cos_deficit(square: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
       The difference, 0 at 0, to a few eps.
 
     Examples:
-      >>> cos_deficit(jnp.asarray(1e-12)).item() * 1e12
+      >>> round(cos_deficit(jnp.asarray(1e-12)).item() * 1e12, 6)
       0.5
     """
     return 0.5 * square * sin_ratio(0.25 * square) ** 2
@@ -110,7 +110,7 @@ def cosh_excess(square: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
       The difference, 0 at 0, to a few eps.
 
     Examples:
-      >>> cosh_excess(jnp.asarray(1e-12)).item() * 1e12
+      >>> round(cosh_excess(jnp.asarray(1e-12)).item() * 1e12, 6)
       0.5
     """
     return 0.5 * square * sinh_ratio(0.25 * square) ** 2
