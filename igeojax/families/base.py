@@ -21,7 +21,7 @@ from igeojax.families._methods import TAKE_POINTS, nan_outside, on_checked_point
 from igeojax.families._missing_entries import MissingEntries
 from igeojax.families._sums import StatisticSums
 from igeojax.families.support import Support
-from igeojax.families.weighting import normalized_weights, weighted_mean
+from igeojax.numerics.weighting import normalized_weights, weighted_mean
 
 MOST_OUTCOMES = 10**6
 """Vectors, or rows of a product, that `ExponentialFamily.outcomes` lists at most."""

@@ -13,9 +13,9 @@ from igeojax.discrete.relative_entropy import entropy_from_logits, log_sum_exp_b
 from igeojax.discrete.softmax import log_softmax, logsumexp, softmax
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.support import Support
-from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.remainders import log_ratio
 from igeojax.numerics.safe import log_at_zero
+from igeojax.numerics.weighting import weighted_mean
 
 
 class CategoricalPoint(NamedTuple):

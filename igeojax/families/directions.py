@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.bessel import log_sphere
 from igeojax.numerics.bessel_bregman import (
     vmf_natural_from_mean,
@@ -15,6 +14,7 @@ from igeojax.numerics.bessel_bregman import (
 )
 from igeojax.numerics.bessel_ratio import vmf_log_partition_offset
 from igeojax.numerics.remainders import log1p_remainder
+from igeojax.numerics.weighting import weighted_mean
 
 _MAX_ROUNDS = 1000
 

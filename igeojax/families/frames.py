@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from igeojax.families.covariance import precision_factor, symmetrized_point
-from igeojax.families.positive_definite import log_det, symmetrized
+from igeojax.numerics.positive_definite import log_det, symmetrized
 from igeojax.numerics.triangular import solve_triangular
 
 

@@ -21,9 +21,9 @@ from igeojax.families.categorical import (
     CategoricalPoint,
     with_last,
 )
-from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.counting import poisson_log_density
 from igeojax.numerics.safe import log_at_zero
+from igeojax.numerics.weighting import weighted_mean
 
 
 class MultinomialPoint(NamedTuple):

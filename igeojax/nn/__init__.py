@@ -1,5 +1,9 @@
-"""Layers for flax: `nn.linen` and `nn.nnx` hold the same ones in either form (extra `nn`)."""
+"""Layers for flax: `nn.linen` and `nn.nnx` hold the same ones in either form (extra `nn`).
 
-from igeojax.nn import linen, nnx
+What they compute is in `nn.normalized` and `nn.margins`, functions of arrays.
+"""
 
-__all__ = ["linen", "nnx"]
+from igeojax.nn import linen, margins, nnx, normalized
+from igeojax.nn.unit_weights import unit_manifolds
+
+__all__ = ["linen", "margins", "nnx", "normalized", "unit_manifolds"]
