@@ -69,6 +69,9 @@ class Bernoulli(ExponentialFamily[BernoulliPoint, BernoulliParams]):
         end = jnp.where(eta.x == 0, -jnp.inf, jnp.inf).astype(inside.dtype)
         return BernoulliPoint(jnp.where(edge, end, jnp.log(inside) - jnp.log1p(-inside)))
 
+    def in_chart(self, eta: BernoulliPoint) -> BernoulliPoint:
+        return BernoulliPoint(jnp.clip(eta.x, 0, 1))
+
     def natural_from_params(
         self, probs: ArrayLike | None = None, *, logits: ArrayLike | None = None
     ) -> BernoulliPoint:

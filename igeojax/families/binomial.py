@@ -94,6 +94,9 @@ class Binomial(ExponentialFamily[BinomialPoint, BinomialParams]):
     def natural_from_mean(self, eta: BinomialPoint) -> BinomialPoint:
         return BinomialPoint(log_at_zero(eta.x) - log_at_zero(self.trials - eta.x))
 
+    def in_chart(self, eta: BinomialPoint) -> BinomialPoint:
+        return BinomialPoint(jnp.clip(eta.x, 0, self.trials))
+
     def natural_from_params(
         self, probs: ArrayLike | None = None, *, logits: ArrayLike | None = None
     ) -> BinomialPoint:
