@@ -94,7 +94,7 @@ def _statistics(model: Any, emissions: Any, sequences: Sequences, mass: Array, f
 
 
 def frames_of(model: Any, emissions: Any) -> Any:
-    """For each state the frame in which it is the standard member; unturned with missing entries."""
+    """The frame in which each state is the standard member; unturned with missing entries."""
     frames = jax.vmap(model.family.frame_of)(emissions)
     return jax.vmap(unturned)(frames) if model.missing else frames
 

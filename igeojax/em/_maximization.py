@@ -67,7 +67,7 @@ def maximized(
 
 
 def _members(family: Any, eta: Any, frames: Any, empty: Array, *, standardized: bool) -> Any:
-    """Natural parameters of mean statistics in frames; nan where these are no more than rounding."""
+    """Natural parameters of mean statistics in frames; nan where they are but rounding."""
     eps = jnp.finfo(jax.tree.leaves(eta)[0].dtype).eps
     noise = NOISE * eps * jax.vmap(family.mean_squares)(eta)
 
