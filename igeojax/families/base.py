@@ -549,8 +549,9 @@ class ExponentialFamily(MissingEntries, StatisticSums, abc.ABC, Generic[PointT, 
     def _fit(self, x: Array, weights: Array | None) -> PointT:
         """The estimate for checked data and weights that sum to one."""
         statistics = self.statistics(x)
-        mean = jax.tree.map(lambda leaf: weighted_mean(leaf, weights), statistics)
-        return self.natural_from_mean(self.in_chart(mean))
+        return self.natural_from_mean(
+            jax.tree.map(lambda leaf: weighted_mean(leaf, weights), statistics)
+        )
 
     def require_support(self, x: ArrayLike) -> None:
         """Check that concrete observations lie in the support.

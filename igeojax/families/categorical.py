@@ -271,18 +271,19 @@ def with_last(counts: Array, total: int, num_classes: int) -> Array:
     """Mean counts of all classes but the last that leave it more of a total than rounding.
 
     Args:
-      counts: shape `batch + (num_classes - 1,)`, not negative.
+      counts: shape `batch + (num_classes - 1,)`, below 0 by no more than rounding.
       total: what the counts of all classes sum to.
       num_classes: number of classes.
 
     Returns:
-      The counts, scaled where the last class has less than `num_classes` units of rounding.
+      The counts, none negative, scaled where the last class has less than `num_classes` units of rounding.
 
     Examples:
       >>> bool(1 - with_last(jnp.array([0.25, 0.75]), 1, 3).sum() > 0)
       True
     """
     least = num_classes * jnp.finfo(counts.dtype).eps * total
+    counts = jnp.maximum(counts, 0)
     known = jnp.sum(counts, axis=-1, keepdims=True)
     scale = (total - least) / jnp.where(known > 0, known, 1.0)
     return jnp.where(total - known < least, scale * counts, counts)

@@ -213,7 +213,7 @@ class Multinomial(ExponentialFamily[MultinomialPoint, MultinomialParams]):
         return self.trials * self._one.dual_potential(share)
 
     def _fit(self, x: Array, weights: Array | None) -> MultinomialPoint:
-        return MultinomialPoint(log_odds(weighted_mean(x, weights)))
+        return MultinomialPoint(log_odds(weighted_mean(self._data(x), weights)))
 
     def _draw(self, key, theta, shape):
         probs = jnp.broadcast_to(self._probs(theta), (*shape, self.num_classes))

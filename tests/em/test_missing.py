@@ -111,10 +111,9 @@ def test_a_row_without_weight_needs_no_finite_statistics():
 @pytest.mark.parametrize(
     ("family", "units", "dtype"),
     [
-        (NORMALS.family, [2.0**17, 2.0**-10], float),
+        (families.DiagonalNormal(2), [2.0**17, 2.0**-10], float),
         (NORMALS.family, [2.0**-23, 2.0**17], jnp.float32),
         (families.IsotropicNormal(2), [2.0**-23] * 2, jnp.float32),
-        (families.DiagonalNormal(2), [2.0**13, 1.0], jnp.float32),
     ],
     ids=str,
 )
@@ -129,7 +128,7 @@ def test_units_do_not_matter(clouds, family, units, dtype):
     np.testing.assert_allclose(
         other.log_likelihood + np.sum(seen * np.log(units)), plain.log_likelihood, rtol=bound
     )
-    moments = [family.variance(found.params.components) for found in (plain, other)]
+    moments = [np.asarray(family.variance(found.params.components)) for found in (plain, other)]
     np.testing.assert_allclose(moments[1] / units**2, moments[0], rtol=100 * bound)
     # Within the data are chunks: the scales of what each observes count once.
     parts = mixture.fit(em.Chunks([x[:70] * units, x[70:] * units]), **options)
