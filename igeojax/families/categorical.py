@@ -276,7 +276,8 @@ def with_last(counts: Array, total: int, num_classes: int) -> Array:
       num_classes: number of classes.
 
     Returns:
-      The counts, none negative, scaled where the last class has less than `num_classes` units of rounding.
+      The counts, none negative, scaled where the last class has less than `num_classes` units of
+      rounding.
 
     Examples:
       >>> bool(1 - with_last(jnp.array([0.25, 0.75]), 1, 3).sum() > 0)
