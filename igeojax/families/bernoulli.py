@@ -13,8 +13,8 @@ from igeojax.discrete.relative_entropy import log_sum_exp_bregman
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.categorical import with_last
 from igeojax.families.support import Support
-from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.remainders import log_complement_ratio, log_ratio
+from igeojax.numerics.weighting import weighted_mean
 
 
 class BernoulliPoint(NamedTuple):

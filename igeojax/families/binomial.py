@@ -13,11 +13,11 @@ from igeojax.families.base import ExponentialFamily
 from igeojax.families.bernoulli import Bernoulli, BernoulliParams, BernoulliPoint
 from igeojax.families.categorical import with_last
 from igeojax.families.support import Support
-from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.counting import count_entropy, poisson_log_density
 from igeojax.numerics.incomplete import betainc
 from igeojax.numerics.quantile import CountShape, least_count
 from igeojax.numerics.safe import log_at_zero
+from igeojax.numerics.weighting import weighted_mean
 
 _COIN = Bernoulli()
 
