@@ -15,13 +15,13 @@ from igeojax.em import _passes
 from igeojax.em._births import with_births
 from igeojax.em._data import Chunks, Survey, default_chunk_size, num_shards, survey
 from igeojax.em._maximization import maximized
-from igeojax.em._missing import centred
+from igeojax.em._missing import unturned
 from igeojax.em._options import Options, checked_keys, require_options
 from igeojax.em.acceleration import squarem
 from igeojax.em.checkpoint import resumable_loop
 from igeojax.em.expectations import Expectations, compensated_sum
 from igeojax.em.initialization import starting_points
-from igeojax.em.loop import LoopResult, best_end, iterate
+from igeojax.em.loop import LoopResult, best_end, iterate, require_known
 
 
 class Chart(NamedTuple):
@@ -77,6 +77,7 @@ def fit_mixture(mixture: Any, data: Any, options: Options) -> tuple[LoopResult, 
         # The start is chosen on the sample: each would take a pass over the data a step.
         starts = _stacked(on_sample(starts).params)
     end = fitted(starts)
+    require_known(end)
     if options.births:
         again = lambda start, end, number: fitted(
             _stacked(on_sample(_stacked(start)).params), end, number
@@ -122,7 +123,7 @@ def _framed(
     family: Any, sample: Any, weights: Array, ridge: Array | None, *, missing: bool
 ) -> tuple[Any, Any]:
     frame = _passes.data_frame(family, sample, weights, ridge)
-    frame = centred(frame) if missing else frame
+    frame = unturned(frame) if missing else frame
     if ridge is None:
         return frame, None
     zero = family.from_leaves([jnp.zeros(shape, weights.dtype) for shape in family.point_shape])

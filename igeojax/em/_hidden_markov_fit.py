@@ -19,11 +19,12 @@ from igeojax.em._hidden_markov_steps import (
     sequence_weights,
     updated,
 )
+from igeojax.em._missing import standardized, unturned
 from igeojax.em._passes import data_frame
 from igeojax.em._sequences import Sequences
 from igeojax.em.expectations import along, shared_out
 from igeojax.em.hidden_markov_parameters import HiddenMarkovPrior
-from igeojax.em.loop import LoopResult, best_end, iterate
+from igeojax.em.loop import LoopResult, best_end, iterate, require_known
 from igeojax.families import missing
 
 OPTIONS = (*initialization.OPTIONS, "segments")
@@ -111,8 +112,10 @@ def fitted(
     if learned:
         # One dry fit reports what no state could be fitted to, such as a constant column.
         model.family.fit(complete.rows(), mass.reshape(-1))
-    frame = _frame(model, sequences, mass)
-    standard = lambda sequences: sequences._replace(x=model.family.standardized(sequences.x, frame))
+    frame = _frame(model, complete, mass)
+    volume = _log_volume(model, sequences, mass, frame)
+    scaled = partial(standardized, model.family) if model.missing else model.family.standardized
+    standard = lambda sequences: sequences._replace(x=scaled(sequences.x, frame))
     sequences = standard(sequences)
     prior = None if prior is None else prior.in_frame(model.family, frame)
     if isinstance(start, model.Point):
@@ -121,7 +124,6 @@ def fitted(
     else:
         keys = _checked_keys(start, key, num_restarts)
         starts = starting_points(model, keys, standard(complete), weights, prior, name=start)
-    volume = model.family.log_volume(frame)
     found = run(
         *(model, starts, sequences, weights, tolerance, prior, volume),
         max_iterations=max_iterations,
@@ -131,6 +133,7 @@ def fitted(
     )
     if progress:
         jax.effects_barrier()
+    require_known(found[0])
     if checks.concrete(found[0].history) is not None and found[0].history[0] == -jnp.inf:
         starts = jax.tree.map(lambda leaf: leaf[0], starts)
         _require_possible(model, starts, sequences, weights)
@@ -141,10 +144,18 @@ def fitted(
 
 @partial(jax.jit, static_argnames=("model",))
 def _frame(model: Any, sequences: Sequences, mass: Array) -> Any:
-    """The frame of the member that is fitted to all observations; neutral with missing entries."""
-    if model.missing:
-        return model.family.neutral_frame(mass.dtype)
-    return data_frame(model.family, sequences.rows(), mass.reshape(-1), jnp.zeros((), mass.dtype))
+    """The frame of the member that is fitted to all observations, complete ones."""
+    none = jnp.zeros((), mass.dtype)
+    frame = data_frame(model.family, sequences.rows(), mass.reshape(-1), none)
+    return unturned(frame) if model.missing else frame
+
+
+@partial(jax.jit, static_argnames=("model",))
+def _log_volume(model: Any, sequences: Sequences, mass: Array, frame: Any) -> Array:
+    """What the log-likelihood in the frame exceeds that of the observations by."""
+    if not model.missing:
+        return jnp.sum(mass) * model.family.log_volume(frame)
+    return jnp.sum(mass.reshape(-1) * model.family.observed_log_volume(sequences.rows(), frame))
 
 
 def _in_frame(change: Any, params: Any, frame: Any) -> Any:
@@ -278,7 +289,7 @@ def run(
     weights: Array,
     tolerance: ArrayLike,
     prior: Any,
-    log_volume: ArrayLike,
+    volume: Array,
     *,
     max_iterations: int,
     progress: bool,
@@ -287,7 +298,6 @@ def run(
 ) -> tuple[LoopResult, Array, Array]:
     """The best end of Baum-Welch, the weight of the observations, and the prior's log-density."""
     total = jnp.sum(weights[:, None] * sequences.observed)
-    volume = total * log_volume
 
     def e_step(params: Any) -> tuple[Any, Array]:
         frames = frames_of(model, params.emissions)

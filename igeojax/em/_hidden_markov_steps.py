@@ -14,10 +14,10 @@ from igeojax.chains import hmm
 from igeojax.em import _transitions
 from igeojax.em._data import checked_weights, default_chunk_size
 from igeojax.em._maximization import maximized
+from igeojax.em._missing import log_density_in_frames, shared_out_observed, unturned
 from igeojax.em._sequences import Sequences
-from igeojax.em.expectations import Expectations, neutral_frames, sum_over_chunks
+from igeojax.em.expectations import Expectations, sum_over_chunks
 from igeojax.em.hidden_markov_parameters import as_mixture
-from igeojax.families import missing
 from igeojax.numerics.safe import log_at_zero
 
 FIXABLE = ("initial", "transition", "emissions")
@@ -27,10 +27,12 @@ FIXABLE = ("initial", "transition", "emissions")
 def log_emission(model: Any, emissions: Any, sequences: Sequences) -> Array:
     """Log-densities of the observations in each state, `(*batch, T, K)`; 0 where none is."""
     if model.missing:
-        density = lambda theta: missing.observed_log_density(model.family, theta, sequences.x)
+        # The value is the same in any frame: the derivative need not go through this one.
+        frames = jax.lax.stop_gradient(frames_of(model, emissions))
+        found = log_density_in_frames(model.family, emissions, frames, sequences.x)
     else:
         density = lambda theta: model.family.log_density(theta, sequences.x)
-    found = jax.vmap(density, 0, -1)(emissions)
+        found = jax.vmap(density, 0, -1)(emissions)
     return jnp.where(sequences.observed[..., None], found, 0.0)
 
 
@@ -83,11 +85,7 @@ def _statistics(model: Any, emissions: Any, sequences: Sequences, mass: Array, f
                 lambda mass, frame: family.statistics_sum(family.standardized(x, frame), mass)
             )(mass.T, frames)
         # What a missing entry is expected to be depends on the state.
-        of_state = lambda theta, mass: jax.tree.map(
-            lambda leaf: jnp.tensordot(mass, leaf, axes=(0, 0)),
-            missing.expected_statistics(family, theta, x),
-        )
-        return jax.vmap(of_state)(emissions, mass.T)
+        return shared_out_observed(family, mass, emissions, frames, x).statistics
 
     size = default_chunk_size(family, model.num_states, mass.dtype)
     part = lambda data, ones: sums(data[0], data[1] * ones[:, None])
@@ -96,13 +94,9 @@ def _statistics(model: Any, emissions: Any, sequences: Sequences, mass: Array, f
 
 
 def frames_of(model: Any, emissions: Any) -> Any:
-    """For each state the frame in which it is the standard member; neutral with missing entries.
-
-    In a frame that mixes entries one that is missing would hide the others.
-    """
-    if model.missing:
-        return neutral_frames(model.mixture, jax.tree.leaves(emissions)[0].dtype)
-    return jax.vmap(model.family.frame_of)(emissions)
+    """The frame in which each state is the standard member; unturned with missing entries."""
+    frames = jax.vmap(model.family.frame_of)(emissions)
+    return jax.vmap(unturned)(frames) if model.missing else frames
 
 
 def updated(

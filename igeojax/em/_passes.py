@@ -5,7 +5,8 @@ are those of z. Of a family whose log-density is `<theta, T(z)> - psi` to roundi
 matrix products with the columns of `T(z)`, one for the log-densities and one for the sums. Where a
 component is so narrow that this would round too much, each component has a frame of its own, that
 in which it is the standard member: its log-densities are those of the standard member and its sums
-are taken about its mean, in units of its deviations.
+are taken about its mean, in units of its deviations. Where entries are missing each has always a
+frame of its own, see `_missing`.
 """
 
 import math
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from igeojax.discrete.softmax import log_softmax, logsumexp
-from igeojax.em._missing import standardized, sums_of_observed
+from igeojax.em._missing import standardized, sums_of_observed, unturned
 from igeojax.em.expectations import Expectations, neutral_frames, sum_over_chunks
 
 MOST_ROUNDING = {4: 6e-5, 8: 3e-9}
@@ -108,20 +109,26 @@ def run(mixture: Any, params: Any, x: Any, weights: Array, frame: Any, layout: L
     """
     family = mixture.family
     own = jax.vmap(family.frame_of)(params.components)
-    scaled = partial(standardized, family) if mixture.missing else family.standardized
+    if mixture.missing:
+        own = jax.vmap(unturned)(own)
+        in_frames = sums_of_observed(mixture, params, own)
+
+        def observed(x: Any, weights: Array) -> Expectations:
+            sums = in_frames(standardized(family, x, frame), weights)
+            volume = jnp.sum(weights * family.observed_log_volume(x, frame))
+            return sums._replace(log_likelihood=sums.log_likelihood - volume)
+
+        return Pass(sum_over_chunks(observed, x, weights, **layout._asdict()), own)
 
     def summed(partial_sum: Any) -> Expectations:
         return sum_over_chunks(
-            lambda x, weights: partial_sum(scaled(x, frame), weights),
+            lambda x, weights: partial_sum(family.standardized(x, frame), weights),
             x,
             weights,
             **layout._asdict(),
         )
 
-    if mixture.missing:
-        frames = neutral_frames(mixture, params.log_weights.dtype)
-        found = Pass(summed(sums_of_observed(mixture, params)), frames)
-    elif not family.is_linear:
+    if not family.is_linear:
         found = Pass(summed(sums_in_frames(mixture, params, own, own=True)), own)
     else:
         coefficients, constants, exact = _linear_form(family, params)

@@ -232,9 +232,10 @@ class HiddenMarkovModel(HiddenMarkovInference):
         before with `converged` False; restarts that end so are passed over while there is another.
         Probabilities of states that start at 0 stay 0. A class that a state loses has probability 0
         there; if it is the last one, the reference of the chart, `num_classes` units of rounding.
-        Normal laws are fitted to standardized data (not with `missing`), so that offsets and units
-        cost no digits. Of `Mixture.fit` there are here neither SQUAREM nor the divergences of the
-        projections (`em.projections`), which are of independent observations.
+        Normal laws are fitted to standardized data, so that offsets and units cost no more digits
+        than the observations and the parameters themselves lose. Of `Mixture.fit` there are here
+        neither SQUAREM nor the divergences of the projections (`em.projections`), which are of
+        independent observations.
 
         Args:
           data: observations.

@@ -7,7 +7,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
+
+from igeojax._core import checks
+
+ROUNDING = 100
+"""Falls of so many units in the last place of the objective are rounding."""
 
 
 class LoopResult(NamedTuple):
@@ -50,17 +56,18 @@ def iterate(
     after: LoopResult | None = None,
     most_loss: ArrayLike = math.inf,
 ) -> LoopResult:
-    """Alternate E- and M-steps until a step gains less than `tolerance`.
+    """Alternate E- and M-steps until a step changes the objective by less than `tolerance`.
 
-    A step that makes the objective nan or infinite, or loses more than `most_loss` of it, is not
-    taken: the iteration ends there, not converged, with the parameters before it. Runs under `jit`
-    and `vmap`; one E-step an iteration, two where it extrapolates.
+    A fall of no more than rounding ends it too, a larger one does not. A step that makes the
+    objective nan or infinite, or loses more than `most_loss` of it, is not taken: the iteration
+    ends there, not converged, with the parameters before it. Runs under `jit` and `vmap`; one
+    E-step an iteration, two where it extrapolates.
 
     Args:
       e_step: `params -> (expectations, objective)`, the objective at `params`.
       m_step: `(expectations, params) -> params`.
       start: initial parameters, any pytree.
-      tolerance: least gain in the objective to go on.
+      tolerance: least change of the objective to go on.
       max_iterations: most steps.
       progress: write each step to stderr.
       label: number of the run, written with its progress; 0 is not written.
@@ -109,7 +116,10 @@ def iterate(
         taken = (jnp.isfinite(objective) & (objective >= least)) | (step == 0)
         if after is not None:
             taken &= (step > after.num_iterations + 1) | (objective >= carry.objective)
-        converged = taken & (objective - carry.objective < tolerance) & (step > 0)
+        gain = objective - carry.objective
+        rounding = ROUNDING * jnp.finfo(gain.dtype).eps * (1 + jnp.abs(objective))
+        still = (gain < tolerance) & (-gain < jnp.maximum(tolerance, rounding))
+        converged = taken & still & (step > 0)
         history = carry.history.at[step].set(jnp.where(taken, objective, jnp.nan))
         ended = converged | ~taken
         candidate, plain = m_step(expectations, params), carry.plain
@@ -129,6 +139,29 @@ def iterate(
     going = lambda carry: carry.running & (carry.step < max_iterations)
     end = while_loop(going, advance, begin(start))
     return LoopResult(end.params, end.objective, end.history, end.step, end.converged)
+
+
+def require_known(end: LoopResult) -> None:
+    """Check that the objective was a number at the start, where that is known.
+
+    Args:
+      end: of an iteration.
+
+    Raises:
+      ValueError: it was nan.
+
+    Examples:
+      >>> zero = jnp.zeros(())
+      >>> require_known(LoopResult(zero, zero, jnp.zeros(1), 0, True))
+    """
+    checks.require_values(
+        "the log-likelihood at the starting point",
+        end.history[0],
+        lambda value: ~np.isnan(value),
+        "a number",
+        "A component has no finite parameters there: pass another initialization or key, a prior "
+        "(em.data_prior), or float64 data.",
+    )
 
 
 def best_end(ends: LoopResult, max_iterations: int) -> LoopResult:

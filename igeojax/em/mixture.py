@@ -225,12 +225,12 @@ class Mixture(MixtureScores, MixtureSteps):
         fit returns the step before with `converged` False. Restarts that end so are passed over
         while there is another.
 
-        Normal laws are fitted to standardized data, so that offsets and units cost no digits; the
-        memory beside the data is that of a chunk and of a sample of 65536 rows, from which the
-        starts are made. Data sharded over devices stay there: only the sums travel. In float32 the
-        rounding of the natural parameters costs 1e-7 nats an observation where the covariance of a
-        component has a condition of 1e4, and 1e-3 to 1e-1 where it is 1e6, and the fit then ends
-        early: use float64 there.
+        Normal laws are fitted to standardized data, so that offsets and units cost no more digits
+        than the observations and the parameters themselves lose; the memory beside the data is that
+        of a chunk and of a sample of 65536 rows, from which the starts are made. Data sharded over
+        devices stay there: only the sums travel. In float32 the rounding of the natural parameters
+        costs 1e-7 nats an observation where the covariance of a component has a condition of 1e4,
+        and 1e-3 to 1e-1 where it is 1e6, and the fit then ends early: use float64 there.
 
         Args:
           data: observations of shape `(N,) + event_shape`, of a product a tuple of them; sharded

@@ -138,7 +138,9 @@ class MixtureSteps:
                 "taken at; got None. Pass previous=params."
             )
         sums = (
-            shared_out_observed(self.family, mass, previous.components, x)
+            shared_out_observed(
+                self.family, mass, previous.components, neutral_frames(self, mass.dtype), x
+            )
             if self.missing and previous is not None
             else shared_out(self.family, mass, x)
         )
@@ -186,11 +188,8 @@ class MixtureSteps:
         weights = checked_weights(weights, require_rows(self.family, x), dtype)
         if chunk_size is None:
             chunk_size = default_chunk_size(self.family, self.num_components, dtype)
-        partial_sum = (
-            sums_of_observed(self, params)
-            if self.missing
-            else sums_in_frames(self, params, neutral_frames(self, dtype))
-        )
+        sums = sums_of_observed if self.missing else sums_in_frames
+        partial_sum = sums(self, params, neutral_frames(self, dtype))
         return sum_over_chunks(partial_sum, x, weights, chunk_size=chunk_size)
 
     def maximized(

@@ -111,6 +111,11 @@ class ScaleFrames:
         """`log |det scale|`: the log-density of `x` is that of `z` less this."""
         return self._repeats * jnp.sum(jnp.log(frame.scale))
 
+    def observed_log_volume(self: Any, x: Array, frame: Frame) -> Array:
+        """The same of the entries of each observation that are not nan."""
+        each = jnp.where(jnp.isnan(x), 0.0, _wide(jnp.log(frame.scale), frame, x))
+        return jnp.sum(each, axis=tuple(range(-len(self.event_shape), 0)))
+
     def sums_in_frame(self, count: Array, sums: Any, frame: Frame) -> Any:
         """Sums of the statistics of `z` where `sums` are those of `count` observations `x`."""
         offset, square = frame.offset, getattr(sums, self._square)
@@ -127,18 +132,18 @@ class ScaleFrames:
         """Mean square of each coordinate, in one axis."""
         return jnp.ravel(getattr(eta, self._square)) / self._repeats
 
-    def shared(self, shares: Array, eta: Any) -> Any:
-        """Mean statistics of laws of one common scale, the components on axis 0."""
+    def shared(self, shares: Array, eta: Any, frames: Frame) -> Any:
+        """Mean statistics of laws of one common scale, each in its frame on axis 0."""
         square, mean = getattr(eta, self._square), eta.x**2
         mean = mean if mean.ndim == square.ndim else jnp.sum(mean, axis=-1)
-        return eta._replace(**{self._square: mean + jnp.tensordot(shares, square - mean, 1)[None]})
+        variance = jnp.tensordot(shares, (square - mean) * frames.scale**2, 1)
+        return eta._replace(**{self._square: mean + variance[None] * frames.inverse**2})
 
     def blur(self, variance: Array, like: Any) -> Any:
-        """What independent noise of a variance adds to the mean statistics."""
+        """What independent noise adds to the mean statistics, of one variance or one for each."""
         square = getattr(like, self._square)
-        return self.Point(
-            jnp.zeros_like(like.x), jnp.full_like(square, 1.0) * self._repeats * variance
-        )
+        each = jnp.broadcast_to(self._repeats * variance, (square.size,)).reshape(square.shape)
+        return self.Point(jnp.zeros_like(like.x), each.astype(square.dtype))
 
 
 class MatrixFrames:
@@ -192,6 +197,11 @@ class MatrixFrames:
         """`log |det scale|`: the log-density of `x` is that of `z` less this."""
         return 0.5 * log_det(frame.scale)
 
+    def observed_log_volume(self, x: Array, frame: Frame) -> Array:
+        """The same of the entries of each observation that are not nan, of a diagonal scale."""
+        each = jnp.log(jnp.diagonal(frame.scale))
+        return jnp.sum(jnp.where(jnp.isnan(x), 0.0, _lead(each, x)), axis=-1)
+
     def sums_in_frame(self, count: Array, sums: Any, frame: Frame) -> Any:
         """Sums of the statistics of `z` where `sums` are those of `count` observations `x`."""
         cross = sums.x[:, None] * frame.offset[None, :]
@@ -210,15 +220,17 @@ class MatrixFrames:
         """Mean square of each coordinate, in one axis."""
         return jnp.diagonal(eta.xx)
 
-    def shared(self, shares: Array, eta: Any) -> Any:
-        """Mean statistics of laws of one common covariance, the components on axis 0."""
+    def shared(self, shares: Array, eta: Any, frames: Frame) -> Any:
+        """Mean statistics of laws of one common covariance, each in its frame on axis 0."""
         mean = eta.x[:, :, None] * eta.x[:, None, :]
-        return eta._replace(xx=mean + jnp.tensordot(shares, eta.xx - mean, 1)[None])
+        inside = lambda matrix, turn: symmetrized(turn @ matrix @ turn.T)
+        covariance = jnp.tensordot(shares, jax.vmap(inside)(eta.xx - mean, frames.scale), 1)
+        return eta._replace(xx=mean + jax.vmap(inside, (None, 0))(covariance, frames.inverse))
 
     def blur(self, variance: Array, like: Any) -> Any:
-        """What independent noise of a variance adds to the mean statistics."""
-        identity = jnp.eye(self.dim, dtype=like.xx.dtype)
-        return self.Point(jnp.zeros_like(like.x), variance * identity)
+        """What independent noise adds to the mean statistics, of one variance or one for each."""
+        each = jnp.broadcast_to(variance, (self.dim,)).astype(like.xx.dtype)
+        return self.Point(jnp.zeros_like(like.x), jnp.diag(each))
 
 
 def _standard_log_density(z: Array, event: tuple[int, ...]) -> Array:

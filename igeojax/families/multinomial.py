@@ -19,6 +19,7 @@ from igeojax.families.categorical import (
     Categorical,
     CategoricalParams,
     CategoricalPoint,
+    log_odds,
     with_last,
 )
 from igeojax.numerics.counting import poisson_log_density
@@ -72,7 +73,6 @@ class Multinomial(ExponentialFamily[MultinomialPoint, MultinomialParams]):
     Point = MultinomialPoint
     Params = MultinomialParams
     conjugate_prior = "Dirichlet"
-    _degenerate = Categorical._degenerate
 
     def __post_init__(self):
         checks.require_count("trials", self.trials)
@@ -213,9 +213,7 @@ class Multinomial(ExponentialFamily[MultinomialPoint, MultinomialParams]):
         return self.trials * self._one.dual_potential(share)
 
     def _fit(self, x: Array, weights: Array | None) -> MultinomialPoint:
-        # Counts of all classes: one minus the others' sum would cancel for a rare last class.
-        share = weighted_mean(x, weights)
-        return MultinomialPoint(log_at_zero(share[..., :-1]) - jnp.log(share[..., -1:]))
+        return MultinomialPoint(log_odds(weighted_mean(self._data(x), weights)))
 
     def _draw(self, key, theta, shape):
         probs = jnp.broadcast_to(self._probs(theta), (*shape, self.num_classes))

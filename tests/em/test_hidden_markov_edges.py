@@ -170,3 +170,22 @@ def test_sequences_that_are_all_empty():
     assert (found.initial == 0).all()
     with pytest.raises(ValueError, match=r"weight of all observations.*positive"):
         COUNTS.fit(x, length=np.array([0, 0]), initialization=POINT)
+
+
+@pytest.mark.parametrize(("offset", "dtype"), [(1e4, np.float32), (1e8, float)])
+def test_missing_entries_cost_no_digits_at_an_offset(offset, dtype):
+    # Multiples of an eighth: both dtypes hold them at the offset.
+    x = np.round(8 * np.random.default_rng(1).normal(size=120)) / 8 + 5.0 * (
+        np.arange(120) // 20 % 2
+    )
+    x[::7] = np.nan
+    model = em.HiddenMarkovModel(families.Normal(), 2, missing=True)
+    options = {"key": jax.random.key(0), "max_iterations": 20}
+    plain = model.fit(x, **options)
+    moved = model.fit((x + offset).astype(dtype), **options)
+    assert moved.converged
+    assert moved.log_likelihood.dtype == dtype
+    np.testing.assert_allclose(moved.log_likelihood, plain.log_likelihood, rtol=1e-5)
+    scaled = model.fit((1024 * x).astype(dtype), **options)
+    shift = np.log(1024) * np.sum(~np.isnan(x))
+    np.testing.assert_allclose(scaled.log_likelihood + shift, plain.log_likelihood, rtol=1e-5)

@@ -98,3 +98,29 @@ def test_a_step_that_loses_too_much_is_not_taken():
     assert int(held.num_iterations) == 3
     assert not held.converged
     np.testing.assert_allclose(held.objective, 1.9)
+
+
+def test_a_fall_beyond_rounding_is_not_convergence():
+    def walk(values, dtype=float, **options):
+        values = jnp.asarray(values, dtype)
+        return iterate(
+            lambda p: (p, values[p.astype(int)]),
+            lambda e, p: p + 1,
+            jnp.zeros((), dtype),
+            max_iterations=len(values) - 1,
+            **options,
+        )
+
+    found = walk([0.0, 1.0, 0.9, 1.1, 1.1], tolerance=1e-3)
+    assert int(found.num_iterations) == 4
+    assert found.converged
+    # The fall is allowed and larger than the tolerance: it goes on until it may not.
+    found = walk([0.0, 1.0, 0.9], tolerance=1e-3)
+    assert not found.converged
+    for dtype in (jnp.float32, float):
+        eps = jnp.finfo(dtype).eps
+        fallen = walk([0.0, 2.0, 2.0 * (1 - 32 * eps), 3.0], dtype, tolerance=0.0)
+        assert int(fallen.num_iterations) == 2
+        assert fallen.converged
+        fallen = walk([0.0, 2.0, 2.0 * (1 - 1024 * eps), 3.0], dtype, tolerance=0.0)
+        assert int(fallen.num_iterations) == 3

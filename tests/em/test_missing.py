@@ -108,6 +108,61 @@ def test_a_row_without_weight_needs_no_finite_statistics():
     np.testing.assert_allclose(sums.log_likelihood, mixture.log_density(params, 1.0), rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("family", "units", "dtype"),
+    [
+        (families.DiagonalNormal(2), [2.0**17, 2.0**-10], float),
+        (NORMALS.family, [2.0**-23, 2.0**17], jnp.float32),
+        (families.IsotropicNormal(2), [2.0**-23] * 2, jnp.float32),
+    ],
+    ids=str,
+)
+def test_units_do_not_matter(clouds, family, units, dtype):
+    mixture, x = em.Mixture(family, 2, missing=True), np.asarray(clouds - 1e3, dtype)
+    options = {"key": jax.random.key(0), "max_iterations": 20, "tolerance": 0.0}
+    units = np.asarray(units, dtype)
+    plain, other = mixture.fit(x, **options), mixture.fit(x * units, **options)
+    assert other.log_likelihood.dtype == dtype
+    seen = ~np.isnan(x)
+    bound = 1e-12 if dtype is float else 2e-6
+    np.testing.assert_allclose(
+        other.log_likelihood + np.sum(seen * np.log(units)), plain.log_likelihood, rtol=bound
+    )
+    moments = [np.asarray(family.variance(found.params.components)) for found in (plain, other)]
+    np.testing.assert_allclose(moments[1] / units**2, moments[0], rtol=100 * bound)
+    # Within the data are chunks: the scales of what each observes count once.
+    parts = mixture.fit(em.Chunks([x[:70] * units, x[70:] * units]), **options)
+    np.testing.assert_allclose(parts.log_likelihood, other.log_likelihood, rtol=bound)
+
+
+def test_columns_of_other_families_have_no_unit(columns):
+    x = tuple(with_holes(part, 0.3, seed) for seed, part in enumerate(columns))
+    mixture = em.Mixture(MIXED, 2, missing=True)
+    units = np.array([2.0**20, 2.0**-20])
+    options = {"key": jax.random.key(1), "max_iterations": 5, "tolerance": 0.0}
+    plain, other = mixture.fit(x, **options), mixture.fit((x[0] * units, *x[1:]), **options)
+    shift = np.sum(~np.isnan(x[0]) * np.log(units))
+    np.testing.assert_allclose(other.log_likelihood + shift, plain.log_likelihood, rtol=1e-12)
+
+
+def test_clusters_far_apart_keep_the_digits_of_float32():
+    generator = np.random.default_rng(5)
+    x = generator.normal(size=(400, 2)) + np.where(np.arange(400)[:, None] < 200, 0.0, 4096.0)
+    x = with_holes(x, 0.2).astype(np.float32)
+    short = NORMALS.fit(x, key=jax.random.key(0))
+    long = NORMALS.fit(x.astype(float), key=jax.random.key(0))
+    assert short.converged
+    np.testing.assert_allclose(short.log_likelihood, long.log_likelihood, rtol=1e-5)
+    covariances = [
+        NORMALS.family.params_from_natural(found.params.components).covariance
+        for found in (short, long)
+    ]
+    order = [np.argsort(covariance[:, 0, 0]) for covariance in covariances]
+    np.testing.assert_allclose(
+        covariances[0][order[0]], covariances[1][order[1]], rtol=1e-3, atol=1e-3
+    )
+
+
 def test_bad_input(clouds):
     with pytest.raises(ValueError, match=r"must lie in its support; got .*nan"):
         em.Mixture(families.MultivariateNormal(2), 2).fit(clouds, key=jax.random.key(0))

@@ -149,6 +149,23 @@ def test_components_of_condition_1e6_are_no_nan(dtype):
     np.testing.assert_allclose(result.log_likelihoods[steps], expected, rtol=bound)
 
 
+@pytest.mark.parametrize("distance", [10.0, 25.0, 100.0])
+def test_variances_of_float32_are_those_of_float64(distance):
+    # On products the first two, in frames of the components the last.
+    x = np.random.default_rng(2).normal(size=2000) + distance * (np.arange(2000) % 2)
+    x, mixture = x.astype(np.float32), em.Mixture(families.Normal(), 2)
+    short, long = (mixture.fit(data, key=jax.random.key(0)) for data in (x, x.astype(float)))
+    assert short.converged
+    variances = [mixture.family.variance(found.params.components) for found in (short, long)]
+    # Products round the mean square of the standardized data, of which a variance is a small part.
+    square = 1 + distance**2 / 4 if distance < 50 else 1
+    bound = 8 * np.finfo(np.float32).eps * square
+    np.testing.assert_allclose(np.sort(variances[0]), np.sort(variances[1]), rtol=bound)
+    exact = jax.tree.map(lambda leaf: leaf.astype(float), short.params)
+    reached = jnp.sum(mixture.log_density(exact, x.astype(float)))
+    np.testing.assert_allclose(short.log_likelihood, reached, rtol=1e-5)
+
+
 def test_units_do_not_matter():
     x, centers = _clouds()
     mixture, start, _ = _start("full", x, centers)
