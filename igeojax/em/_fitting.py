@@ -101,9 +101,8 @@ def _require_fittable(mixture: Any, seen: Survey, options: Options, ridge: Any) 
     """
     if seen.num_data < mixture.num_components:
         raise ValueError(
-            f"data must have shape (N,) + {mixture.family.event_shape} with N >= "
-            f"{mixture.num_components} components; got ({seen.num_data},). Flatten other axes "
-            "into the first, or fit fewer components."
+            f"data must have observations N >= {mixture.num_components} components; got "
+            f"N = {seen.num_data}. Fit fewer components."
         )
     if options.prior is None and ridge is None and "components" not in options.fixed:
         # One dry fit reports what no component could be fitted to: N <= d, a constant column.

@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike
 
 from igeojax._core import checks
 from igeojax.em import _hidden_markov_steps as _steps
-from igeojax.em._hidden_markov_fit import require_prior
+from igeojax.em._hidden_markov_fit import checked_prior
 from igeojax.em._sequences import Sequences
 from igeojax.em.expectations import neutral_frames
 from igeojax.em.hidden_markov_parameters import OnlineFit, SequenceBatch
@@ -41,7 +41,7 @@ def fitted(
     model._require_params(params)
     weight = weight.astype(params.log_initial.dtype)
     _steps.require_fixable(model, fixed, params)
-    require_prior(prior)
+    prior = checked_prior(model, prior)
     found: list[Array] = []
     for item in batches:
         batch = item if isinstance(item, SequenceBatch) else SequenceBatch(item)

@@ -26,7 +26,7 @@ KEY = jax.random.key(0)
             ValueError,
             ("support", "nan at index", "Drop"),
         ),
-        (lambda: NORMAL.fit(LINE[:1], key=KEY), ValueError, ("N >= 2", "(1,)", "Flatten")),
+        (lambda: NORMAL.fit(LINE[:1], key=KEY), ValueError, ("N >= 2", "N = 1", "fewer")),
         (lambda: NORMAL.fit(LINE[None], key=KEY), ValueError, ("(N,)", "(1, 9)", "Flatten")),
         (
             lambda: PLANE.fit(jnp.eye(2), key=KEY),
