@@ -161,7 +161,6 @@ def survey(mixture: Any, data: Any, weights: ArrayLike | None) -> Survey:
       TypeError: data of a wrong kind.
       ValueError: data off the support or of a wrong shape, or bad weights.
     """
-    family = mixture.family
     if isinstance(data, Chunks):
         if weights is not None:
             raise ValueError(
@@ -289,11 +288,11 @@ def _survey_of_chunks(mixture: Any, chunks: Chunks) -> Survey:
         weights = checked_weights(piece_weights, rows, dtype)
         count, total = count + rows, total + float(jnp.sum(weights))
         # The rows of the smallest random tags are a sample without replacement.
-        order = np.sort(np.argsort(tags, kind="stable")[:SAMPLE_ROWS])
         fresh = jax.tree.map(np.asarray, (x, weights))
         counts = fresh[1] > 0
         fresh = jax.tree.map(lambda leaf, mask=counts: leaf[mask], fresh)
         tags = np.concatenate([tags, generator.random(rows)[counts]])
+        order = np.sort(np.argsort(tags, kind="stable")[:SAMPLE_ROWS])
         pool = (
             fresh
             if kept is None

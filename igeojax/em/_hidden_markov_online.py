@@ -14,6 +14,7 @@ from igeojax.em._hidden_markov_fit import checked_prior
 from igeojax.em._sequences import Sequences
 from igeojax.em.expectations import neutral_frames
 from igeojax.em.hidden_markov_parameters import OnlineFit, SequenceBatch
+from igeojax.em.online import kept_where_unsound
 
 
 def fitted(
@@ -82,8 +83,9 @@ def _step(
     # The prior counts once, against all that was seen.
     whole = jax.tree.map(lambda leaf: weight * leaf, averages)
     new = model.maximized(whole, previous=params, prior=prior, fixed=fixed)
-    sound = jnp.all(model.family.in_natural_domain(new.emissions))
-    for leaf in (jnp.exp(new.log_initial), jnp.exp(new.log_transition), *jax.tree.leaves(new[2])):
-        sound = sound & ~jnp.any(jnp.isnan(leaf))
-    kept = jax.tree.map(lambda leaf, old: jnp.where(sound, leaf, old), new, params)
-    return kept, averages, weight, sums.emissions.log_likelihood / sums.emissions.weight
+    return (
+        kept_where_unsound(model.family, new, params),
+        averages,
+        weight,
+        sums.emissions.log_likelihood / sums.emissions.weight,
+    )
