@@ -93,11 +93,12 @@ def stepwise_em(
     )
     if state is None:
         state = _nothing_seen(mixture, params)
-    before = state.step
+    found = False
     for x, weights in _checked(mixture, batches, state.weight.dtype):
+        found = True
         state = _stepwise(mixture, state, x, weights, (decay, offset, warmup), options, fixed)
-    if state.step == before == 0:
-        raise ValueError("batches must hold at least one batch with weight; got none.")
+    if not found:
+        raise ValueError("batches must hold at least one batch with observations; got none.")
     return state
 
 
@@ -193,9 +194,9 @@ def kept_where_unsound(family: Any, new: Any, old: Any) -> Any:
 
     Examples:
       >>> from igeojax import em, families
-      >>> point = families.Poisson().natural_from_params([2.0])
-      >>> old = em.MixturePoint(jnp.zeros(1), point)
-      >>> float(kept_where_unsound(families.Poisson(), old._replace(log_weights=point.x * jnp.nan), old)[0])
+      >>> family, nan = families.Poisson(), jnp.full(1, jnp.nan)
+      >>> old = em.MixturePoint(jnp.zeros(1), family.natural_from_params([2.0]))
+      >>> float(kept_where_unsound(family, old._replace(log_weights=nan), old).log_weights[0])
       0.0
     """
     known = [~jnp.isnan(leaf).any() for leaf in jax.tree.leaves(new)]
@@ -246,21 +247,29 @@ def incremental_em(
     """
     if isinstance(batches, Iterator):
         raise TypeError(
-            f"batches must be passed {num_passes} times; got {type(batches).__name__}. Pass a list, "
-            "or em.Chunks of the function that makes it."
+            f"batches must be passed many times; got {type(batches).__name__}. Pass a list, or "
+            "em.Chunks of the function that makes it."
         )
     checks.require_count("num_passes", num_passes)
     options, fixed = _checked_options(mixture, params, step_options)
     pieces = partial(_checked, mixture, batches, params.log_weights.dtype)
     kept = [_sums(mixture, params, *batch) for batch in pieces()]
     checks.require_count("the number of batches", len(kept))
+    whole = sum(sums.weight for sums in kept)
+    checks.require_positive("the sum of weights", whole, "Give at least one positive weight.")
     history = []
     for _ in range(num_passes):
         # Summed anew each pass, so that the rounding of replacements does not pile up.
         total = jax.tree.map(lambda *sums: sum(sums[1:], sums[0]), *kept)
+        index = -1
         for index, batch in enumerate(pieces()):
-            params, total, kept[index] = _replaced(
-                mixture, params, batch, total, kept[index], options, fixed
+            if index < len(kept):
+                arguments = (params, batch, total, kept[index], options, fixed)
+                params, total, kept[index] = _replaced(mixture, *arguments)
+        if index + 1 != len(kept):
+            raise ValueError(
+                f"batches must be the same on each pass; got {index + 1} after {len(kept)}. Let "
+                "the function make a new iterator each time."
             )
         history.append(total.log_likelihood / total.weight)
     return params, jnp.stack(history)
