@@ -26,9 +26,7 @@ def folder(tmp_path_factory):
 
 def test_the_same_fit_goes_on(folder):
     again = MIXTURE.fit(X, checkpoint=folder, chunk_size=7, **OPTIONS)
-    np.testing.assert_array_equal(
-        again.log_likelihoods, MIXTURE.fit(X, **OPTIONS).log_likelihoods
-    )
+    np.testing.assert_array_equal(again.log_likelihoods, MIXTURE.fit(X, **OPTIONS).log_likelihoods)
     drawn = {"key": jax.random.key(0), "max_iterations": 2, "tolerance": 0.0}
     more = folder / "drawn"
     MIXTURE.fit(X, checkpoint=more, **drawn)

@@ -1,4 +1,4 @@
-"""Online EM: priors against all that was seen, unsound steps not taken, batches that are refused."""
+"""Online EM: priors against all that was seen, unsound steps, batches that are refused."""
 
 import jax
 import jax.numpy as jnp
