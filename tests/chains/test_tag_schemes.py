@@ -58,5 +58,5 @@ def test_tags_of_another_scheme_are_refused(tags, scheme, message):
 
 @pytest.mark.parametrize("tags", ["O", [0, 1]])
 def test_what_is_no_list_of_names_is_refused(tags):
-    with pytest.raises(TypeError, match="sequence of names; got .*Write them"):
+    with pytest.raises(TypeError, match=r"sequence of names; got .*Write them"):
         crf.tag_constraints(tags)
