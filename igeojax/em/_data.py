@@ -120,7 +120,7 @@ class Chunks:
                     "a piece of Chunks with weighted=True must be a pair of observations and "
                     f"weights; got {type(piece).__name__}. Drop the option, or give (x, weights)."
                 )
-            yield piece if self.weighted else (piece, None)
+            yield (piece[0], piece[1]) if self.weighted else (piece, None)
 
     def checked(self, family: ExponentialFamily, dtype: Any) -> Iterator[tuple[Any, Array]]:
         """Observations and weights as arrays."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, Float, Int
 
 from igeojax._core import checks
 from igeojax.em._data import Chunks, checked_rows, checked_weights
@@ -91,15 +91,13 @@ def stepwise_em(
     options, fixed = _checked_options(
         mixture, params if state is None else state.params, step_options
     )
-    if state is None:
-        state = _nothing_seen(mixture, params)
-    found = False
-    for x, weights in _checked(mixture, batches, state.weight.dtype):
-        found = True
-        state = _stepwise(mixture, state, x, weights, (decay, offset, warmup), options, fixed)
+    now = _nothing_seen(mixture, params) if state is None else state
+    found, pace = False, (decay, offset, warmup)
+    for x, weights in _checked(mixture, batches, now.weight.dtype):
+        found, now = True, _stepwise(mixture, now, x, weights, pace, options, fixed)
     if not found:
         raise ValueError("batches must hold at least one batch with observations; got none.")
-    return state
+    return now
 
 
 def _checked_options(
@@ -150,7 +148,7 @@ def _stepwise(
     state: OnlineState,
     x: Any,
     weights: Array,
-    pace: tuple[ArrayLike, ArrayLike, ArrayLike],
+    pace: tuple[Array, Array, Array],
     options: dict[str, Any],
     fixed: tuple[str | int, ...],
 ) -> OnlineState:
