@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from igeojax import em
 from igeojax.families import FAMILIES
 
-ROWS, STEPS = 12, 5
+ROWS, STEPS = 12, 30
 ROUNDING = 1e-10
 """Of a mean log-likelihood in float64, as a share of one and its size."""
 DEFAULT = ("Bernoulli", "Exponential", "Normal")
