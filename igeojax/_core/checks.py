@@ -263,6 +263,16 @@ def require_count(name: str, value: Any, minimum: int = 1) -> None:
         raise ValueError(f"{name} must be at least {minimum}; got {value}. Use a larger integer.")
 
 
+def require_shape(shape: Any) -> None:
+    """Check the leading shape of a sample.
+
+    Raises:
+      TypeError: it is not a tuple.
+    """
+    if not isinstance(shape, tuple):
+        raise TypeError(f"shape must be a tuple; got {shape!r}. Write ({shape},) for one axis.")
+
+
 def require_option(name: str, value: Any, options: tuple[str, ...]) -> None:
     """Check a string option.
 

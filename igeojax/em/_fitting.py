@@ -102,9 +102,8 @@ def _require_fittable(mixture: Any, seen: Survey, options: Options, ridge: Any) 
     """
     if seen.num_data < mixture.num_components:
         raise ValueError(
-            f"data must have shape (N,) + {mixture.family.event_shape} with N >= "
-            f"{mixture.num_components} components; got ({seen.num_data},). Flatten other axes "
-            "into the first, or fit fewer components."
+            f"data must have observations N >= {mixture.num_components} components; got "
+            f"N = {seen.num_data}. Fit fewer components."
         )
     if options.prior is None and ridge is None and "components" not in options.fixed:
         # One dry fit reports what no component could be fitted to: N <= d, a constant column.
@@ -268,6 +267,7 @@ def _streamed(
 ) -> LoopResult:
     """EM from one start in a loop of Python, a pass a chunk; each birth has its own folder."""
     folder = options.checkpoint
+    known = {} if folder is None else _arguments(mixture, seen, options)
     if folder is not None and birth:
         folder = Path(folder) / f"birth-{birth}"
     source = seen.data
@@ -279,13 +279,20 @@ def _streamed(
 
     def one_pass(params: Any) -> _passes.Pass:
         total = lost = frames = None
+        count = 0
         for x, weights in pieces.checked(mixture.family, seen.weights.dtype):
+            count += weights.shape[0]
             layout = _passes.Layout(size, num_shards(x))
             sums, frames = _one_pass(mixture, params, x, weights, chart.frame, layout)
             if total is None:
                 total, lost = sums, jax.tree.map(jnp.zeros_like, sums)
             else:
                 total, lost = compensated_sum(total, lost, sums)
+        if count != seen.num_data:
+            raise ValueError(
+                f"the source of Chunks must give the same observations on each pass; got {count} "
+                f"after {seen.num_data}. Let the function make a new iterator each time."
+            )
         return _passes.Pass(cast(Expectations, total), frames)
 
     return iterate(
@@ -295,7 +302,24 @@ def _streamed(
         max_iterations=options.max_iterations,
         progress=options.progress,
         extrapolate=partial(squarem, mixture) if options.acceleration else None,
-        while_loop=resumable_loop(folder),
+        while_loop=resumable_loop(folder, known),
         after=after,
         most_loss=_most_loss(chart, seen.weights.dtype),
     )
+
+
+def _arguments(mixture: Any, seen: Survey, options: Options) -> dict[str, Any]:
+    """What the end of a fit depends on, beside the number of its steps."""
+    start = options.initialization
+    if not isinstance(start, mixture.Point):
+        start = (start, jax.random.key_data(options.key), options.num_restarts)
+    return {
+        "mixture": repr(mixture),
+        "data": (seen.num_data, seen.total, seen.sample, seen.weights),
+        "start": start,
+        "prior": options.prior,
+        "fixed": sorted(map(str, options.fixed)),
+        "tolerance": options.tolerance,
+        "acceleration": options.acceleration,
+        "covariance_regularization": options.covariance_regularization,
+    }

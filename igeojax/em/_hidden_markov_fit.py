@@ -25,6 +25,7 @@ from igeojax.em._sequences import Sequences
 from igeojax.em.expectations import along, shared_out
 from igeojax.em.hidden_markov_parameters import HiddenMarkovPrior
 from igeojax.em.loop import LoopResult, best_end, iterate, require_known
+from igeojax.em.priors import require_prior
 from igeojax.families import missing
 
 OPTIONS = (*initialization.OPTIONS, "segments")
@@ -96,7 +97,7 @@ def fitted(
     checks.require_values("tolerance", floor, lambda v: v >= 0, "non-negative", "Try 1e-6.")
     if chunk_size is not None:
         checks.require_count("chunk_size", chunk_size)
-    require_prior(prior)
+    prior = checked_prior(model, prior)
     require_fixable(model, fixed, start if isinstance(start, model.Point) else None)
     dtype = floating_dtype(sequences.x)
     weights = sequence_weights(weights, sequences, dtype)
@@ -232,20 +233,22 @@ def _checked_keys(name: Any, key: Any, num_restarts: int) -> Array:
     return jax.random.split(key, num_restarts)
 
 
-def require_prior(prior: Any) -> None:
-    """Check a prior.
+def checked_prior(model: Any, prior: Any) -> HiddenMarkovPrior | None:
+    """The prior with its concentrations as arrays.
 
     Raises:
-      TypeError: it is anything but a `HiddenMarkovPrior` or None.
-      ValueError: a concentration below 1.
+      TypeError: it is anything but a `HiddenMarkovPrior` or None, or that of the emissions no
+        `MixturePrior`.
+      ValueError: a concentration of a wrong shape or below 1, or emissions of another number.
     """
     if prior is None:
-        return
+        return None
     if not isinstance(prior, HiddenMarkovPrior):
         raise TypeError(
             f"prior must be a HiddenMarkovPrior; got {type(prior).__name__}. A prior of the "
             "emissions is HiddenMarkovPrior(emissions=...)."
         )
+    require_prior(model.mixture, prior.emissions)
     if prior.emissions is not None:
         checks.require_values(
             "the concentration of the prior of the emissions",
@@ -254,14 +257,23 @@ def require_prior(prior: Any) -> None:
             "1",
             "It is of the weights of a mixture; here there are initial and transition.",
         )
-    for name in ("initial", "transition"):
+    size, laws = (model.num_states,), {}
+    for name, shape in (("initial", size), ("transition", 2 * size)):
+        told = f"the concentration {name} of the prior"
+        laws[name] = checks.floating(told, getattr(prior, name))
+        if laws[name].shape not in ((), shape):
+            raise ValueError(
+                f"{told} must be a number or have shape {shape}; got {laws[name].shape}. Give each "
+                "probability one, or one for all."
+            )
         checks.require_values(
-            f"the concentration {name} of the prior",
-            checks.floating(name, getattr(prior, name)),
+            told,
+            laws[name],
             lambda v: np.isfinite(v) & (v >= 1),
             "at least 1",
             "Below 1 the density has no maximum; 1 is flat.",
         )
+    return prior._replace(**laws)
 
 
 def _require_possible(model: Any, params: Any, sequences: Sequences, weights: Array) -> None:

@@ -289,7 +289,7 @@ class HiddenMarkovInference:
           States, and observations of shape `shape + (num_steps,) + event_shape`.
 
         Raises:
-          TypeError: `key` is no PRNG key, or `params` of a wrong kind.
+          TypeError: `key` is no PRNG key, `params` of a wrong kind, or `shape` not a tuple.
           ValueError: concrete emissions outside the domain.
 
         Examples:
@@ -304,6 +304,7 @@ class HiddenMarkovInference:
         """
         checks.require_key(key)
         checks.require_count("num_steps", num_steps, minimum=0)
+        checks.require_shape(shape)
         self._require_params(params)
         state_key, draw_key = jax.random.split(key)
         zeros = jnp.zeros((num_steps, self.num_states), params.log_initial.dtype)

@@ -134,8 +134,9 @@ def laws_of_states(
     """Log-probabilities of first states and of moves that maximize their part of the M-step."""
     allowed_first, allowed = model.allowed()
     if prior is not None:
-        initial = initial + jnp.where(allowed_first, prior.initial - 1, 0.0)
-        moves = moves + jnp.where(allowed, prior.transition - 1, 0.0)
+        excess = [(law - 1).astype(moves.dtype) for law in (prior.initial, prior.transition)]
+        initial = initial + jnp.where(allowed_first, excess[0], 0.0)
+        moves = moves + jnp.where(allowed, excess[1], 0.0)
     if previous is None:
         transition = _transitions.normalized(moves, allowed, _even(allowed, moves.dtype))
         before = _even(allowed_first, initial.dtype)

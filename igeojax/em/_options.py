@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike
 from igeojax._core import checks
 from igeojax.em._maximization import FIXABLE, require_fixable
 from igeojax.em.initialization import OPTIONS
+from igeojax.em.priors import require_prior
 
 ACCELERATIONS = ("squarem",)
 """Names of accelerations."""
@@ -52,6 +53,7 @@ def require_options(mixture: Any, options: Options) -> None:
     floor = checks.floating("tolerance", options.tolerance)
     checks.require_values("tolerance", floor, lambda v: v >= 0, "non-negative", "Try 1e-6.")
     _require_ridge(mixture, options.covariance_regularization)
+    require_prior(mixture, options.prior)
     start = options.initialization
     given = isinstance(start, mixture.Point)
     require_fixable(mixture, options.fixed, start if given else None)

@@ -33,7 +33,7 @@ class MixtureFit(NamedTuple):
     `log_likelihoods`: the mean log-likelihood (nats an observation) before each step and after the
     last, nan beyond, both with the log-density of the prior where there is one. `log_likelihood`:
     the last without it, as a total over the (weighted) data. `bic`, `aic`: information criteria,
-    lower is better.
+    lower is better; components of weight 0, and what is fixed, are no parameters.
     """
 
     params: MixturePoint
@@ -98,11 +98,20 @@ class Mixture(MixtureScores, MixtureSteps):
     @property
     def dimension(self) -> int:
         """Number of free parameters."""
-        each = self.num_components * (self.family.dimension + 1) - 1
+        return int(self._dimension(np.ones(self.num_components, bool), ()))
+
+    def _dimension(self, present: Any, fixed: tuple[str | int, ...]) -> Any:
+        """Number of free parameters of the components that are present, but for what is fixed."""
+        learned = np.ones(self.num_components, bool)
+        learned[[label for label in fixed if not isinstance(label, str)]] = False
+        learned &= "components" not in fixed
+        weights = 0 if "weights" in fixed else present.sum() - 1
+        learned = (present & learned).sum()
+        total = weights + learned * self.family.dimension
         if not self.tied:
-            return each
+            return total
         shared = self.family.dimension - int(np.prod(self.family.event_shape))
-        return each - (self.num_components - 1) * shared
+        return total - (learned - (learned > 0)) * shared
 
     def point(self, weights: ArrayLike, components: Any) -> MixturePoint:
         """Mixture parameters from weights and component parameters.
@@ -180,7 +189,7 @@ class Mixture(MixtureScores, MixtureSteps):
           Draws of shape `shape + event_shape`.
 
         Raises:
-          TypeError: `key` is no PRNG key, or `params` of a wrong kind.
+          TypeError: `key` is no PRNG key, `params` of a wrong kind, or `shape` not a tuple.
           ValueError: concrete `params` outside the domain.
 
         Examples:
@@ -192,9 +201,10 @@ class Mixture(MixtureScores, MixtureSteps):
           (3,)
         """
         checks.require_key(key)
+        checks.require_shape(shape)
         self._require_params(params)
         choice_key, draw_key = jax.random.split(key)
-        choice = jax.random.categorical(choice_key, params.log_weights, shape=tuple(shape))
+        choice = jax.random.categorical(choice_key, params.log_weights, shape=shape)
         chosen = jax.tree.map(lambda leaf: leaf[choice], params.components)
         return self.family.sample(draw_key, chosen)
 
@@ -301,12 +311,13 @@ class Mixture(MixtureScores, MixtureSteps):
         log_likelihood = end.objective * total
         if prior is not None:
             log_likelihood = log_likelihood - log_prior(self, prior, end.params)
+        free = self._dimension(end.params.log_weights > -jnp.inf, fixed)
         return MixtureFit(
             params=end.params,
             converged=end.converged,
             num_iterations=end.num_iterations,
             log_likelihoods=end.history,
             log_likelihood=log_likelihood,
-            bic=self.dimension * jnp.log(total) - 2 * log_likelihood,
-            aic=2 * self.dimension - 2 * log_likelihood,
+            bic=free * jnp.log(total) - 2 * log_likelihood,
+            aic=2 * free - 2 * log_likelihood,
         )

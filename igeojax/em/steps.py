@@ -9,11 +9,12 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.discrete.softmax import log_softmax, logsumexp
-from igeojax.em._data import as_data, checked_weights, default_chunk_size, require_rows
+from igeojax.em._data import as_data, checked_rows, checked_weights, default_chunk_size
 from igeojax.em._maximization import maximized, require_fixable
 from igeojax.em._missing import shared_out_observed, sums_of_observed
 from igeojax.em._passes import sums_in_frames
 from igeojax.em.expectations import Expectations, neutral_frames, shared_out, sum_over_chunks
+from igeojax.em.priors import require_prior
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.missing import observed_log_density
 
@@ -170,8 +171,8 @@ class MixtureSteps:
 
         Raises:
           TypeError: `params` or `x` of a wrong kind.
-          ValueError: `x` has other axes than one of observations and those of the event, or bad
-            weights.
+          ValueError: `x` has other axes than one of observations and those of the event, or is off
+            the support; bad weights or a bad chunk size.
 
         Examples:
           >>> from igeojax import families
@@ -183,10 +184,13 @@ class MixtureSteps:
           >>> sums.counts.tolist(), sums.statistics.x.tolist()
           ([3.0], [9.0])
         """
-        x = as_data(self.family, x)
+        self._require_params(params)
+        x, count = checked_rows(self, x)
         dtype = params.log_weights.dtype
-        weights = checked_weights(weights, require_rows(self.family, x), dtype)
-        if chunk_size is None:
+        weights = checked_weights(weights, count, dtype)
+        if chunk_size is not None:
+            checks.require_count("chunk_size", chunk_size)
+        else:
             chunk_size = default_chunk_size(self.family, self.num_components, dtype)
         sums = sums_of_observed if self.missing else sums_in_frames
         partial_sum = sums(self, params, neutral_frames(self, dtype))
@@ -216,7 +220,9 @@ class MixtureSteps:
           data.
 
         Raises:
-          ValueError: `fixed` without `previous`, or with an unknown entry.
+          TypeError: `prior` is no `MixturePrior` of the family.
+          ValueError: `fixed` without `previous`, or with an unknown entry; a prior of another
+            number of components.
 
         Examples:
           >>> from igeojax import families
@@ -229,6 +235,7 @@ class MixtureSteps:
           [3.0, 8.0]
         """
         require_fixable(self, fixed, previous)
+        require_prior(self, prior)
         dtype = expectations.counts.dtype
         ridge = jnp.asarray(covariance_regularization, dtype)
         zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], dtype), expectations.statistics)

@@ -511,8 +511,7 @@ class ExponentialFamily(MissingEntries, StatisticSums, abc.ABC, Generic[PointT, 
             "in the natural domain",
             "See in_natural_domain; make points with natural_from_params.",
         )
-        if not isinstance(shape, tuple):
-            raise TypeError(f"shape must be a tuple; got {shape!r}. Write ({shape},) for one axis.")
+        checks.require_shape(shape)
         pad = (1,) * len(shape)
         theta = jax.tree.map(lambda leaf: leaf.reshape(pad + leaf.shape), self._point(theta))
         return self._draw(key, theta, shape + batch)

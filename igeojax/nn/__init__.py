@@ -3,6 +3,14 @@
 What they compute is in `nn.normalized` and `nn.margins`, functions of arrays.
 """
 
+try:
+    import flax  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "igeojax.nn needs flax; it is not installed. Run `pip install 'igeojax[nn]'`, or use "
+        "igeojax.chains.crf, which needs no more than JAX."
+    ) from error
+
 from igeojax.nn import linen, margins, nnx, normalized
 from igeojax.nn.unit_weights import unit_manifolds
 

@@ -104,3 +104,68 @@ def test_bad_input(clouds):
         em.model_selection(FAMILY, clouds, key=key, criterion="dic")
     with pytest.raises(ValueError, match="num_components must be at least 1; got 0"):
         em.model_selection(FAMILY, clouds, (0, 1), key=key)
+
+
+SCALAR = em.Mixture(families.Poisson(), 3)
+X = jnp.array([0, 1, 1, 2, 9, 11, 12, 30])
+START = SCALAR.point([0.5, 0.5, 0.0], SCALAR.family.natural_from_params([1.0, 9.0, 30.0]))
+
+
+@pytest.mark.parametrize(
+    ("fixed", "free"),
+    # Two components have weight: one free weight and two rates.
+    [((), 1 + 2), (("weights",), 2), (("components",), 1), ((0,), 1 + 1), ((2,), 1 + 2)],
+)
+def test_criteria_count_what_is_left_to_learn(fixed, free):
+    fit = SCALAR.fit(X, initialization=START, fixed=fixed, max_iterations=3)
+    np.testing.assert_allclose(fit.aic + 2 * fit.log_likelihood, 2 * free, rtol=1e-12)
+    np.testing.assert_allclose(fit.bic + 2 * fit.log_likelihood, free * np.log(8), rtol=1e-12)
+    for name in ("aic", "bic"):
+        again = getattr(SCALAR, name)(fit.params, X, fixed=fixed)
+        np.testing.assert_allclose(again, getattr(fit, name), rtol=1e-12)
+    icl, bic = (getattr(SCALAR, name)(fit.params, X, fixed=fixed) for name in ("icl", "bic"))
+    r = np.asarray(SCALAR.predict_proba(fit.params, X))
+    np.testing.assert_allclose(
+        icl - bic, -2 * np.sum(r * np.log(np.maximum(r, 1e-300))), atol=1e-12
+    )
+
+
+def test_a_covariance_in_common_is_counted_once():
+    mixture = em.Mixture(families.MultivariateNormal(2), 3, tied=True)
+    assert mixture.dimension == 2 + 3 * 2 + 3
+    theta = mixture.family.natural_from_params(jnp.zeros((3, 2)), jnp.eye(2))
+    params = mixture.point([0.5, 0.5, 0.0], theta)
+    x = jnp.eye(2)
+    excess = mixture.aic(params, x) + 2 * 2 * mixture.score(params, x)
+    np.testing.assert_allclose(excess, 2 * (1 + 2 * 2 + 3), rtol=1e-12)
+
+
+def test_a_list_of_numbers_is_data_and_each_number_has_its_checkpoint(tmp_path):
+    pytest.importorskip("orbax.checkpoint")
+    options = {"key": jax.random.key(0), "max_iterations": 3}
+    family = families.Poisson()
+    plain = em.model_selection(family, X.tolist(), (1, 2), weights=[1.0] * 8, **options)
+    saved = em.model_selection(family, X, (1, 2), checkpoint=tmp_path, **options)
+    np.testing.assert_allclose(saved.bic, plain.bic, rtol=1e-12)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["components-1", "components-2"]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda **o: em.model_selection(families.Poisson(), X, 3, **o), r"got 3. Pass \(3,\)"),
+        (
+            lambda **o: em.model_selection(
+                families.Poisson(), X, (3,), prior=em.data_prior(SCALAR, X), **o
+            ),
+            "function that makes the prior.*got MixturePrior.*lambda mixture: em.data_prior",
+        ),
+        (
+            lambda **o: em.model_selection(families.Poisson(), em.Chunks([X]), (3,), **o),
+            "arrays in memory; got Chunks",
+        ),
+    ],
+)
+def test_a_wrong_selection_says_what_it_takes_before_any_fit(call, words):
+    with pytest.raises(TypeError, match=words):
+        call(key=jax.random.key(0))

@@ -135,6 +135,24 @@ def test_the_sample_is_of_all_rows(monkeypatch):
         assert (seen.num_data, float(seen.total)) == (4000, 4000.0)
 
 
+def test_the_sample_is_of_rows_that_count(monkeypatch):
+    monkeypatch.setattr(_data, "SAMPLE_ROWS", 40)
+    rows = np.arange(500)
+    weights = np.where(rows % 5 == 3, 2.0, 0.0)
+    pieces = [(rows[i : i + 90], weights[i : i + 90]) for i in range(0, 500, 90)]
+    for source, given in ((rows, weights), (em.Chunks(pieces, weighted=True), None)):
+        seen = _data.survey(COUNTS, source, given)
+        assert set(np.asarray(seen.sample) % 5) == {3}
+        assert len(set(np.asarray(seen.sample).tolist())) == 40
+        assert (np.asarray(seen.weights) == 2).all()
+        assert (seen.num_data, float(seen.total)) == (500, 200.0)
+    # Fewer count than the sample could hold.
+    seen = _data.survey(COUNTS, rows, np.where(rows < 7, 1.0, 0.0))
+    assert np.asarray(seen.sample).tolist() == list(range(7))
+    with pytest.raises(ValueError, match="sum of weights must be positive"):
+        _data.survey(COUNTS, em.Chunks([(rows, 0.0 * weights)], weighted=True), None)
+
+
 def test_squarem_stays_in_the_domain():
     family = families.Normal()
     mixture = em.Mixture(family, 1)
@@ -171,10 +189,10 @@ def test_a_fit_goes_on_to_more_steps(tmp_path):
     with pytest.raises(ValueError, match=r"max_iterations must be at least 6.*got 4\. Raise it"):
         fit(4)
     other = em.Mixture(MIXTURE.family, 3)
-    words = r"checkpoint must be an empty folder.* holds float64\(2, 2\) for .*float64\(3, 2\)"
+    words = r"checkpoint must be an empty folder.* other mixture: .*components=2.*components=3"
     with pytest.raises(ValueError, match=words):
         fit(6, other, initialization="random", key=jax.random.key(0))
-    with pytest.raises(ValueError, match=r"holds nothing for 'plain/"):
+    with pytest.raises(ValueError, match=r"other acceleration: None, which here is squarem"):
         fit(6, acceleration="squarem")
 
 
