@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key
 
 from igeojax._core import checks
@@ -289,7 +288,7 @@ class HiddenMarkovInference:
           States, and observations of shape `shape + (num_steps,) + event_shape`.
 
         Raises:
-          TypeError: `key` is no PRNG key, or `params` of a wrong kind.
+          TypeError: `key` is no PRNG key, `shape` no tuple, or `params` of a wrong kind.
           ValueError: concrete emissions outside the domain.
 
         Examples:
@@ -305,13 +304,10 @@ class HiddenMarkovInference:
         checks.require_key(key)
         checks.require_count("num_steps", num_steps, minimum=0)
         self._require_params(params)
-        state_key, draw_key = jax.random.split(key)
-        zeros = jnp.zeros((num_steps, self.num_states), params.log_initial.dtype)
-        count = int(np.prod(shape, dtype=int))
-        states = hmm.sample(state_key, params.log_initial, params.log_transition, zeros, count)
-        states = states.reshape((*shape, num_steps))
-        emissions = jax.tree.map(lambda leaf: leaf[states], params.emissions)
-        return states, self.family.sample(draw_key, emissions)
+        if not isinstance(shape, tuple):
+            raise TypeError(f"shape must be a tuple; got {shape!r}. Write ({shape},) for one axis.")
+        _steps.require_possible_emissions(self, "params", params)
+        return _steps.drawn(self, key, params, num_steps=num_steps, shape=shape)
 
     def _inferred(
         self,
