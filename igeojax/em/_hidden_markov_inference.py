@@ -72,14 +72,13 @@ class HiddenMarkovInference:
                 "is the probability of j after i."
             )
         checks.require_probabilities("transition", transition)
-        if initial is None:
-            initial = _transitions.stationary_law(transition)
-        elif self.stationary_start:
+        if initial is not None and self.stationary_start:
             raise ValueError(
                 "initial must be None where stationary_start is True; got an array. It is the "
                 "stationary law of transition."
             )
-        initial = checks.floating("initial", initial)
+        law = _transitions.stationary_law(transition) if initial is None else initial
+        initial = checks.floating("initial", law)
         checks.require_trailing_shape("initial", initial, (size,))
         checks.require_probabilities("initial", initial)
         for name, values, mask in zip(
