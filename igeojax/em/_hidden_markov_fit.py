@@ -16,6 +16,7 @@ from igeojax.em._hidden_markov_steps import (
     frames_of,
     inferred,
     require_fixable,
+    require_possible_emissions,
     sequence_weights,
     updated,
 )
@@ -193,13 +194,7 @@ def _given_start(model: Any, start: Any, num_restarts: int, dtype: Any) -> Any:
             f"num_restarts must be 1 from a given starting point; got {num_restarts}. Use "
             'initialization="k-means++" or "random" for restarts.'
         )
-    checks.require_values(
-        "emissions of the starting point",
-        model.family.in_natural_domain(start.emissions),
-        lambda inside: inside,
-        "inside the natural domain",
-        "Make them with natural_from_params.",
-    )
+    require_possible_emissions(model, "the starting point", start)
     # In the dtype of the data: the loop carries one dtype.
     return jax.tree.map(lambda leaf: leaf[None].astype(dtype), start)
 

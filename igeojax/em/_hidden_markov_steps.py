@@ -173,6 +173,19 @@ def inferred(
     return getattr(hmm, name)(*laws, emission, mask=sequences.present, **options)
 
 
+@partial(jax.jit, static_argnames=("model", "num_steps", "shape"))
+def drawn(
+    model: Any, key: Array, params: Any, *, num_steps: int, shape: tuple[int, ...]
+) -> tuple[Array, Any]:
+    """States and observations of sequences from the model."""
+    state_key, draw_key = jax.random.split(key)
+    unseen = jnp.zeros((num_steps, model.num_states), params.log_initial.dtype)
+    laws = params.log_initial, params.log_transition
+    states = hmm.sample(state_key, *laws, unseen, math.prod(shape)).reshape((*shape, num_steps))
+    emissions = jax.tree.map(lambda leaf: leaf[states], params.emissions)
+    return states, model.family.sample(draw_key, emissions)
+
+
 def sequence_weights(weights: ArrayLike | None, sequences: Sequences, dtype: Any) -> Array:
     """Weights of the sequences on one axis.
 
@@ -189,6 +202,21 @@ def sequence_weights(weights: ArrayLike | None, sequences: Sequences, dtype: Any
             )
         weights = weights.reshape(-1)
     return checked_weights(weights, math.prod(batch), dtype)
+
+
+def require_possible_emissions(model: Any, name: str, params: Any) -> None:
+    """Check the emissions of parameters.
+
+    Raises:
+      ValueError: concrete ones outside the natural domain.
+    """
+    checks.require_values(
+        f"emissions of {name}",
+        model.family.in_natural_domain(params.emissions),
+        lambda inside: inside,
+        "inside the natural domain",
+        "Make them with natural_from_params.",
+    )
 
 
 def require_fixable(model: Any, fixed: tuple[str | int, ...], previous: Any) -> None:

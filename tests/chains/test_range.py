@@ -144,3 +144,11 @@ def test_few_and_many_chains_have_the_same_posterior():
     unary, moves = draws.normal(size=(70, 5, 8)), draws.normal(size=(8, 8))
     found = jax.grad(lambda unary: crf.log_partition(unary, moves).sum())
     np.testing.assert_allclose(found(unary)[:2], found(unary[:2]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_log_partition_beyond_the_largest_float_is_infinite(sign):
+    scores = np.full((2, 2), sign * 3e38, np.float32)
+    value, (states, _) = value_and_grad(scores, np.zeros((2, 2), np.float32))
+    assert float(value) == sign * np.inf
+    assert (states == 0.5).all()

@@ -86,6 +86,12 @@ def fit(data=LINE, **options):
         ),
         (lambda: MODEL.forecast(POINT, LINE, -1), ValueError, ("num_steps", "-1")),
         (lambda: MODEL.sample(3, POINT, 4), TypeError, ("PRNG key", "int 3")),
+        (lambda: MODEL.sample(KEY, POINT, 4, 2), TypeError, ("shape", "2", "(2,)")),
+        (
+            lambda: MODEL.sample(KEY, POINT._replace(emissions=jax.tree.map(abs, TWO)), 4),
+            ValueError,
+            ("emissions of params", "natural domain", "natural_from_params"),
+        ),
         (lambda: MODEL.fit(LINE), TypeError, ("PRNG key", "None", "jax.random.key")),
         (lambda: fit(initialization="kmeans"), ValueError, ("'segments'", "'kmeans'", "spelling")),
         (lambda: fit(initialization=3), TypeError, ("HiddenMarkovPoint", "int")),
