@@ -31,11 +31,11 @@ class RiemannianTraceState(NamedTuple):
 class RiemannianAdamState(NamedTuple):
     """State of `scale_by_riemannian_adam`.
 
-    `count`: steps taken. `params`: the points at which `mu` is tangent. `mu`: mean of the
+    `step`: steps taken. `params`: the points at which `mu` is tangent. `mu`: mean of the
     gradients. `nu`: mean of their squared norms, a number for each point of a manifold.
     """
 
-    count: Int[Array, ""]
+    step: Int[Array, ""]
     params: Any
     mu: Any
     nu: Any
@@ -166,7 +166,7 @@ def scale_by_riemannian_adam(
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         del extra
         require_arguments("scale_by_riemannian_adam", updates, params)
-        count = optax.safe_increment(state.count)
+        count = jnp.asarray(optax.safe_increment(state.step))
         carried = _carried(manifolds, state.params, params, state.mu)
         squares = map_parts(manifolds, square, lambda _, u: u * u, params, updates)
         mu = optax.update_moment(updates, carried, b1, 1)
@@ -174,8 +174,8 @@ def scale_by_riemannian_adam(
         size = jax.tree.map(lambda v: jnp.sqrt(v) + eps, optax.bias_correction(nu, b2, count))
         on = lambda manifold, mean, size: manifold._scaled(1 / size, mean)
         mean = optax.bias_correction(mu, b1, count)
-        step = map_parts(manifolds, on, lambda mean, size: mean / size, mean, size)
-        return step, RiemannianAdamState(count, params, mu, nu)
+        updates = map_parts(manifolds, on, lambda mean, size: mean / size, mean, size)
+        return updates, RiemannianAdamState(count, params, mu, nu)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
