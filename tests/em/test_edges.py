@@ -71,7 +71,7 @@ def test_data_at_the_upper_end_have_a_sure_fit(family):
         (families.Categorical(3), lambda label: label),
         (families.Multinomial(1, 3), lambda label: np.eye(3, dtype=int)[label]),
     ],
-    ids=str,
+    ids=["categorical", "multinomial"],
 )
 def test_the_last_class_may_be_the_one_that_is_not_seen(family, one):
     mixture, labels = em.Mixture(family, 2), np.array([0, 1, 0, 1, 1])
