@@ -14,7 +14,7 @@ from igeojax.chains import hmm
 from igeojax.em import _transitions
 from igeojax.em._data import checked_weights, default_chunk_size
 from igeojax.em._maximization import maximized
-from igeojax.em._missing import log_density_in_frames, shared_out_observed, unturned
+from igeojax.em._missing import log_density_in_frames, own_frames, shared_out_observed
 from igeojax.em._sequences import Sequences
 from igeojax.em.expectations import Expectations, sum_over_chunks
 from igeojax.em.hidden_markov_parameters import as_mixture
@@ -94,9 +94,8 @@ def _statistics(model: Any, emissions: Any, sequences: Sequences, mass: Array, f
 
 
 def frames_of(model: Any, emissions: Any) -> Any:
-    """The frame in which each state is the standard member; unturned with missing entries."""
-    frames = jax.vmap(model.family.frame_of)(emissions)
-    return jax.vmap(unturned)(frames) if model.missing else frames
+    """The frame of each state, in which its sums are taken."""
+    return own_frames(model.family, emissions, missing=model.missing)
 
 
 def updated(

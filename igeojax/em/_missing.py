@@ -72,6 +72,13 @@ def shared_out_observed(
     return Expectations(counts, statistics, jnp.zeros((), mass.dtype), jnp.sum(counts))
 
 
+def own_frames(family: Any, components: Any, *, missing: bool) -> Any:
+    """The frame in which each component is the standard member; unturned with missing entries."""
+    # In one map: the frames of a family that has none are empty, which no second map takes.
+    own = lambda theta: unturned(family.frame_of(theta)) if missing else family.frame_of(theta)
+    return jax.vmap(own)(components)
+
+
 def unturned(frame: Any) -> Any:
     """The frame of the same mean and deviations that does not turn observations.
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from igeojax.discrete.softmax import log_softmax, logsumexp
-from igeojax.em._missing import standardized, sums_of_observed, unturned
+from igeojax.em._missing import own_frames, standardized, sums_of_observed
 from igeojax.em.expectations import Expectations, neutral_frames, sum_over_chunks
 
 MOST_ROUNDING = {4: 6e-5, 8: 3e-9}
@@ -108,9 +108,8 @@ def run(mixture: Any, params: Any, x: Any, weights: Array, frame: Any, layout: L
       The `Pass`; its log-likelihood is that of the observations.
     """
     family = mixture.family
-    own = jax.vmap(family.frame_of)(params.components)
+    own = own_frames(family, params.components, missing=mixture.missing)
     if mixture.missing:
-        own = jax.vmap(unturned)(own)
         in_frames = sums_of_observed(mixture, params, own)
 
         def observed(x: Any, weights: Array) -> Expectations:
