@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Int
 
-from igeojax.manifolds.base import Manifold
+from igeojax.manifolds.base import Manifold, lifted
 from igeojax.optim._manifold_tree import (
     map_parts,
     require_arguments,
@@ -172,7 +172,10 @@ def scale_by_riemannian_adam(
         mu = optax.update_moment(updates, carried, b1, 1)
         nu = optax.update_moment(squares, state.nu, b2, 1)
         size = jax.tree.map(lambda v: jnp.sqrt(v) + eps, optax.bias_correction(nu, b2, count))
-        on = lambda manifold, mean, size: manifold._scaled(1 / size, mean)
+        # A size for each point, of all leaves of a product.
+        on = lambda _, mean, size: jax.tree.map(
+            lambda leaf: leaf / lifted(size, leaf.ndim - size.ndim), mean
+        )
         mean = optax.bias_correction(mu, b1, count)
         updates = map_parts(manifolds, on, lambda mean, size: mean / size, mean, size)
         return updates, RiemannianAdamState(count, params, mu, nu)

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from igeojax import nn, optim
-from igeojax.manifolds import Oblique, PoincareBall, Sphere
+from igeojax.manifolds import Euclidean, Oblique, PoincareBall, ProductManifold, Sphere
 
 DRAWS = np.random.default_rng(0)
 MIXED = {"x": Sphere(3), "rest": None}
@@ -95,6 +95,19 @@ def test_adam_gives_each_point_one_scale():
         expected = lengths / np.linalg.norm(lengths) if sizes is None else sizes
         np.testing.assert_allclose(np.linalg.norm(step, axis=1), expected, rtol=1e-12)
         assert state.nu.shape == (() if sizes is None else (4,))
+
+
+def test_adam_gives_a_point_of_a_product_one_scale():
+    product = ProductManifold((Sphere(3), Euclidean(2)))
+    x = (params()["x"], jnp.asarray(DRAWS.normal(size=(4, 2))))
+    ambient = (jnp.asarray(DRAWS.normal(size=(4, 3))), jnp.asarray(DRAWS.normal(size=(4, 2))))
+    raised = product.riemannian_gradient(x, ambient)
+    tx = optim.scale_by_riemannian_adam(product, eps=0.0)
+    step, state = tx.update(raised, tx.init(x), x)
+    assert state.nu.shape == (4,)
+    length = np.linalg.norm(np.concatenate(raised, axis=1), axis=1, keepdims=True)
+    for found, part in zip(step, raised, strict=True):
+        np.testing.assert_allclose(found, part / length, rtol=1e-12)
 
 
 def test_adam_by_hand_in_the_ball():
