@@ -30,7 +30,7 @@ from igeojax import nn, optim
 FEATURES, LAYERS, HEADS = 64, 3, 4
 BATCH, CONTEXT = 16, 64
 LENGTHS, SHORTER = (250, 500, 1000), (125, 250, 500, 1000)
-RATES = {"usual": (2e-3, 4e-3, 8e-3), "normalized": (8e-3, 1.6e-2, 3.2e-2)}
+RATES = {"usual": (2e-3, 4e-3, 8e-3), "normalized": (8e-3, 1.6e-2, 3.2e-2, 6.4e-2)}
 SEEDS = 3
 FOLDER = Path(__file__).parent / "results"
 RESULTS = FOLDER / "normalized_transformers.json"
