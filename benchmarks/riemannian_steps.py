@@ -101,9 +101,9 @@ def main() -> None:
         [
             "# Geodesic steps beside steps that are normalized",
             "",
-            f"`python -m benchmarks.riemannian_steps --write`, float64, JAX {jax.__version__}. Angles "
-            "in radians of one step along a tangent of that length. Steps to the leading axis of "
-            f"the covariance of 64 pixels, medians over {STARTS} random starts, at most {STEPS}, "
+            "`python -m benchmarks.riemannian_steps --write`, float64, JAX "
+            f"{jax.__version__}. Angles in radians of one step along a tangent of that length. Steps to the "
+            f"leading axis of the covariance of 64 pixels, medians over {STARTS} random starts, at most {STEPS}, "
             f"until the Rayleigh quotient is within {GAP:g}; the step size is that of the tangent "
             "beside a unit gap of the eigenvalues.",
             "",

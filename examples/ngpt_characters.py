@@ -131,7 +131,7 @@ def written(kind: str, params: Any, text: Text, count: int) -> str:
 
     def step(context: Any, key: Any) -> Any:
         logits = model.apply(params, context)[-1]
-        code = discrete.sampling.sample(key, logits, temperature=0.8, top_p=0.9)
+        code = discrete.sample(key, logits, temperature=0.8, top_p=0.9)
         return jnp.append(context[1:], code), code
 
     prompt = (" " * CONTEXT + PROMPT)[-CONTEXT:]
