@@ -102,10 +102,10 @@ def main() -> None:
             "# Geodesic steps beside steps that are normalized",
             "",
             "`python -m benchmarks.riemannian_steps --write`, float64, JAX "
-            f"{jax.__version__}. Angles in radians of one step along a tangent of that length. Steps to the "
-            f"leading axis of the covariance of 64 pixels, medians over {STARTS} random starts, at most {STEPS}, "
-            f"until the Rayleigh quotient is within {GAP:g}; the step size is that of the tangent "
-            "beside a unit gap of the eigenvalues.",
+            f"{jax.__version__}. Angles in radians of one step along a tangent of that length. "
+            "Steps to the leading axis of the covariance of 64 pixels, medians over "
+            f"{STARTS} random starts, at most {STEPS}, until the Rayleigh quotient is within "
+            f"{GAP:g}; the step size is that of the tangent beside a unit gap of the eigenvalues.",
             "",
             *rows,
             "",
