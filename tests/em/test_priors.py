@@ -124,6 +124,15 @@ def test_the_guard_bounds_the_variance_from_below():
     np.testing.assert_allclose(scale[1] ** 2, floor, rtol=1e-9)
 
 
+def test_the_center_of_weighted_data_is_that_of_repeated_data():
+    mixture = em.Mixture(families.Normal(), 2)
+    x = jnp.array([0.0, 1.0, 5.0])
+    weighted = data_prior(mixture, x, jnp.array([1.0, 0.0, 3.0]))
+    repeated = data_prior(mixture, jnp.array([0.0, 5.0, 5.0, 5.0]))
+    np.testing.assert_allclose(weighted.centers.x, repeated.centers.x, rtol=1e-13)
+    np.testing.assert_allclose(weighted.centers.xx, repeated.centers.xx, rtol=1e-13)
+
+
 def test_a_prior_is_the_same_in_any_frame():
     family = families.MultivariateNormal(2)
     mixture = em.Mixture(family, 2)
