@@ -125,6 +125,30 @@ def test_tied_components_under_a_prior():
     assert nearest.min(axis=1).max() < 0.5
 
 
+def test_where_the_heaviest_does_not_gain_the_next_is_split():
+    family = families.Poisson()
+    mixture = em.Mixture(family, 3)
+    x = np.repeat([50, 1, 9], [60, 15, 15])
+    start = mixture.point([0.6, 0.3, 0.1], family.natural_from_params([50.0, 5.0, 1e6]))
+    # Equal counts gain nothing by a second component, which the prior draws away from them.
+    prior = em.mixture_prior(mixture, family.natural_from_params(5.0), 1.0)
+    options = {"initialization": start, "prior": prior, "tolerance": 1e-10}
+    heaviest = mixture.fit(x, **options, births=1)
+    assert np.exp(heaviest.params.log_weights).min() < 1e-9
+    born = mixture.fit(x, **options, births=3)
+    np.testing.assert_allclose(np.sort(family.mean(born.params.components)), [1, 9, 49], atol=1.5)
+    assert born.log_likelihood > heaviest.log_likelihood + 10
+
+
+def test_a_component_of_almost_no_observation_is_empty():
+    family = families.Poisson()
+    mixture = em.Mixture(family, 2)
+    x, weights = np.repeat([2, 20, 5000], [30, 50, 1]), np.repeat([1.0, 1e-6], [80, 1])
+    start = mixture.point([0.5, 0.5], family.natural_from_params([13.0, 5000.0]))
+    born = mixture.fit(x, weights=weights, initialization=start, births=1, tolerance=1e-10)
+    np.testing.assert_allclose(np.sort(family.mean(born.params.components)), [2, 20], rtol=1e-3)
+
+
 def test_fewer_steps_than_it_takes():
     short = MIXTURE.fit(X, **OPTIONS, max_iterations=3)
     assert int(short.num_iterations) == 3

@@ -32,6 +32,8 @@ def test_the_same_fit_goes_on(folder):
     MIXTURE.fit(X, checkpoint=more, **drawn)
     longer = MIXTURE.fit(X, checkpoint=more, **drawn | {"max_iterations": 4})
     assert int(longer.num_iterations) == 4
+    with pytest.raises(ValueError, match=r"max_iterations must be at least 4.*got 3"):
+        MIXTURE.fit(X, checkpoint=more, **drawn | {"max_iterations": 3})
     with pytest.raises(ValueError, match=r"one of other start: k-means\+\+, uint32"):
         MIXTURE.fit(X, checkpoint=more, **drawn | {"key": jax.random.key(1)})
 

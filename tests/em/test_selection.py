@@ -67,6 +67,17 @@ def test_weights_are_repetitions(clouds, found):
         np.testing.assert_allclose(one, getattr(mixture, name)(params, repeated), rtol=1e-10)
 
 
+def test_a_row_of_no_weight_and_no_density_does_not_count():
+    family = families.Normal()
+    mixture = em.Mixture(family, 1)
+    params = mixture.point([1.0], family.natural_from_params([0.0], [1.0]))
+    x, weights = jnp.array([0.5, 1e200]), jnp.array([2.0, 0.0])
+    assert mixture.log_density(params, x)[1] == -jnp.inf
+    np.testing.assert_allclose(
+        mixture.score(params, x, weights), mixture.score(params, x[:1]), rtol=1e-14
+    )
+
+
 def test_the_table_marks_the_least(found):
     header, *lines = found.table().splitlines()
     assert header.split() == ["K", "log-likelihood", "gap", "bic", "aic", "icl", "iterations"]
