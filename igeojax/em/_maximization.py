@@ -116,6 +116,9 @@ def _members(
     if standardized:
         variances = jax.vmap(family.conditional_variances)(moved)
         sound = sound & (variances > (4 * eps) ** 2).all(axis=1)
+        # What rounding leaves no frame could not be handed out, though the frames go on.
+        for leaf in jax.tree.leaves(jax.vmap(family.frame_of)(moved)):
+            sound = sound & jnp.isfinite(leaf.reshape(sound.shape[0], -1)).all(axis=1)
     known = lambda leaf: jnp.where(along(sound, leaf), leaf, jnp.nan)
     return jax.tree.map(known, (theta, moved))
 

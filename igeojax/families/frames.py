@@ -65,7 +65,8 @@ def composed(outer: Any, inner: Any) -> Any:
       The frame, `x = outer.offset + outer.scale (inner.offset + inner.scale z)`.
 
     Examples:
-      >>> outer, inner = (Frame(*map(jnp.array, parts)) for parts in ((3.0, 2.0, 0.5), (1.0, 4.0, 0.25)))
+      >>> outer = Frame(jnp.array(3.0), jnp.array(2.0), jnp.array(0.5))
+      >>> inner = Frame(jnp.array(1.0), jnp.array(4.0), jnp.array(0.25))
       >>> [float(part) for part in composed(outer, inner)]
       [5.0, 8.0, 0.125]
     """
