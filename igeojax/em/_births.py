@@ -97,7 +97,7 @@ def _split(
 
     Args:
       mixture: the `Mixture`.
-      params: parameters in the frame of the data.
+      params: `Framed` parameters in the frame of the data.
       rank: 0 splits the heaviest component, 1 the next.
       number: of the birth; another draws other seeds.
       sample: observations without missing entries.
@@ -110,7 +110,8 @@ def _split(
     """
     family = mixture.family
     z = family.standardized(sample, chart.frame)
-    mass = jnp.exp(log_softmax(mixture.joint_log_density(params, z))) * weights[:, None]
+    joint = mixture.joint_log_density(mixture.Point(params.log_weights, params.components), z)
+    mass = jnp.exp(log_softmax(joint)) * weights[:, None]
     free = _free(mixture, fixed)
     order = jnp.argsort(jnp.where(free, -params.log_weights, jnp.inf))
     donor, born = order[rank], order[jnp.sum(free) - 1]

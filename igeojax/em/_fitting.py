@@ -14,7 +14,7 @@ from igeojax._core import checks
 from igeojax.em import _passes
 from igeojax.em._births import with_births
 from igeojax.em._data import Chunks, Survey, default_chunk_size, num_shards, survey
-from igeojax.em._maximization import maximized
+from igeojax.em._maximization import Framed, framed, maximized
 from igeojax.em._missing import unturned
 from igeojax.em._options import Options, checked_keys, require_options
 from igeojax.em.acceleration import squarem
@@ -83,7 +83,7 @@ def fit_mixture(mixture: Any, data: Any, options: Options) -> tuple[LoopResult, 
             _stacked(on_sample(_stacked(start)).params), end, number
         )
         end = with_births(mixture, end, seen, chart, options, again)
-    params = _mapped(mixture, end.params, chart.frame, back=True)
+    params = _mapped_back(mixture, end.params, chart.frame)
     if options.progress:
         jax.effects_barrier()
     return end._replace(params=params), seen.total
@@ -141,20 +141,26 @@ def log_prior(mixture: Any, prior: Any, params: Any) -> Array:
     return prior.log_density(mixture, params)
 
 
-@partial(jax.jit, static_argnames=("mixture", "back"))
-def _mapped(mixture: Any, params: Any, frame: Any, *, back: bool) -> Any:
-    """Parameters in the frame of the data, or back from there."""
-    change = mixture.family.from_frame if back else mixture.family.in_frame
-    components = jax.vmap(lambda theta: change(theta, frame))(params.components)
-    return params._replace(components=components)
+@partial(jax.jit, static_argnames=("mixture",))
+def _mapped(mixture: Any, params: Any, frame: Any) -> Framed:
+    """Parameters in the frame of the data."""
+    inside = jax.vmap(lambda theta: mixture.family.in_frame(theta, frame))(params.components)
+    return framed(mixture.family, mixture.Point(params.log_weights, inside))
 
 
-def _starts(mixture: Any, seen: Survey, chart: Chart, options: Options) -> Any:
+@partial(jax.jit, static_argnames=("mixture",))
+def _mapped_back(mixture: Any, params: Framed, frame: Any) -> Any:
+    """Parameters of the observations as they come."""
+    outside = jax.vmap(lambda theta: mixture.family.from_frame(theta, frame))(params.components)
+    return mixture.Point(params.log_weights, outside)
+
+
+def _starts(mixture: Any, seen: Survey, chart: Chart, options: Options) -> Framed:
     """Starting parameters in the frame of the data, the starts on the leading axis."""
     given, dtype = options.initialization, seen.weights.dtype
     if isinstance(given, mixture.Point):
         start = jax.tree.map(lambda leaf: leaf.astype(dtype), given)
-        return _stacked(_mapped(mixture, start, chart.frame, back=False))
+        return _stacked(_mapped(mixture, start, chart.frame))
     keys = checked_keys(given, options.key, options.num_restarts)
     return starting_points(
         mixture, keys, seen.sample, seen.weights, chart, initialization=str(given)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from igeojax.discrete.softmax import log_softmax, logsumexp
-from igeojax.em._missing import own_frames, standardized, sums_of_observed
+from igeojax.em._missing import standardized, sums_of_observed, unturned
 from igeojax.em.expectations import Expectations, neutral_frames, sum_over_chunks
 
 MOST_ROUNDING = {4: 6e-5, 8: 3e-9}
@@ -98,7 +98,7 @@ def run(mixture: Any, params: Any, x: Any, weights: Array, frame: Any, layout: L
 
     Args:
       mixture: the `Mixture`.
-      params: parameters in the frame of the data.
+      params: `Framed` parameters in the frame of the data.
       x: observations as they come.
       weights: shape `(N,)`.
       frame: the frame of the data.
@@ -107,9 +107,9 @@ def run(mixture: Any, params: Any, x: Any, weights: Array, frame: Any, layout: L
     Returns:
       The `Pass`; its log-likelihood is that of the observations.
     """
-    family = mixture.family
-    own = own_frames(family, params.components, missing=mixture.missing)
+    family, own = mixture.family, params.frames
     if mixture.missing:
+        own = jax.vmap(lambda _, frame: unturned(frame))(params.log_weights, own)
         in_frames = sums_of_observed(mixture, params, own)
 
         def observed(x: Any, weights: Array) -> Expectations:

@@ -238,9 +238,13 @@ class Mixture(MixtureScores, MixtureSteps):
         Normal laws are fitted to standardized data, so that offsets and units cost no more digits
         than the observations and the parameters themselves lose; the memory beside the data is that
         of a chunk and of a sample of 65536 rows, from which the starts are made. Data sharded over
-        devices stay there: only the sums travel. In float32 the rounding of the natural parameters
-        costs 1e-7 nats an observation where the covariance of a component has a condition of 1e4,
-        and 1e-3 to 1e-1 where it is 1e6, and the fit then ends early: use float64 there.
+        devices stay there: only the sums travel. Each normal component is carried with the frame in
+        which it is the standard member, so the steps and the log-likelihoods keep their digits in
+        float32 too, at covariances of condition 1e6 to 1e-5 of the mean. Not so a step in which the
+        variance of a component falls below 1e-3 of what it was: the next mends it. The natural
+        parameters that come out are rounded: in float32 that costs 1e-7 nats an observation at a
+        condition of 1e4, 1e-3 to 1e-1 at 1e6, and where it leaves none (from 1e7 on) or entries are
+        missing the fit ends early: use float64 there.
 
         Args:
           data: observations of shape `(N,) + event_shape`, of a product a tuple of them; sharded

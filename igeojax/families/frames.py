@@ -54,6 +54,34 @@ def inverted(frame: Any) -> Any:
     return jax.tree.map(back, frame, is_leaf=lambda part: isinstance(part, Frame))
 
 
+def composed(outer: Any, inner: Any) -> Any:
+    """The frame that is `inner` as it lies in `outer`: standardizing in one, then in the other.
+
+    Args:
+      outer: a frame of any family.
+      inner: one of the same kind, of observations that are standardized in `outer`.
+
+    Returns:
+      The frame, `x = outer.offset + outer.scale (inner.offset + inner.scale z)`.
+
+    Examples:
+      >>> outer = Frame(jnp.array(3.0), jnp.array(2.0), jnp.array(0.5))
+      >>> inner = Frame(jnp.array(1.0), jnp.array(4.0), jnp.array(0.25))
+      >>> [float(part) for part in composed(outer, inner)]
+      [5.0, 8.0, 0.125]
+    """
+
+    def both(outer: Frame, inner: Frame) -> Frame:
+        times = jnp.matmul if jnp.ndim(outer.scale) == 2 else jnp.multiply
+        return Frame(
+            outer.offset + times(outer.scale, inner.offset),
+            times(outer.scale, inner.scale),
+            times(inner.inverse, outer.inverse),
+        )
+
+    return jax.tree.map(both, outer, inner, is_leaf=lambda part: isinstance(part, Frame))
+
+
 class ScaleFrames:
     """Frames of families whose coordinates are scaled one by one, or all by one number.
 
@@ -109,11 +137,12 @@ class ScaleFrames:
 
     def log_volume(self, frame: Frame) -> Array:
         """`log |det scale|`: the log-density of `x` is that of `z` less this."""
-        return self._repeats * jnp.sum(jnp.log(frame.scale))
+        # Of the inverse, which makes z: that of a composed frame is the scale's to rounding only.
+        return -self._repeats * jnp.sum(jnp.log(frame.inverse))
 
     def observed_log_volume(self: Any, x: Array, frame: Frame) -> Array:
         """The same of the entries of each observation that are not nan."""
-        each = jnp.where(jnp.isnan(x), 0.0, _wide(jnp.log(frame.scale), frame, x))
+        each = jnp.where(jnp.isnan(x), 0.0, _wide(-jnp.log(frame.inverse), frame, x))
         return jnp.sum(each, axis=tuple(range(-len(self.event_shape), 0)))
 
     def sums_in_frame(self, count: Array, sums: Any, frame: Frame) -> Any:
@@ -195,11 +224,11 @@ class MatrixFrames:
 
     def log_volume(self, frame: Frame) -> Array:
         """`log |det scale|`: the log-density of `x` is that of `z` less this."""
-        return 0.5 * log_det(frame.scale)
+        return -0.5 * log_det(frame.inverse)
 
     def observed_log_volume(self, x: Array, frame: Frame) -> Array:
         """The same of the entries of each observation that are not nan, of a diagonal scale."""
-        each = jnp.log(jnp.diagonal(frame.scale))
+        each = -jnp.log(jnp.diagonal(frame.inverse))
         return jnp.sum(jnp.where(jnp.isnan(x), 0.0, _lead(each, x)), axis=-1)
 
     def sums_in_frame(self, count: Array, sums: Any, frame: Frame) -> Any:
@@ -224,8 +253,11 @@ class MatrixFrames:
         """Mean statistics of laws of one common covariance, each in its frame on axis 0."""
         mean = eta.x[:, :, None] * eta.x[:, None, :]
         inside = lambda matrix, turn: symmetrized(turn @ matrix @ turn.T)
-        covariance = jnp.tensordot(shares, jax.vmap(inside)(eta.xx - mean, frames.scale), 1)
-        return eta._replace(xx=mean + jax.vmap(inside, (None, 0))(covariance, frames.inverse))
+        # In the frame of the first: where all are near their own, so is it, and no digit is lost.
+        into = jax.vmap(lambda scale: frames.inverse[0] @ scale)(frames.scale)
+        back = jax.vmap(lambda inverse: inverse @ frames.scale[0])(frames.inverse)
+        covariance = jnp.tensordot(shares, jax.vmap(inside)(eta.xx - mean, into), 1)
+        return eta._replace(xx=mean + jax.vmap(inside, (None, 0))(covariance, back))
 
     def blur(self, variance: Array, like: Any) -> Any:
         """What independent noise adds to the mean statistics, of one variance or one for each."""

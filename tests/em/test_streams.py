@@ -14,6 +14,7 @@ import pytest
 
 from igeojax import em, families
 from igeojax.em import _data
+from igeojax.em._maximization import framed
 from igeojax.em.acceleration import squarem
 
 MIXTURE = em.Mixture(families.DiagonalNormal(2), 2)
@@ -156,12 +157,15 @@ def test_the_sample_is_of_rows_that_count(monkeypatch):
 def test_squarem_stays_in_the_domain():
     family = families.Normal()
     mixture = em.Mixture(family, 1)
-    point = lambda xx: mixture.point([1.0], family.Point(jnp.zeros(1), jnp.array([xx])))
+    at = lambda xx: mixture.point([1.0], family.Point(jnp.zeros(1), jnp.array([xx])))
+    point = lambda xx: framed(family, at(xx))
     # Twice as far is 0, no precision.
     found = squarem(mixture, point(-1.0), point(-0.5), point(-0.25))
     np.testing.assert_allclose(found.components.xx, -0.25)
+    np.testing.assert_allclose(found.frames.scale, 2**0.5)
     found = squarem(mixture, point(-1.0), point(-0.8), point(-0.66))
     np.testing.assert_allclose(found.components.xx, -1 / 3)
+    np.testing.assert_allclose(found.frames.scale, 1.5**0.5)
 
 
 def test_incremental_em_needs_fewer_passes():
