@@ -145,7 +145,9 @@ def run(
         found = jax.lax.cond(
             exact,
             lambda: Pass(
-                _from_columns(family, summed(_by_products(family, coefficients, constants, hard=hard))),
+                _from_columns(
+                    family, summed(_by_products(family, coefficients, constants, hard=hard))
+                ),
                 neutral_frames(mixture, constants.dtype),
             ),
             in_own,

@@ -45,7 +45,7 @@ def _unit(x):
 
 def test_a_common_concentration_is_the_root_of_its_likelihood():
     draws = np.random.default_rng(0)
-    x = _unit(draws.normal(size=(40, 3)) + [1.0, 0.0, 0.0])
+    x = _unit(draws.normal(size=(40, 3)) + np.eye(3)[0])
     mass = draws.dirichlet(np.ones(3), 40) * [1.0, 1.0, 0.0]
     mixture = em.Mixture(families.VonMisesFisher(3), 3, tied=True)
     axes = jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.6, 0.8]])

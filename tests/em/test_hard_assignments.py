@@ -48,7 +48,13 @@ HOLES = np.where(DRAWS.random(90) < 0.2, np.nan, VALUES)
 NORMAL_START = (np.array([-1.0, 0.5, 2.0]), np.array([1.0, 1.5, 1.0]))
 NORMAL_DENSITY = lambda p, x: stats.norm.logpdf(x[:, None], *p)
 CASES = {
-    "products": (families.Normal(), VALUES, NORMAL_START, NORMAL_DENSITY, lambda _, *a: _moments(*a)),
+    "products": (
+        families.Normal(),
+        VALUES,
+        NORMAL_START,
+        NORMAL_DENSITY,
+        lambda _, *a: _moments(*a),
+    ),
     "missing": (
         *(families.Normal(), HOLES, NORMAL_START),
         lambda p, x: np.where(np.isnan(x)[:, None], 0.0, NORMAL_DENSITY(p, np.nan_to_num(x))),
