@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def sphere(
     ax: "Axes",
-    function: Callable[[Array], Array] | None = None,
+    function: Callable[[Array], ArrayLike] | None = None,
     *,
     points: Float[ArrayLike, "points 3"] | None = None,
     colors: Sequence | str = "black",
@@ -85,7 +85,7 @@ def _axes(view: Sequence[float]) -> np.ndarray:
 
 
 def _field(
-    ax: "Axes", function: Callable[[Array], Array], axes: np.ndarray, resolution: int
+    ax: "Axes", function: Callable[[Array], ArrayLike], axes: np.ndarray, resolution: int
 ) -> None:
     """Values as an image of the disc."""
     from matplotlib.patches import Circle
@@ -150,7 +150,7 @@ def _marks(
             )
     places = points @ axes.T
     near = places[:, 2] > 0
-    each = colors if isinstance(colors, str) else [colors[k] for k in np.flatnonzero(near)]
+    each = colors if isinstance(colors, str) else [colors[int(k)] for k in np.flatnonzero(near)]
     ax.scatter(
         *places[near, :2].T,
         c=each,
