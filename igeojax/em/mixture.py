@@ -33,7 +33,8 @@ class MixtureFit(NamedTuple):
     `log_likelihoods`: the mean log-likelihood (nats an observation) before each step and after the
     last, nan beyond, both with the log-density of the prior where there is one. `log_likelihood`:
     the last without it, as a total over the (weighted) data. `bic`, `aic`: information criteria,
-    lower is better; components of weight 0, and what is fixed, are no parameters.
+    lower is better; components of weight 0, and what is fixed, are no parameters. Of hard
+    assignments all these are of the classification log-likelihood.
     """
 
     params: MixturePoint
@@ -264,10 +265,9 @@ class Mixture(MixtureScores, MixtureSteps):
             where that gains nothing, the log-likelihood (and log-prior) never falling. A birth
             counts as a step, and costs a fit of the sample; 0 leaves components empty.
           assignment: `"soft"` for EM; `"hard"` for classification EM, which gives each observation
-            to its likeliest component whole: k-means for any family. The objective is then the
-            classification log-likelihood `sum_n max_k log w_k p(x_n; theta_k)`, which never falls
-            either and stands in the place of the log-likelihood in the result, so that `bic` there
-            is an `icl`; ask `Mixture.bic` for that of the density.
+            to its likeliest component whole: k-means for any family. What never falls, and stands
+            for the log-likelihood in the result, is then the classification log-likelihood
+            `sum_n max_k log (w_k p(x_n; theta_k))`; `Mixture.bic` has the criterion of the density.
           covariance_regularization: variance added to each coordinate of normal components at each
             M-step, which keeps them from collapsing; the likelihood may fall by what that costs.
           chunk_size: rows taken at once; None as many as fit into the cache of a core.
