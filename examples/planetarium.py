@@ -32,7 +32,9 @@ from igeojax.families import directional_statistics as directional
 
 BATCH = 128
 SPHERE = families.VonMisesFisher(3)
-COLORS = np.array(colormaps["tab10"].colors)
+COLORS = np.array([(0.96, 0.87, 0.70) if k == 7 else colormaps["tab10"](k)[:3] for k in range(10)])
+"""Those of tab10, but for its gray, which is what all colors mix to."""
+
 CONCENTRATIONS = (1.0, 4.0, 16.0, 64.0, 256.0)
 console = Console(width=100)
 
