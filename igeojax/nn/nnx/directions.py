@@ -12,8 +12,8 @@ class VonMisesFisherHead(nnx.Module):
 
     `theta = features kernel + bias`, zero at first, the uniform law. The loss is
     `-family.log_density(theta, y)`, convex in the layer's parameters; both it and its gradient
-    `A(kappa) mu - y` are finite for any theta, zero and huge ones included, so nothing needs a
-    bound. `theta` is a point of `family`, as the natural gradient of `optim` and the Fisher
+    `A(kappa) mu - y` are right at zero and up to concentrations of 1e18 in float32, so nothing
+    needs a bound. `theta` is a point of `family`, as the natural gradient of `optim` and the Fisher
     information of `fisher` take it from a model.
 
     Args:
