@@ -150,9 +150,6 @@ def rayleigh_test(
         first, second = square, jnp.sum((shares**2 / square) ** 2)
     plain = dim * direction_and_length(mean)[1] ** 2 / first
     statistic = (1 - second / 2) * plain + plain**2 * (second / (2 * (dim + 2)))
-    if dim == 2:
-        # JAX's derivative of the incomplete gamma function at 0 is nan where its shape is 1.
-        return RayleighTest(statistic, jnp.exp(-0.5 * statistic))
     half = jnp.full_like(statistic, 0.5 * dim)
     return RayleighTest(statistic, gammaincc(half, 0.5 * statistic))
 
