@@ -60,6 +60,7 @@ def fit_mixture(mixture: Any, data: Any, options: Options) -> tuple[LoopResult, 
         max_iterations=options.max_iterations,
         accelerated=options.acceleration is not None,
         fixed=options.fixed,
+        hard=options.assignment == "hard",
     )
     on_sample = lambda starts: run(
         *(mixture, starts, seen.sample, seen.weights, chart), layout=_passes.Layout(size)
@@ -216,7 +217,9 @@ def _m_step(
 
 @partial(
     jax.jit,
-    static_argnames=("mixture", "layout", "max_iterations", "accelerated", "fixed", "progress"),
+    static_argnames=(
+        *("mixture", "layout", "max_iterations", "accelerated", "fixed", "hard", "progress"),
+    ),
 )
 def _run(
     mixture: Any,
@@ -230,11 +233,13 @@ def _run(
     max_iterations: int,
     accelerated: bool,
     fixed: tuple[str | int, ...],
+    hard: bool,
     progress: bool = False,
     after: LoopResult | None = None,
 ) -> LoopResult:
     """EM from each start, side by side; the best of them. From one start it may follow an end."""
-    one_pass = lambda params: _passes.run(mixture, params, data, weights, chart.frame, layout)
+    arguments = (data, weights, chart.frame, layout)
+    one_pass = lambda params: _passes.run(mixture, params, *arguments, hard=hard)
     steps = _steps(mixture, chart, jnp.sum(weights), fixed, one_pass)
 
     def ended(start: Any, label: Any) -> LoopResult:
@@ -258,7 +263,7 @@ def _run(
     return best_end(ends, max_iterations)
 
 
-_one_pass = jax.jit(_passes.run, static_argnames=("mixture", "layout"))
+_one_pass = jax.jit(_passes.run, static_argnames=("mixture", "layout", "hard"))
 
 
 def _streamed(
@@ -272,7 +277,7 @@ def _streamed(
     birth: Any,
 ) -> LoopResult:
     """EM from one start in a loop of Python, a pass a chunk; each birth has its own folder."""
-    folder = options.checkpoint
+    folder, hard = options.checkpoint, options.assignment == "hard"
     known = {} if folder is None else _arguments(mixture, seen, options)
     if folder is not None and birth:
         folder = Path(folder) / f"birth-{birth}"
@@ -289,7 +294,8 @@ def _streamed(
         for x, weights in pieces.checked(mixture.family, seen.weights.dtype):
             count += weights.shape[0]
             layout = _passes.Layout(size, num_shards(x))
-            sums, frames = _one_pass(mixture, params, x, weights, chart.frame, layout)
+            arguments = (mixture, params, x, weights, chart.frame, layout)
+            sums, frames = _one_pass(*arguments, hard=hard)
             if total is None:
                 total, lost = sums, jax.tree.map(jnp.zeros_like, sums)
             else:
@@ -327,5 +333,6 @@ def _arguments(mixture: Any, seen: Survey, options: Options) -> dict[str, Any]:
         "fixed": sorted(map(str, options.fixed)),
         "tolerance": options.tolerance,
         "acceleration": options.acceleration,
+        "assignment": options.assignment,
         "covariance_regularization": options.covariance_regularization,
     }

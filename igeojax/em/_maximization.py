@@ -76,7 +76,7 @@ def maximized(
         eta = jax.tree.map(jnp.add, eta, added)
     if mixture.tied:
         if previous is not None:
-            # An empty component keeps its mean: its covariance is that of the others.
+            # An empty component keeps its mean: its scale is that of the others.
             inside = jax.vmap(family.in_frame)(previous.components, frames)
             eta = _chosen(empty, family.mean_from_natural(inside), eta)
         eta = family.shared(jnp.where(empty, 0.0, counts) / jnp.sum(counts), eta, frames)
@@ -154,7 +154,7 @@ def require_fixable(mixture: Any, fixed: tuple[str | int, ...], previous: Any) -
     if mixture.tied and not set(fixed) <= set(FIXABLE):
         raise ValueError(
             f"fixed must be of {', '.join(map(repr, FIXABLE))} where components are tied; got "
-            f"{fixed!r}. They have one covariance: fix all of them or none."
+            f"{fixed!r}. They have one scale in common: fix all of them or none."
         )
     if fixed and previous is None:
         raise ValueError(

@@ -11,19 +11,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from igeojax.discrete.softmax import log_softmax, logsumexp
-from igeojax.em.expectations import Expectations
+from igeojax.em.expectations import Expectations, assigned
 from igeojax.families.frames import Frame
 from igeojax.families.missing import expected_statistics, observed_log_density
 
 
-def sums_of_observed(mixture: Any, params: Any, frames: Any) -> Any:
+def sums_of_observed(mixture: Any, params: Any, frames: Any, *, hard: bool = False) -> Any:
     """The function `(x, weights) -> Expectations` of a chunk of observations with nan.
 
     Args:
       mixture: the `Mixture`.
       params: its parameters.
       frames: of each component one that does not turn, or the empty frame.
+      hard: see `expectations.assigned`.
 
     Returns:
       The function; the statistics are in the frames, the log-likelihood is that of what is
@@ -33,8 +33,9 @@ def sums_of_observed(mixture: Any, params: Any, frames: Any) -> Any:
     def partial_sum(x: Any, weights: Array) -> Expectations:
         log_density = log_density_in_frames(mixture.family, params.components, frames, x)
         joint = log_density + params.log_weights[None]
-        mass = jnp.exp(log_softmax(joint)) * weights[:, None]
-        seen = jnp.where(weights > 0, logsumexp(joint), 0.0)
+        responsibilities, values = assigned(joint, hard=hard)
+        mass = responsibilities * weights[:, None]
+        seen = jnp.where(weights > 0, values, 0.0)
         sums = shared_out_observed(mixture.family, mass, params.components, frames, x)
         return sums._replace(log_likelihood=jnp.sum(weights * seen), weight=jnp.sum(weights))
 

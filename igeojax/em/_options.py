@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike
 
 from igeojax._core import checks
 from igeojax.em._maximization import FIXABLE, require_fixable
+from igeojax.em.expectations import ASSIGNMENTS
 from igeojax.em.initialization import OPTIONS
 from igeojax.em.priors import require_prior
 
@@ -29,6 +30,7 @@ class Options(NamedTuple):
     prior: Any
     fixed: tuple[str | int, ...]
     births: int
+    assignment: str
     covariance_regularization: ArrayLike
     chunk_size: int | None
     checkpoint: str | os.PathLike | None
@@ -50,6 +52,7 @@ def require_options(mixture: Any, options: Options) -> None:
         _require_births(options)
     if options.acceleration is not None:
         checks.require_option("acceleration", options.acceleration, ACCELERATIONS)
+    checks.require_option("assignment", options.assignment, ASSIGNMENTS)
     floor = checks.floating("tolerance", options.tolerance)
     checks.require_values("tolerance", floor, lambda v: v >= 0, "non-negative", "Try 1e-6.")
     _require_ridge(mixture, options.covariance_regularization)

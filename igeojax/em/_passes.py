@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from igeojax.discrete.softmax import log_softmax, logsumexp
+from igeojax.discrete.softmax import logsumexp
 from igeojax.em._missing import standardized, sums_of_observed, unturned
-from igeojax.em.expectations import Expectations, neutral_frames, sum_over_chunks
+from igeojax.em.expectations import Expectations, assigned, neutral_frames, sum_over_chunks
 
 MOST_ROUNDING = {4: 6e-5, 8: 3e-9}
 """Mean bound of the rounding of a log-density, nats a coordinate, by the bytes of a number.
@@ -93,7 +93,16 @@ def data_frame(family: Any, sample: Any, weights: Array, variance: Array | None)
     return neutral
 
 
-def run(mixture: Any, params: Any, x: Any, weights: Array, frame: Any, layout: Layout) -> Pass:
+def run(
+    mixture: Any,
+    params: Any,
+    x: Any,
+    weights: Array,
+    frame: Any,
+    layout: Layout,
+    *,
+    hard: bool = False,
+) -> Pass:
     """One pass: the sums at `params`, which are those of the standardized data.
 
     Args:
@@ -103,6 +112,7 @@ def run(mixture: Any, params: Any, x: Any, weights: Array, frame: Any, layout: L
       weights: shape `(N,)`.
       frame: the frame of the data.
       layout: how the rows are taken.
+      hard: see `expectations.assigned`.
 
     Returns:
       The `Pass`; its log-likelihood is that of the observations.
@@ -110,7 +120,7 @@ def run(mixture: Any, params: Any, x: Any, weights: Array, frame: Any, layout: L
     family, own = mixture.family, params.frames
     if mixture.missing:
         own = jax.vmap(lambda _, frame: unturned(frame))(params.log_weights, own)
-        in_frames = sums_of_observed(mixture, params, own)
+        in_frames = sums_of_observed(mixture, params, own, hard=hard)
 
         def observed(x: Any, weights: Array) -> Expectations:
             sums = in_frames(standardized(family, x, frame), weights)
@@ -127,17 +137,20 @@ def run(mixture: Any, params: Any, x: Any, weights: Array, frame: Any, layout: L
             **layout._asdict(),
         )
 
+    in_own = lambda: Pass(summed(sums_in_frames(mixture, params, own, own=True, hard=hard)), own)
     if not family.is_linear:
-        found = Pass(summed(sums_in_frames(mixture, params, own, own=True)), own)
+        found = in_own()
     else:
         coefficients, constants, exact = _linear_form(family, params)
         found = jax.lax.cond(
             exact,
             lambda: Pass(
-                _from_columns(family, summed(_by_products(family, coefficients, constants))),
+                _from_columns(
+                    family, summed(_by_products(family, coefficients, constants, hard=hard))
+                ),
                 neutral_frames(mixture, constants.dtype),
             ),
-            lambda: Pass(summed(sums_in_frames(mixture, params, own, own=True)), own),
+            in_own,
         )
     volume = found.sums.weight * family.log_volume(frame)
     sums = found.sums._replace(log_likelihood=found.sums.log_likelihood - volume)
@@ -162,7 +175,7 @@ def _from_columns(family: Any, sums: Expectations) -> Expectations:
     return sums._replace(counts=table[0], statistics=statistics)
 
 
-def _by_products(family: Any, coefficients: Array, constants: Array) -> Any:
+def _by_products(family: Any, coefficients: Array, constants: Array, *, hard: bool) -> Any:
     """Sums of a chunk by two matrix products, the observations on the last axis; as columns."""
     affine = jnp.concatenate([constants[:, None], coefficients], axis=1)
 
@@ -170,20 +183,26 @@ def _by_products(family: Any, coefficients: Array, constants: Array) -> Any:
         # A column of ones carries the constants and the counts.
         columns = jnp.concatenate([jnp.ones_like(weights)[None], family.columns(z)])
         joint = affine @ columns
-        top = jnp.max(joint, axis=0)
-        excess = jnp.exp(joint - top[None])
-        total = jnp.sum(excess, axis=0)
-        mass = excess * (weights / total)[None]
+        if hard:
+            responsibilities, values = assigned(joint, hard=True, axis=0)
+            mass = responsibilities * weights[None]
+        else:
+            top = jnp.max(joint, axis=0)
+            excess = jnp.exp(joint - top[None])
+            total = jnp.sum(excess, axis=0)
+            mass, values = excess * (weights / total)[None], top + jnp.log(total)
         # The long operand first: it is then read as it lies, twice as fast.
         table = jax.lax.dot_general(columns, mass, (((1,), (1,)), ((), ())))
-        seen = jnp.where(weights > 0, top + jnp.log(total), 0.0)
+        seen = jnp.where(weights > 0, values, 0.0)
         none: Any = ()  # They are the first row of the table.
         return Expectations(none, table, jnp.sum(weights * seen), jnp.sum(weights))
 
     return partial_sum
 
 
-def sums_in_frames(mixture: Any, params: Any, frames: Any, *, own: bool = False) -> Any:
+def sums_in_frames(
+    mixture: Any, params: Any, frames: Any, *, own: bool = False, hard: bool = False
+) -> Any:
     """The function `(x, weights) -> Expectations` of a chunk, each component in its frame.
 
     Args:
@@ -191,6 +210,7 @@ def sums_in_frames(mixture: Any, params: Any, frames: Any, *, own: bool = False)
       params: its parameters.
       frames: one for each component, or the empty frame.
       own: whether they are the components' own, in which they are standard members.
+      hard: see `expectations.assigned`.
 
     Returns:
       The function; statistics in the frames, the log-likelihood that of x.
@@ -203,9 +223,10 @@ def sums_in_frames(mixture: Any, params: Any, frames: Any, *, own: bool = False)
 
     def partial_sum(x: Any, weights: Array) -> Expectations:
         joint = joint_of(x)
-        mass = jnp.exp(log_softmax(joint, axis=0)) * weights[None]
+        responsibilities, values = assigned(joint, hard=hard, axis=0)
+        mass = responsibilities * weights[None]
         # An observation of weight 0 does not count, even where its density is 0.
-        seen = jnp.where(weights > 0, logsumexp(joint, axis=0), 0.0)
+        seen = jnp.where(weights > 0, values, 0.0)
         return Expectations(
             jnp.sum(mass, axis=1),
             jax.vmap(partial(statistics, x))(mass, frames),

@@ -33,7 +33,8 @@ class MixtureFit(NamedTuple):
     `log_likelihoods`: the mean log-likelihood (nats an observation) before each step and after the
     last, nan beyond, both with the log-density of the prior where there is one. `log_likelihood`:
     the last without it, as a total over the (weighted) data. `bic`, `aic`: information criteria,
-    lower is better; components of weight 0, and what is fixed, are no parameters.
+    lower is better; components of weight 0, and what is fixed, are no parameters. Of hard
+    assignments all these are of the classification log-likelihood.
     """
 
     params: MixturePoint
@@ -53,7 +54,8 @@ class Mixture(MixtureScores, MixtureSteps):
     Args:
       family: the family of the components.
       num_components: their number.
-      tied: whether the components have one covariance (variance) in common; of normal laws.
+      tied: whether the components have one scale in common: the covariance or variance of normal
+        laws, the concentration of laws of directions.
       missing: whether nan marks a missing entry, which is integrated out; see `families.missing`
         for which entries may be missing of which family.
 
@@ -92,7 +94,7 @@ class Mixture(MixtureScores, MixtureSteps):
         if self.tied and not hasattr(self.family, "shared"):
             raise ValueError(
                 f"tied must be False for {self.family}; got {self.tied}. Only normal laws have a "
-                "covariance to share."
+                "covariance to share, and laws of directions a concentration."
             )
 
     @property
@@ -110,8 +112,8 @@ class Mixture(MixtureScores, MixtureSteps):
         total = weights + learned * self.family.dimension
         if not self.tied:
             return total
-        shared = self.family.dimension - int(np.prod(self.family.event_shape))
-        return total - (learned - (learned > 0)) * shared
+        shared: Any = self.family
+        return total - (learned - (learned > 0)) * shared.shared_dimension
 
     def point(self, weights: ArrayLike, components: Any) -> MixturePoint:
         """Mixture parameters from weights and component parameters.
@@ -222,6 +224,7 @@ class Mixture(MixtureScores, MixtureSteps):
         prior: Any = None,
         fixed: tuple[str | int, ...] = (),
         births: int = 0,
+        assignment: str = "soft",
         covariance_regularization: ArrayLike = 0.0,
         chunk_size: int | None = None,
         checkpoint: str | os.PathLike | None = None,
@@ -265,6 +268,10 @@ class Mixture(MixtureScores, MixtureSteps):
             an observation) is born anew: it takes half of the heaviest component, or of the next
             where that gains nothing, the log-likelihood (and log-prior) never falling. A birth
             counts as a step, and costs a fit of the sample; 0 leaves components empty.
+          assignment: `"soft"` for EM; `"hard"` for classification EM, which gives each observation
+            to its likeliest component whole: k-means for any family. What never falls, and stands
+            for the log-likelihood in the result, is then the classification log-likelihood
+            `sum_n max_k log (w_k p(x_n; theta_k))`; `Mixture.bic` has the criterion of the density.
           covariance_regularization: variance added to each coordinate of normal components at each
             M-step, which keeps them from collapsing; the likelihood may fall by what that costs.
           chunk_size: rows taken at once; None as many as fit into the cache of a core.
@@ -285,7 +292,8 @@ class Mixture(MixtureScores, MixtureSteps):
 
         References:
           [Dempster1977] theorem 1 (monotonicity); [Ueda2000] section 3 (splits that are taken only
-          where they gain).
+          where they gain); [CeleuxGovaert1992] (classification EM); [BanerjeeDhillon2005] (of
+          directions, and spherical k-means as its limit).
 
         Examples:
           >>> from igeojax import families
@@ -306,6 +314,7 @@ class Mixture(MixtureScores, MixtureSteps):
             prior=prior,
             fixed=fixed,
             births=births,
+            assignment=assignment,
             covariance_regularization=covariance_regularization,
             chunk_size=chunk_size,
             checkpoint=checkpoint,

@@ -13,7 +13,13 @@ from igeojax.em._data import as_data, checked_rows, checked_weights, default_chu
 from igeojax.em._maximization import maximized, require_fixable
 from igeojax.em._missing import shared_out_observed, sums_of_observed
 from igeojax.em._passes import sums_in_frames
-from igeojax.em.expectations import Expectations, neutral_frames, shared_out, sum_over_chunks
+from igeojax.em.expectations import (
+    ASSIGNMENTS,
+    Expectations,
+    neutral_frames,
+    shared_out,
+    sum_over_chunks,
+)
 from igeojax.em.priors import require_prior
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.missing import observed_log_density
@@ -153,6 +159,7 @@ class MixtureSteps:
         x: Any,
         weights: ArrayLike | None = None,
         *,
+        assignment: str = "soft",
         chunk_size: int | None = None,
     ) -> Expectations:
         """E-step summed over the observations: all that the M-step needs, and additive.
@@ -164,6 +171,7 @@ class MixtureSteps:
           params: mixture parameters.
           x: observations of shape `(N,) + event_shape`; of a product a tuple of them.
           weights: non-negative, shape `(N,)`; None weighs all alike.
+          assignment: `"soft"` or `"hard"`, see `Mixture.fit`.
           chunk_size: rows taken at once; None as many as fit into the cache of a core.
 
         Returns:
@@ -172,7 +180,7 @@ class MixtureSteps:
         Raises:
           TypeError: `params` or `x` of a wrong kind.
           ValueError: `x` has other axes than one of observations and those of the event, or is off
-            the support; bad weights or a bad chunk size.
+            the support; bad weights, a bad chunk size or an unknown assignment.
 
         Examples:
           >>> from igeojax import families
@@ -188,12 +196,13 @@ class MixtureSteps:
         x, count = checked_rows(self, x)
         dtype = params.log_weights.dtype
         weights = checked_weights(weights, count, dtype)
+        checks.require_option("assignment", assignment, ASSIGNMENTS)
         if chunk_size is not None:
             checks.require_count("chunk_size", chunk_size)
         else:
             chunk_size = default_chunk_size(self.family, self.num_components, dtype)
         sums = sums_of_observed if self.missing else sums_in_frames
-        partial_sum = sums(self, params, neutral_frames(self, dtype))
+        partial_sum = sums(self, params, neutral_frames(self, dtype), hard=assignment == "hard")
         return sum_over_chunks(partial_sum, x, weights, chunk_size=chunk_size)
 
     def maximized(

@@ -62,6 +62,31 @@ def direction_and_length(
     return scaled / length, (largest * length)[..., 0]
 
 
+def of_common_length(
+    shares: Float[Array, "count"], vectors: Float[Array, "count dim"]
+) -> Float[Array, "count dim"]:
+    """Mean vectors of laws of one concentration: each in its direction, all of the mean length.
+
+    The likelihood of the concentration they share is that of `A(kappa) = sum_k share_k |eta_k|`.
+
+    Args:
+      shares: shares of the observations, which sum to one.
+      vectors: mean vectors along the last axis.
+
+    Returns:
+      The vectors; of the zero vector, for which all directions are as likely, the first axis.
+
+    References:
+      [BanerjeeDhillon2005] section 3.2 (the mixture, here of one concentration).
+
+    Examples:
+      >>> of_common_length(jnp.array([0.25, 0.75]), jnp.array([[0.8, 0.0], [0.0, -0.4]])).tolist()
+      [[0.5, 0.0], [0.0, -0.5]]
+    """
+    directions, lengths = direction_and_length(vectors)
+    return jnp.sum(shares * lengths) * directions
+
+
 def directional_log_density(
     theta: Float[Array, "*batch dim"], x: Float[Array, "*batch dim"]
 ) -> Float[Array, "*batch"]:

@@ -161,6 +161,12 @@ class ScaleFrames:
         """Mean square of each coordinate, in one axis."""
         return jnp.ravel(getattr(eta, self._square)) / self._repeats
 
+    @property
+    def shared_dimension(self) -> int:
+        """Number of parameters that `shared` makes common."""
+        shapes = dict(zip(self.Point._fields, self.point_shape, strict=True))
+        return math.prod(shapes[self._square])
+
     def shared(self, shares: Array, eta: Any, frames: Frame) -> Any:
         """Mean statistics of laws of one common scale, each in its frame on axis 0."""
         square, mean = getattr(eta, self._square), eta.x**2
@@ -248,6 +254,11 @@ class MatrixFrames:
     def mean_squares(self, eta: Any) -> Array:
         """Mean square of each coordinate, in one axis."""
         return jnp.diagonal(eta.xx)
+
+    @property
+    def shared_dimension(self) -> int:
+        """Number of parameters that `shared` makes common."""
+        return self.dim * (self.dim + 1) // 2
 
     def shared(self, shares: Array, eta: Any, frames: Frame) -> Any:
         """Mean statistics of laws of one common covariance, each in its frame on axis 0."""

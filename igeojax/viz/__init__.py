@@ -9,6 +9,7 @@ from igeojax.viz.curves import kl_asymmetry, loss_curves
 from igeojax.viz.dual_geometry import geodesic_triangle, kl_balls, pythagorean_triangle
 from igeojax.viz.manifold import fisher_ellipses, fisher_log_determinant, simplex
 from igeojax.viz.mixtures import model_selection, projection_gains
+from igeojax.viz.sphere import sphere
 from igeojax.viz.temperature import temperature_paths
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "projection_gains",
     "pythagorean_triangle",
     "simplex",
+    "sphere",
     "temperature_paths",
 ]

@@ -52,6 +52,7 @@ def test_the_same_fit_goes_on(folder):
         ({"tolerance": 1e-3}, "tolerance: 0.0, which here is 0.001"),
         ({"acceleration": "squarem"}, "acceleration: None, which here is squarem"),
         ({"family": families.Geometric()}, r"mixture: Mixture\(family=Poisson.*Geometric"),
+        ({"assignment": "hard"}, "assignment: soft, which here is hard"),
         ({"missing": True}, "mixture: .*missing=False.*missing=True"),
     ],
 )

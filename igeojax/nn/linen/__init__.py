@@ -1,6 +1,7 @@
 """Layers as `flax.linen` modules."""
 
 from igeojax.nn.linen.crf import CRF
+from igeojax.nn.linen.directions import VonMisesFisherHead
 from igeojax.nn.linen.margins import NormalizedClassifier
 from igeojax.nn.linen.normalized import (
     LearnedScale,
@@ -24,4 +25,5 @@ __all__ = [
     "NormalizedResidual",
     "NormalizedTransformer",
     "Transformer",
+    "VonMisesFisherHead",
 ]

@@ -1,6 +1,7 @@
 """Layers as `flax.nnx` modules."""
 
 from igeojax.nn.nnx.crf import CRF
+from igeojax.nn.nnx.directions import VonMisesFisherHead
 from igeojax.nn.nnx.margins import NormalizedClassifier
 from igeojax.nn.nnx.normalized import (
     LearnedScale,
@@ -24,4 +25,5 @@ __all__ = [
     "NormalizedResidual",
     "NormalizedTransformer",
     "Transformer",
+    "VonMisesFisherHead",
 ]
