@@ -1,9 +1,12 @@
-"""The EM iteration on a scalar whose trajectory is known."""
+"""The EM iteration on a scalar whose trajectory is known, and what extrapolates it."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from igeojax import em, families
+from igeojax.em._maximization import framed
+from igeojax.em.acceleration import squarem
 from igeojax.em.loop import best_end, iterate
 
 
@@ -124,3 +127,32 @@ def test_a_fall_beyond_rounding_is_not_convergence():
         assert fallen.converged
         fallen = walk([0.0, 2.0, 2.0 * (1 - 1024 * eps), 3.0], dtype, tolerance=0.0)
         assert int(fallen.num_iterations) == 3
+
+
+def test_an_extrapolation_that_loses_is_not_taken():
+    loop = lambda **options: iterate(
+        _halving, lambda e, p: e / 2, 1.0, tolerance=1e-6, max_iterations=30, **options
+    )
+    plain = loop()
+    lost = loop(extrapolate=lambda p, one, two: jnp.asarray(100.0))
+    assert (np.diff(lost.history[: int(lost.num_iterations) + 1]) >= 0).all()
+    np.testing.assert_allclose(lost.history[:5], plain.history[:5])
+    won = loop(extrapolate=lambda p, one, two: jnp.asarray(1e-4))
+    assert int(won.num_iterations) < int(plain.num_iterations) / 3
+
+
+def test_squarem_stays_in_the_natural_domain():
+    family = families.Normal()
+    mixture = em.Mixture(family, 1)
+    step = lambda xx: framed(
+        family, mixture.point([1.0], family.Point(jnp.zeros(1), jnp.array([xx])))
+    )
+    # -1 + 2 a 0.7 - a^2 0.45 with a = 0.7 / 0.45 is positive: no precision.
+    second = step(-0.05)
+    found = squarem(mixture, step(-1.0), step(-0.3), second)
+    for leaf, kept in zip(jax.tree.leaves(found), jax.tree.leaves(second), strict=True):
+        np.testing.assert_array_equal(leaf, kept)
+    inside = squarem(mixture, step(-1.0), step(-0.5), step(-0.3))
+    length = 0.5 / 0.3
+    far = -1 + 2 * length * 0.5 - length**2 * 0.3
+    np.testing.assert_allclose(inside.components.xx, [far], rtol=1e-13)
