@@ -1,6 +1,7 @@
 """Layers as `flax.linen` modules."""
 
 from igeojax.nn.linen.crf import CRF
+from igeojax.nn.linen.hyperbolic import HyperbolicEmbedding
 from igeojax.nn.linen.margins import NormalizedClassifier
 from igeojax.nn.linen.normalized import (
     LearnedScale,
@@ -14,6 +15,7 @@ from igeojax.nn.linen.transformer import NormalizedBlock, NormalizedTransformer,
 
 __all__ = [
     "CRF",
+    "HyperbolicEmbedding",
     "LearnedScale",
     "NormalizedAttention",
     "NormalizedBlock",

@@ -1,6 +1,7 @@
 """Layers as `flax.nnx` modules."""
 
 from igeojax.nn.nnx.crf import CRF
+from igeojax.nn.nnx.hyperbolic import HyperbolicEmbedding
 from igeojax.nn.nnx.margins import NormalizedClassifier
 from igeojax.nn.nnx.normalized import (
     LearnedScale,
@@ -14,6 +15,7 @@ from igeojax.nn.nnx.transformer import NormalizedBlock, NormalizedTransformer, T
 
 __all__ = [
     "CRF",
+    "HyperbolicEmbedding",
     "LearnedScale",
     "NormalizedAttention",
     "NormalizedBlock",
