@@ -36,7 +36,7 @@ HYPERBOLIC = {
     "Lorentz, curvature -0.02": Lorentz(5, -0.02),
 }
 RATES = {
-    "hyperbolic": (0.05, 0.1, 0.2),
+    "hyperbolic": (0.1, 0.2, 0.4),
     "distance": (0.3, 1.0, 3.0),
     "squared distance": (0.03, 0.1, 0.3),
 }
