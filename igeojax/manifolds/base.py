@@ -74,6 +74,21 @@ class Manifold(abc.ABC):
         """
         return self._distance(*self._arguments({"x": x, "y": y}))
 
+    def squared_distance(self, x: Any, y: Any) -> Float[Array, "*batch"]:
+        """Square of the distance, `g_x(log_x(y), log_x(y))`, smooth where `log` is.
+
+        At equal points its second derivative is twice the metric; that of the distance, a norm,
+        does not exist there.
+
+        Args:
+          x: points.
+          y: points.
+
+        Returns:
+          The squares.
+        """
+        return self._squared_distance(*self._arguments({"x": x, "y": y}))
+
     def exp(self, x: Any, u: Any) -> Any:
         """Point at time 1 of the geodesic that leaves `x` with velocity `u`.
 
@@ -263,6 +278,10 @@ class Manifold(abc.ABC):
 
     def _norm(self, x: Array, u: Array) -> Array:
         return sqrt_at_zero(self._inner(x, u, u))
+
+    def _squared_distance(self, x: Array, y: Array) -> Array:
+        u = self._log(x, y)
+        return self._inner(x, u, u)
 
     def _retract(self, x: Array, u: Array) -> Array:
         return self._project_point(x + u)

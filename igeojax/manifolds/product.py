@@ -66,6 +66,9 @@ class ProductManifold(Manifold):
     def _distance(self, x: Any, y: Any) -> Array:
         return norm_at_zero(_stacked(self._each("_distance", x, y)))
 
+    def _squared_distance(self, x: Any, y: Any) -> Array:
+        return jnp.sum(_stacked(self._each("_squared_distance", x, y)), axis=-1)
+
     def _exp(self, x: Any, u: Any) -> Any:
         return self._each("_exp", x, u)
 

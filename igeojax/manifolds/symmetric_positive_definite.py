@@ -14,6 +14,7 @@ from igeojax.numerics.safe import norm_at_zero
 from igeojax.numerics.symmetric import (
     change_log,
     change_log_norm,
+    change_log_square,
     spectral_matrix,
     symmetric_exp,
 )
@@ -78,6 +79,10 @@ class SymmetricPositiveDefinite(Manifold):
     def _distance(self, x: Array, y: Array) -> Array:
         factor = cholesky(x)
         return change_log_norm(whitened(factor, y - x), whitened(factor, y))
+
+    def _squared_distance(self, x: Array, y: Array) -> Array:
+        factor = cholesky(x)
+        return change_log_square(whitened(factor, y - x), whitened(factor, y))
 
     def _exp(self, x: Array, u: Array) -> Array:
         factor = cholesky(x)

@@ -1,6 +1,6 @@
 """Layers for flax: `nn.linen` and `nn.nnx` hold the same ones in either form (extra `nn`).
 
-What they compute is in `nn.normalized` and `nn.margins`, functions of arrays.
+What they compute is in `nn.normalized`, `nn.margins` and `nn.hyperbolic`, functions of arrays.
 """
 
 try:
@@ -11,7 +11,7 @@ except ImportError as error:
         "igeojax.chains.crf, which needs no more than JAX."
     ) from error
 
-from igeojax.nn import linen, margins, nnx, normalized
+from igeojax.nn import hyperbolic, linen, margins, nnx, normalized
 from igeojax.nn.unit_weights import unit_manifolds
 
-__all__ = ["linen", "margins", "nnx", "normalized", "unit_manifolds"]
+__all__ = ["hyperbolic", "linen", "margins", "nnx", "normalized", "unit_manifolds"]

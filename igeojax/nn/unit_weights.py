@@ -1,4 +1,4 @@
-"""Weights made of unit vectors: how they start, how they are named, and where they live."""
+"""Weights that live on manifolds, known by their names: how they start, and where they live."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,19 +8,31 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike
 
 from igeojax._core import checks
+from igeojax.manifolds.base import Manifold
+from igeojax.manifolds.lorentz import Lorentz
 from igeojax.manifolds.oblique import Oblique
+from igeojax.manifolds.poincare_ball import PoincareBall
 from igeojax.nn.normalized import l2_normalize
 
 AXES = {"unit_columns": -2, "unit_rows": -1}
-"""Names of such weights, and the axis of the unit vectors."""
+"""Names of weights made of unit vectors, and their axis."""
+MANIFOLDS: dict[Any, Callable[[tuple[int, ...]], Manifold]] = {
+    "unit_columns": lambda shape: Oblique(*shape[-2:], axis=-2),
+    "unit_rows": lambda shape: Oblique(*shape[-2:]),
+    "unit_ball": lambda shape: PoincareBall(shape[-1]),
+    "unit_hyperboloid": lambda shape: Lorentz(shape[-1] - 1),
+}
+"""Names of weights that live on a manifold, and the manifold of a shape."""
 
 
 def unit_manifolds(params: Any) -> Any:
-    """The manifolds of the parameters of a normalized network, for the transforms of `optim`.
+    """The manifolds of the parameters of a network, for the transforms of `optim`.
 
-    A leaf under the name `unit_columns` or `unit_rows` is `manifolds.Oblique`, all others None.
-    `optim.project_onto(unit_manifolds(params))` at the end of a chain normalizes the weights after
-    each step; `optim.riemannian_adam` descends on the spheres.
+    A leaf under the name `unit_columns` or `unit_rows` is on `manifolds.Oblique`, one under
+    `unit_ball` on `manifolds.PoincareBall` and one under `unit_hyperboloid` on `manifolds.Lorentz`,
+    both of curvature -1; all others have None. `optim.project_onto(unit_manifolds(params))` at the
+    end of a chain normalizes the weights after each step; `optim.riemannian_adam` descends on the
+    manifolds.
 
     Args:
       params: parameters of linen or nnx layers: a tree of dictionaries, or `nnx.state(layer,
@@ -40,16 +52,16 @@ def unit_manifolds(params: Any) -> Any:
       {'head': {'unit_columns': Oblique(rows=3, columns=3, axis=-2)}, 'scale': None}
     """
 
-    def manifold(path: Any, leaf: Any) -> Oblique | None:
-        names = [key for key in map(_name, path) if key in AXES]
-        return Oblique(*leaf.shape[-2:], axis=AXES[names[-1]]) if names else None
+    def manifold(path: Any, leaf: Any) -> Manifold | None:
+        names = [key for key in map(_name, path) if key in MANIFOLDS]
+        return MANIFOLDS[names[-1]](leaf.shape) if names else None
 
     found = jax.tree_util.tree_map_with_path(manifold, params)
-    if not jax.tree.leaves(found, is_leaf=lambda node: isinstance(node, Oblique)):
+    if not jax.tree.leaves(found, is_leaf=lambda node: isinstance(node, Manifold)):
         raise ValueError(
-            f"params must hold a weight named {' or '.join(AXES)}; got names "
+            f"params must hold a weight named {' or '.join(MANIFOLDS)}; got names "
             f"{sorted({str(_name(path[-1])) for path, _ in _leaves(params) if path})}. Build the "
-            "network of nn.linen.NormalizedLinear and its kin."
+            "network of nn.linen.NormalizedLinear, HyperbolicEmbedding and their kin."
         )
     return found
 

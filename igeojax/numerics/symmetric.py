@@ -167,6 +167,35 @@ def change_log_norm(
     return _log_norm_from(*_nearer(change, whole))
 
 
+@jax.custom_jvp
+def change_log_square(
+    change: Float[Array, "*batch dim dim"], whole: Float[Array, "*batch dim dim"]
+) -> Float[Array, "*batch"]:
+    """Square `|log(I + C)|^2` of the Frobenius norm, which has second derivatives at `C = 0` too.
+
+    Args:
+      change: C, symmetric.
+      whole: `I + C`, which may be known to more digits where an eigenvalue of it is near 0.
+
+    Returns:
+      The square; nan where an eigenvalue is not positive.
+
+    Examples:
+      >>> square = lambda c: change_log_square(c * jnp.eye(1), (1 + c) * jnp.eye(1))
+      >>> jax.grad(jax.grad(square))(0.0).item()
+      2.0
+    """
+    return jnp.sum(change_log(change, whole) ** 2, axis=(-2, -1))
+
+
+@change_log_square.defjvp
+def _change_log_square_jvp(primals, tangents):
+    # 2 <(I + C)^-1 log(I + C), dC>: no second derivative of an eigendecomposition in its own.
+    logs = change_log(*primals)
+    slope = 2 * jnp.linalg.solve(primals[1], logs)
+    return jnp.sum(logs**2, axis=(-2, -1)), jnp.sum(slope * tangents[0], axis=(-2, -1))
+
+
 def _nearer(change: Array, whole: Array) -> tuple[Array, Array]:
     """C or `I + C`, whichever has the digits, and what the identity counts that is to be added."""
     near = jnp.sum(change**2, axis=(-2, -1)) < 0.25

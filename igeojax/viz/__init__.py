@@ -7,6 +7,7 @@ color-blind can tell apart.
 
 from igeojax.viz.curves import kl_asymmetry, loss_curves
 from igeojax.viz.dual_geometry import geodesic_triangle, kl_balls, pythagorean_triangle
+from igeojax.viz.hyperbolic import poincare_disk
 from igeojax.viz.manifold import fisher_ellipses, fisher_log_determinant, simplex
 from igeojax.viz.mixtures import model_selection, projection_gains
 from igeojax.viz.sphere import sphere
@@ -20,6 +21,7 @@ __all__ = [
     "kl_balls",
     "loss_curves",
     "model_selection",
+    "poincare_disk",
     "projection_gains",
     "pythagorean_triangle",
     "simplex",

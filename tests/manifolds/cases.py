@@ -32,9 +32,25 @@ MANIFOLDS = {
     "ProductManifold": ProductManifold((Sphere(3), PoincareBall(1))),
 }
 COUNT = 8
+
+
+def second(curve: Callable[[Any], Any]) -> Any:
+    """Second derivative of a curve at 0."""
+    first = lambda t: jax.jvp(curve, (t,), (1.0,))[1]
+    return jax.jvp(first, (0.0,), (1.0,))[1]
+
+
+def along(x: Any, t: Any, u: Any) -> Any:
+    """Ambient straight lines."""
+    return jax.tree.map(lambda a, b: a + t * b, x, u)
+
+
 DERIVATIVES = {
     # Of the distance in its first point; of the others along a tangent, where they start.
     "distance_gradient": lambda m, x, y: jax.grad(lambda a: jnp.sum(m.distance(a, y)))(x),
+    "squared_distance_hessian": lambda m, x, u, v: second(
+        lambda t: m.squared_distance(along(x, t, u), along(x, t, v))
+    ),
     "exp_derivative": lambda m, x, u: jax.jvp(lambda a: m.exp(x, a), (zeros(x),), (u,))[1],
     "log_derivative": lambda m, x, u: jax.jvp(lambda a: m.log(x, a), (x,), (u,))[1],
     "retract_derivative": lambda m, x, u: jax.jvp(lambda a: m.retract(x, a), (zeros(x),), (u,))[1],

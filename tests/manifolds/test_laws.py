@@ -155,6 +155,19 @@ def test_derivatives_at_coincident_points(name, seed):
 
 @every
 @few
+@given(seeds, sizes)
+def test_the_square_of_the_distance_is_smooth(name, seed, size):
+    do, (x, y, u, v, unit) = pairs(name, seed, size)
+    distance = do.distance(x, y)
+    within(do.squared_distance(x, y) - distance**2, unit * (1 + distance) * distance, 32)
+    # Of points that coincide and leave with u and v: twice the metric, off the manifold as on it.
+    apart = do.norm(x, minus(u, v)) ** 2
+    sizes = (do.norm(x, u) + do.norm(x, v)) ** 2
+    within(do.squared_distance_hessian(x, u, v) - 2 * apart, unit * sizes, 32)
+
+
+@every
+@few
 @given(seeds)
 def test_a_retraction_is_right_to_first_order(name, seed):
     do, (x, _, _, v, _) = pairs(name, seed, 1.0)

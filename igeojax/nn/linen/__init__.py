@@ -2,6 +2,7 @@
 
 from igeojax.nn.linen.crf import CRF
 from igeojax.nn.linen.directions import VonMisesFisherHead
+from igeojax.nn.linen.hyperbolic import HyperbolicEmbedding
 from igeojax.nn.linen.margins import NormalizedClassifier
 from igeojax.nn.linen.normalized import (
     LearnedScale,
@@ -15,6 +16,7 @@ from igeojax.nn.linen.transformer import NormalizedBlock, NormalizedTransformer,
 
 __all__ = [
     "CRF",
+    "HyperbolicEmbedding",
     "LearnedScale",
     "NormalizedAttention",
     "NormalizedBlock",

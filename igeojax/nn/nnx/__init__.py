@@ -2,6 +2,7 @@
 
 from igeojax.nn.nnx.crf import CRF
 from igeojax.nn.nnx.directions import VonMisesFisherHead
+from igeojax.nn.nnx.hyperbolic import HyperbolicEmbedding
 from igeojax.nn.nnx.margins import NormalizedClassifier
 from igeojax.nn.nnx.normalized import (
     LearnedScale,
@@ -15,6 +16,7 @@ from igeojax.nn.nnx.transformer import NormalizedBlock, NormalizedTransformer, T
 
 __all__ = [
     "CRF",
+    "HyperbolicEmbedding",
     "LearnedScale",
     "NormalizedAttention",
     "NormalizedBlock",
