@@ -246,8 +246,8 @@ class Mixture(MixtureScores, MixtureSteps):
         float32 too, at covariances of condition 1e6 to 1e-5 of the mean. Not so a step in which the
         variance of a component falls below 1e-3 of what it was: the next mends it. The natural
         parameters that come out are rounded: in float32 that costs 1e-7 nats an observation at a
-        condition of 1e4, 1e-3 to 1e-1 at 1e6, and where it leaves none (from about 1e7 on) or entries are
-        missing the fit ends early: use float64 there.
+        condition of 1e4, 1e-3 to 1e-1 at 1e6, and where it leaves none (from about 1e7 on) or
+        entries are missing the fit ends early: use float64 there.
 
         Args:
           data: observations of shape `(N,) + event_shape`, of a product a tuple of them; sharded
