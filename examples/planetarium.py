@@ -67,7 +67,7 @@ def trained(quick: bool) -> Sky:
         images.astype(np.float32) / 16, labels, test_size=0.4, random_state=0, stratify=labels
     )
     x, held_out, y, held_out_digit = map(jnp.asarray, parts)
-    network, steps = Network(), 300 if quick else 2000
+    network, steps = Network(), 1000 if quick else 2000
     params = network.init(jax.random.key(0), x[:1])
     # The class vectors go back to the sphere after each step.
     tx = optax.chain(

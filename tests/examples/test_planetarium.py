@@ -9,7 +9,7 @@ from tests.examples.script import printed, require_pictures, table_rows
 
 @pytest.mark.slow
 def test_digits_as_directions(tmp_path):
-    output = printed("planetarium.py", tmp_path, "--quick", timeout=300)
+    output = printed("planetarium.py", tmp_path, "--quick", timeout=600)
     require_pictures(tmp_path, ["planetarium.png", "temperature.png"], output)
     right = float(re.search(r"held out, (\S+)% of them", output).group(1))
     assert right > 85
