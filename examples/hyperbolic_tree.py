@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer steps")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    console, steps = Console(width=100), 600 if options.quick else 6000
+    console, steps = Console(width=100), 1500 if options.quick else 6000
 
     tree = class_tree()
     pairs = int(tree.ancestor.sum())
