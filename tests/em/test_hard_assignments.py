@@ -144,6 +144,20 @@ def test_soft_directions_of_a_high_concentration_are_spherical_k_means():
         np.testing.assert_allclose(axes, centers, rtol=1e-12)
 
 
+def test_accelerated_and_born_the_objective_never_falls():
+    mixture = em.Mixture(families.Poisson(), 3)
+    far = mixture.family.natural_from_params([3.0, 8.0, 1e6])
+    start = mixture.point([0.5, 0.4, 0.1], far)
+    options = {"initialization": start, "assignment": "hard", "tolerance": 1e-9}
+    for more in ({"acceleration": "squarem"}, {"births": 2}):
+        found = mixture.fit(COUNTS, **options, **more)
+        values = found.log_likelihoods[: int(found.num_iterations) + 1]
+        assert (np.diff(values) >= -1e-13).all()
+        likeliest = mixture.joint_log_density(found.params, COUNTS).max(axis=1)
+        np.testing.assert_allclose(found.log_likelihood, likeliest.sum(), rtol=1e-12)
+    assert np.exp(found.params.log_weights).min() > 0.05
+
+
 def test_unknown_assignments_are_refused():
     mixture = em.Mixture(families.Poisson(), 2)
     words = r"assignment must be one of 'soft', 'hard'; got 'firm'"
