@@ -7,9 +7,10 @@ of Riemannian Adam, at the best of several rates. Run as
     OPENBLAS_NUM_THREADS=1 taskset -c 1 python -m benchmarks.hyperbolic_embeddings --write
 
 The curvature is the unit of length, which the softmax of the loss sees: like the size of Euclidean
-points, which training sets, it is free, and both the paper's -1 and a lower one are in the table.
-On this tree five hyperbolic dimensions are far above five Euclidean ones, but not above fifty, in
-which a thousand points have room to spare.
+points, which training sets, it is free, and both the paper's -1 and a lower one are in the table:
+of -1, -0.1, -0.02 and -0.005 the best in runs before these. On this tree five hyperbolic
+dimensions are far above five Euclidean ones, but not above fifty, in which a thousand points have
+room to spare.
 """
 
 import argparse
@@ -38,9 +39,9 @@ HYPERBOLIC = {
     "Lorentz, curvature -0.02": Lorentz(5, -0.02),
 }
 RATES = {
-    "hyperbolic": (0.1, 0.2, 0.4),
-    "distance": (0.3, 1.0, 3.0),
-    "squared distance": (0.03, 0.1, 0.3),
+    "hyperbolic": (0.1, 0.2, 0.4, 0.8),
+    "distance": (0.3, 1.0, 3.0, 10.0),
+    "squared distance": (0.03, 0.1, 0.3, 1.0),
 }
 Space = tuple[str, int, tuple[float, ...], Callable[[Any], Any], Any, Any]
 
@@ -127,10 +128,16 @@ def main() -> None:
             f"{len(tree.names)} classes, {int(tree.ancestor.sum())} pairs of a class and an "
             "ancestor (all of them, as the transitive closure); ancestors are ranked by distance "
             f"among classes that are none. {STEPS} steps of 512 pairs and 50 negatives; the rate "
-            f"is the best of three for the first seed. Means [ranges] of {SEEDS} seeds; median "
-            f"processor seconds of a run. float32; {note}\n\n"
+            f"is the best of four for the first seed. Means [ranges] of {SEEDS} seeds; median "
+            f"processor seconds of a run. The curvature -0.02 is the best of four that were tried "
+            f"before, an option that flat space has not. float32; {note}\n\n"
         )
         lines.append(f"\nRates tried, with the precision of the first seed: {'; '.join(rates)}.")
+        lines.append(
+            "\nFive hyperbolic dimensions rank ancestors far better than five Euclidean ones. The "
+            "goal of Nickel and Kiela's comparison, to beat fifty Euclidean dimensions, is not met "
+            "on this tree: a thousand points have room in fifty dimensions."
+        )
         RESULTS.write_text(text + "\n".join(lines) + "\n")
 
 
