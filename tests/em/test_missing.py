@@ -76,7 +76,8 @@ def columns():
 def test_without_missing_entries_it_is_the_usual_fit(columns):
     usual, missing = em.Mixture(MIXED, 2), em.Mixture(MIXED, 2, missing=True)
     start = usual.fit(columns, key=jax.random.key(0), max_iterations=1).params
-    options = {"initialization": start, "max_iterations": 5, "tolerance": 0.0}
+    # Not so many that the gain is but rounding, whose sign says where either ends.
+    options = {"initialization": start, "max_iterations": 3, "tolerance": 0.0}
     one, two = usual.fit(columns, **options), missing.fit(columns, **options)
     np.testing.assert_allclose(_steps(one), _steps(two), rtol=1e-11)
 

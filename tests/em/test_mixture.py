@@ -235,6 +235,7 @@ def test_of_collapsing_restarts_the_best_is_kept():
     many = mixture.fit(x, key=key, num_restarts=2, initialization="random")
     keys, weights = jax.random.split(key, 2), jnp.ones(20)
     starts = starting_points(mixture, keys, x, weights, _neutral(mixture), initialization="random")
+    starts = mixture.Point(starts.log_weights, starts.components)
     single = [
         mixture.fit(x, initialization=jax.tree.map(lambda leaf, i=i: leaf[i], starts))
         for i in range(2)
