@@ -109,10 +109,12 @@ def main() -> None:
             "",
             *rows,
             "",
-            "Both steps along the tangent need as many: the angles part by the cube of the step (a "
-            "third of it), and near the end all steps are short. The ambient gradient has a part "
-            "along the normal, which lengthens the vector that is then normalized: it turns less, "
-            "needs up to twice as many steps, and in return does not diverge.",
+            "Up to a step of 2, beyond which descent along the tangent overshoots the axis, both "
+            "steps along it need as many: the angles part by the cube of the step (a third of it), "
+            "and near the end all steps are short. Beyond 2 the geodesic turns about at random and "
+            "arrives by chance or not. The ambient gradient has a part along the normal, which "
+            "lengthens the vector that is then normalized: it turns less, needs up to twice as "
+            "many steps, and in return does not diverge.",
             "",
         ]
     )

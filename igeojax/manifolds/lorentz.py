@@ -22,9 +22,11 @@ class Lorentz(Manifold):
 
     The entry 0 is time, the others are space. A point is known by its space part, a tangent
     likewise: results depend on nothing else, and `project_point` recomputes time. Distances are
-    exact to a few eps along rays from the origin and axes, to `r = 40 / sqrt(c)` in float32. In
-    other directions a point at distance r is itself stored with an error of about `eps sinh(r)`
-    across the ray, and distances, `exp` and `log` are as right as that allows.
+    exact to a few eps from the origin and along coordinate axes, to `r = 40 / sqrt(c)` in float32.
+    In other directions a point at distance r is itself stored with an error of about `eps sinh(r)`
+    across its ray, and distances, `exp` and `log` are as right as that allows: of two points of one
+    ray too. A step that leads further than the dtype holds gives nan; in the ball it ends at the
+    rim.
 
     Args:
       dim: dimension, at least 1; points have one entry more.
@@ -217,8 +219,10 @@ def _half_chord(x: Array, y: Array, step: Array) -> Array:
 
 def _chord(x: Array, y: Array, step: Array, half: Array) -> Array:
     """`y - cosh(d) x` in the frame at x, of length `sinh(d)`."""
-    smooth = _frame(x, step - 2 * half[..., None] ** 2 * x)
     out = _far(x)
+    # Where it is not taken its derivative, times 0, must be a number too.
+    short = jnp.where(out, 0.0, half)[..., None]
+    smooth = _frame(x, step - 2 * short**2 * x)
     (base,) = _kept(out, x)
     shorter = (norm_at_zero(step) < norm_at_zero(y))[..., None]
     along, rest, ray = _split(base, y)
@@ -243,8 +247,9 @@ def _exp(x: Array, u: Array) -> Array:
     n = _frame(x, u)
     square = _dot(n, n)
     ratio, excess = sinh_ratio(square), cosh_excess(square)
-    smooth = x + (excess * x + ratio * u)
     out = _far(x)
+    near = ~out[..., None]
+    smooth = x + (jnp.where(near, excess, 0.0) * x + jnp.where(near, ratio, 0.0) * u)
     (base,) = _kept(out, x)
     along, rest, ray = _split(base, n)
     length, time = norm_at_zero(base)[..., None], _time(base)[..., None]

@@ -23,7 +23,7 @@ class PoincareBall(Manifold):
     The distance is `2 / sqrt(c) asinh(sqrt(c) |x - y| / sqrt((1 - c |x|^2) (1 - c |y|^2)))`, right
     at near points and at the rim for the numbers that are stored: nothing is clamped. But a point
     at distance r from the origin is itself stored with an error of about `eps cosh(r)` in r, so the
-    ball of float32 ends at `r = 16 / sqrt(c)`, that of float64 at 36: `Lorentz` reaches further.
+    ball of float32 ends at `r = 15 / sqrt(c)`, that of float64 at 35: `Lorentz` reaches further.
     `exp`, `retract` and the Möbius operations end in `project_point`, which pulls what lies at the
     rim or beyond it inside by `4 eps`. In derivatives that pull is constant.
 
@@ -225,7 +225,8 @@ class PoincareBall(Manifold):
     def _project_point(self, ambient: Array) -> Array:
         length = norm_at_zero(jax.lax.stop_gradient(ambient))[..., None]
         most = (1 - 4 * float(jnp.finfo(ambient.dtype).eps)) / self._root
-        return jnp.where(length > most, ambient * (most / length), ambient)
+        beyond = length > most
+        return jnp.where(beyond, ambient * (most / jnp.where(beyond, length, 1.0)), ambient)
 
     def _project_tangent(self, x: Array, ambient: Array) -> Array:
         return ambient

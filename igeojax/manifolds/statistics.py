@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from igeojax._core import checks
 from igeojax.manifolds.base import Manifold, require_manifold
@@ -69,13 +69,14 @@ class TangentPCA(NamedTuple):
 
     `directions` are orthonormal tangents at `mean` along axis 0, `variances` those of the points
     along them in descending order, and `coordinates` the part of each point's velocity from the
-    mean along each, of shape `(points, directions)`.
+    mean along each, of shape `(points, directions)`. `converged` is that of the mean.
     """
 
     mean: Any
     directions: Any
     variances: Float[Array, "directions"]
     coordinates: Float[Array, "points directions"]
+    converged: Bool[Array, ""]
 
 
 def tangent_pca(
@@ -125,8 +126,10 @@ def tangent_pca(
             f"num_directions must be at most {most}, the least of the dimension and the number of "
             f"points; got {count}. Lower it."
         )
-    mean = frechet_mean(manifold, points, weights).point
-    return _principal(manifold, mean, points, share, count)
+    mean = frechet_mean(manifold, points, weights)
+    return TangentPCA(
+        mean.point, *_principal(manifold, mean.point, points, share, count), mean.converged
+    )
 
 
 def _weighed(manifold: Manifold, points: Any, weights: ArrayLike | None) -> tuple[Any, Array]:
@@ -211,7 +214,10 @@ def _walked(
 
 
 @functools.partial(jax.jit, static_argnames=("manifold", "count"))
-def _principal(manifold: Manifold, mean: Any, points: Any, share: Array, count: int) -> TangentPCA:
+def _principal(
+    manifold: Manifold, mean: Any, points: Any, share: Array, count: int
+) -> tuple[Any, Array, Array]:
+    """Directions, variances and coordinates."""
     flat, unravel = jax.flatten_util.ravel_pytree(mean)
     # An orthonormal frame, from the Gram matrix of the tangent parts of all coordinate directions.
     basis = jnp.eye(flat.size, dtype=flat.dtype)
@@ -227,7 +233,7 @@ def _principal(manifold: Manifold, mean: Any, points: Any, share: Array, count: 
     _, lengths, axes = jnp.linalg.svd(scaled, full_matrices=False)
     axes = axes[:count]
     directions = jax.vmap(tangent)(axes @ (vectors / roots).T)
-    return TangentPCA(mean, directions, lengths[:count] ** 2, coordinates @ axes.T)
+    return directions, lengths[:count] ** 2, coordinates @ axes.T
 
 
 def _flat(tree: Any) -> Array:

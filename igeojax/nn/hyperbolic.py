@@ -14,6 +14,7 @@ from jaxtyping import Array, ArrayLike, DTypeLike, Float, Int
 from igeojax._core import checks
 from igeojax.manifolds.lorentz import Lorentz
 from igeojax.manifolds.poincare_ball import PoincareBall
+from igeojax.nn._sizes import table_rows
 
 Hyperbolic = PoincareBall | Lorentz
 """The models of hyperbolic space."""
@@ -102,7 +103,7 @@ def points_at(
       >>> points_at(ball, jnp.array([[0.0], [0.5]]), 1).tolist()
       [1.0]
     """
-    return _rows(table, index) / math.sqrt(-manifold.curvature)
+    return table_rows("index", table, index) / math.sqrt(-manifold.curvature)
 
 
 def distance_between(
@@ -134,7 +135,7 @@ def distance_between(
       >>> distance_between(PoincareBall(1, curvature=-0.25), table, 0, [0, 1]).round(5).tolist()
       [0.0, 2.0]
     """
-    points = _rows(table, first), _rows(table, second)
+    points = table_rows("first", table, first), table_rows("second", table, second)
     checks.require_broadcastable(first=points[0].shape[:-1], second=points[1].shape[:-1])
     return _unit(manifold).distance(*points) / math.sqrt(-manifold.curvature)
 
@@ -142,23 +143,3 @@ def distance_between(
 def _unit(manifold: Hyperbolic) -> Hyperbolic:
     """The same model of curvature -1."""
     return type(manifold)(manifold.dim)
-
-
-def _rows(table: Array, index: ArrayLike) -> Array:
-    """Rows of a table.
-
-    Raises:
-      TypeError: the index is not of integers.
-      ValueError: a concrete one is outside.
-    """
-    index, count = jnp.asarray(index), table.shape[0]
-    if not jnp.issubdtype(index.dtype, jnp.integer):
-        raise TypeError(f"index must be of integers; got {index.dtype}. Number the points from 0.")
-    checks.require_values(
-        "index",
-        index,
-        lambda row: (row >= 0) & (row < count),
-        f"from 0 to {count - 1}",
-        "Make the table as large as there are points.",
-    )
-    return table[index]

@@ -105,7 +105,7 @@ def normalized_residual(
       step: rates of the entries; of negative ones the size counts.
 
     Returns:
-      Unit vectors.
+      Unit vectors; the zero vector, with gradient 0, where the step leads to the center.
 
     References:
       [LoshchilovNgpt2024] equations (10) and (11).
@@ -132,7 +132,8 @@ def rotary(x: Float[Array, "*batch T heads d"], *, base: float = 10000.0) -> Arr
       An array of the shape of x.
 
     Raises:
-      ValueError: `d` is odd.
+      TypeError: `x` is not real.
+      ValueError: `d` is odd, or x has fewer than three axes.
 
     References:
       [Su2024] section 3.2.
@@ -142,9 +143,13 @@ def rotary(x: Float[Array, "*batch T heads d"], *, base: float = 10000.0) -> Arr
       >>> rotary(x)[1, 0].round(4).tolist()
       [-0.3012..., 1.3818...]
     """
+    x = checks.floating("x", x)
+    if x.ndim < 3 or x.shape[-1] % 2:
+        raise ValueError(
+            f"x must have axes of positions, heads and an even number of entries; got {x.shape}. "
+            "Add an axis of one head, or change the entries of each."
+        )
     count, dim = x.shape[-3], x.shape[-1]
-    if dim % 2:
-        raise ValueError(f"x must have an even number of entries a head; got shape {x.shape}.")
     # Angles in numpy: constants of the program, in double whatever x is.
     rates = base ** (-np.arange(dim // 2) / (dim // 2))
     angles = np.arange(count)[:, None, None] * rates

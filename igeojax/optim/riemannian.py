@@ -107,7 +107,9 @@ def riemannian_trace(
     require_manifolds(manifolds)
 
     def init(params: Any) -> RiemannianTraceState:
-        return RiemannianTraceState(params, jax.tree.map(jnp.zeros_like, params))
+        # A copy: a step may be given both the parameters and the state to reuse.
+        here = jax.tree.map(jnp.copy, params)
+        return RiemannianTraceState(here, jax.tree.map(jnp.zeros_like, params))
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         del extra
@@ -159,9 +161,10 @@ def scale_by_riemannian_adam(
         return manifold.inner(x, u, u)
 
     def init(params: Any) -> RiemannianAdamState:
-        zero = jax.tree.map(jnp.zeros_like, params)
-        nu = map_parts(manifolds, square, unchanged, params, zero)
-        return RiemannianAdamState(jnp.zeros((), jnp.int32), params, zero, nu)
+        zeros = lambda: jax.tree.map(jnp.zeros_like, params)
+        nu = map_parts(manifolds, square, unchanged, params, zeros())
+        here = jax.tree.map(jnp.copy, params)
+        return RiemannianAdamState(jnp.zeros((), jnp.int32), here, zeros(), nu)
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         del extra

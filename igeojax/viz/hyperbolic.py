@@ -61,6 +61,13 @@ def poincare_disk(
         raise ValueError(
             f"points must have shape (n, 2); got {x.shape}. The disk has two coordinates."
         )
+    checks.require_values(
+        "points",
+        np.sum(np.asarray(x) ** 2, axis=1),
+        lambda square: square < 1,
+        "inside the unit disk",
+        "Multiply points of curvature -c by sqrt(c).",
+    )
     places = np.asarray(x)
     ax.add_patch(Circle((0.0, 0.0), 1.0, facecolor="0.97", edgecolor="0.4", zorder=0))
     if edges is not None:
@@ -72,12 +79,6 @@ def poincare_disk(
     ax.scatter(places[:, 0], places[:, 1], s=size, c=colors, linewidths=0, zorder=2)
     box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "0.7", "alpha": 0.85}
     for row, text in (labels or {}).items():
-        box = {
-            "boxstyle": "round,pad=0.15",
-            "facecolor": "white",
-            "edgecolor": "0.7",
-            "alpha": 0.85,
-        }
         ax.annotate(
             text,
             places[row],

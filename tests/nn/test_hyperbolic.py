@@ -121,6 +121,8 @@ def test_bad_input():
     ball = MODELS["unit_ball"]
     with pytest.raises(TypeError, match=r"PoincareBall or a Lorentz; got Sphere\(dim=3"):
         nn.nnx.HyperbolicEmbedding(COUNT, Sphere(3), rngs=flax_nnx.Rngs(0))
+    with pytest.raises(ValueError, match="num_points must be at least 1; got 0"):
+        nn.linen.HyperbolicEmbedding(0, ball).init(jax.random.key(0), 0)
     with pytest.raises(TypeError, match="index must be of integers; got float64"):
         hyperbolic.points_at(ball, table, 1.0)
     with pytest.raises(ValueError, match="index must be from 0 to 5; got 6"):

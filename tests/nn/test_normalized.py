@@ -226,5 +226,14 @@ def test_bad_sizes_say_what_to_do():
         nn.linen.NormalizedAttention(2).init(jax.random.key(0), x)
     with pytest.raises(ValueError, match="even multiple of num_heads; got 6 features for 4 heads"):
         nn.nnx.NormalizedAttention(6, 4, rngs=flax_nnx.Rngs(0))
+    with pytest.raises(ValueError, match="num_heads must be at least 1; got 0"):
+        nn.linen.NormalizedTransformer(10, 8, 1, 0).init(jax.random.key(0), jnp.array([1]))
+    with pytest.raises(ValueError, match="hidden must be at least 1; got 0"):
+        nn.nnx.Transformer(10, 8, 1, 2, hidden=0, rngs=flax_nnx.Rngs(0))
+    with pytest.raises(ValueError, match="tokens must be from 0 to 4; got 7"):
+        nn.nnx.NormalizedEmbedding(5, 3, rngs=flax_nnx.Rngs(0))(jnp.array([0, 7]))
+    with pytest.raises(ValueError, match=r"axes of positions, heads and an even.*got \(4, 2\)"):
+        normalized.rotary(jnp.ones((4, 2)))
+    assert normalized.rotary(jnp.ones((2, 1, 2), int)).dtype == float
     with pytest.raises(ValueError, match="unit must be one of 'columns', 'rows'; got 'row'"):
         nn.nnx.NormalizedLinear(6, 4, unit="row", rngs=flax_nnx.Rngs(0))

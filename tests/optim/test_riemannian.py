@@ -229,6 +229,22 @@ def test_weights_of_a_normalized_network_stay_unit(form):
     assert all(jax.tree.leaves(inside))
 
 
+@pytest.mark.parametrize("optimizer", [optim.riemannian_adam, optim.riemannian_momentum])
+def test_a_step_may_reuse_the_memory_of_what_it_is_given(optimizer):
+    start = params()
+    tx = optimizer(0.1, MIXED)
+
+    def step(params, state):
+        updates, state = tx.update(jax.tree.map(jnp.ones_like, params), state, params)
+        return optax.apply_updates(params, updates), state
+
+    state = tx.init(start)
+    expected = step(start, state)[0]
+    found = jax.jit(step, donate_argnums=(0, 1))(start, state)[0]
+    for leaf, same in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(leaf, same, rtol=1e-12)
+
+
 def test_bad_input_is_told():
     with pytest.raises(TypeError, match="and None for Euclidean leaves; got 3"):
         optim.riemannian_sgd(0.1, {"x": 3})

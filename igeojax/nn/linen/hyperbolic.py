@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from flax import linen
 from jaxtyping import Array, ArrayLike, DTypeLike, Float, Int
 
+from igeojax._core import checks
 from igeojax.nn.hyperbolic import (
     Hyperbolic,
     distance_between,
@@ -47,6 +48,7 @@ class HyperbolicEmbedding(linen.Module):
 
     def setup(self) -> None:
         """Make the table."""
+        checks.require_count("num_points", self.num_points)
         name, shape = table_name(self.manifold), (self.num_points, *self.manifold.point_shape)
         at_first = near_origin(self.manifold, self.spread)
         self.table = self.param(name, at_first, shape, self.param_dtype)

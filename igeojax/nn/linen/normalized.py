@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import linen
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
-from igeojax.nn._sizes import head_size
+from igeojax.nn._sizes import head_size, table_rows
 from igeojax.nn.normalized import (
     learned_scale,
     normalized_attention,
@@ -105,7 +105,7 @@ class NormalizedEmbedding(linen.Module):
         """The vectors of the tokens."""
         shape = (self.num_tokens, self.features)
         table = self.param("unit_rows", unit_normal("unit_rows"), shape, self.param_dtype)
-        return table[tokens]
+        return table_rows("tokens", table, tokens)
 
 
 class NormalizedResidual(linen.Module):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import linen
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
-from igeojax.nn._sizes import head_size
+from igeojax.nn._sizes import head_size, hidden_size
 from igeojax.nn.linen.normalized import (
     LearnedScale,
     NormalizedAttention,
@@ -89,7 +89,7 @@ class NormalizedTransformer(linen.Module):
     @linen.compact
     def __call__(self, tokens: Int[Array, "*batch T"]) -> Float[Array, "*batch T num_tokens"]:
         """Logits of the token after each."""
-        dtype, hidden = self.param_dtype, self.hidden or 8 * self.features // 3
+        dtype, hidden = self.param_dtype, hidden_size(self.features, self.hidden)
         x = NormalizedEmbedding(self.num_tokens, self.features, dtype, name="embedding")(tokens)
         for layer in range(self.num_layers):
             step = min(0.05, 1 / self.num_layers)
@@ -164,7 +164,7 @@ class Transformer(linen.Module):
     @linen.compact
     def __call__(self, tokens: Int[Array, "*batch T"]) -> Float[Array, "*batch T num_tokens"]:
         """Logits of the token after each."""
-        dtype, hidden = self.param_dtype, self.hidden or 8 * self.features // 3
+        dtype, hidden = self.param_dtype, hidden_size(self.features, self.hidden)
         spread = linen.initializers.normal(0.02)
         embedding = linen.Embed(
             self.num_tokens,

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, ArrayLike, DTypeLike, Float, Int
 
+from igeojax._core import checks
 from igeojax.nn.hyperbolic import (
     Hyperbolic,
     distance_between,
@@ -48,6 +49,7 @@ class HyperbolicEmbedding(nnx.Module):
         param_dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ) -> None:
+        checks.require_count("num_points", num_points)
         self.name, self.manifold = table_name(manifold), manifold
         at_first = near_origin(manifold, spread)
         table = at_first(rngs.params(), (num_points, *manifold.point_shape), param_dtype)

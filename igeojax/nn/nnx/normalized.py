@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
-from igeojax.nn._sizes import head_size
+from igeojax.nn._sizes import head_size, table_rows
 from igeojax.nn.normalized import (
     learned_scale,
     normalized_attention,
@@ -122,7 +122,7 @@ class NormalizedEmbedding(nnx.Module):
 
     def __call__(self, tokens: Int[Array, "*batch"]) -> Float[Array, "*batch features"]:
         """The vectors of the tokens."""
-        return self.unit_rows[...][tokens]
+        return table_rows("tokens", self.unit_rows[...], tokens)
 
 
 class NormalizedResidual(nnx.Module):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, DTypeLike, Float, Int
 
-from igeojax.nn._sizes import head_size
+from igeojax.nn._sizes import head_size, hidden_size
 from igeojax.nn.nnx.normalized import (
     LearnedScale,
     NormalizedAttention,
@@ -102,7 +102,7 @@ class NormalizedTransformer(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         made = {"param_dtype": param_dtype, "rngs": rngs}
-        hidden, step = hidden or 8 * features // 3, min(0.05, 1 / num_layers)
+        hidden, step = hidden_size(features, hidden), min(0.05, 1 / num_layers)
         self.embedding = NormalizedEmbedding(num_tokens, features, **made)
         self.blocks = nnx.List(
             NormalizedBlock(features, num_heads, hidden, initial_step=step, **made)
@@ -187,7 +187,7 @@ class Transformer(nnx.Module):
         spread = nnx.initializers.normal(0.02)
         self.embedding = nnx.Embed(num_tokens, features, embedding_init=spread, **made)
         self.blocks = nnx.List(
-            _Block(features, num_heads, hidden or 8 * features // 3, 2 * num_layers, **made)
+            _Block(features, num_heads, hidden_size(features, hidden), 2 * num_layers, **made)
             for _ in range(num_layers)
         )
         self.norm = nnx.RMSNorm(features, **made)
