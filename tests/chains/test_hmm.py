@@ -88,6 +88,7 @@ def test_missing_observations_are_summed_out():
     assert abs(float(total - absent)) > 1e-3, "a missing observation is not a missing step"
 
 
+@pytest.mark.slow
 def test_forecast_is_a_filter_that_sees_nothing_more():
     initial, transition, emission = model(forbid=True)
     found = hmm.forecast(initial, transition, emission, 3, mask=MASKS)

@@ -138,6 +138,7 @@ def test_products_are_those_of_matrices_at_any_size(batch, size, each):
     np.testing.assert_allclose(_scaled.product(rows, matrix), expected, rtol=1e-14)
 
 
+@pytest.mark.slow
 def test_few_and_many_chains_have_the_same_posterior():
     # Together they are too many for sums, and go by matrix products.
     draws = np.random.default_rng(0)

@@ -181,6 +181,7 @@ def test_stationary_law_is_kept_by_the_transitions():
     np.testing.assert_allclose(found, [1, 4e-30], rtol=1e-14)
 
 
+@pytest.mark.slow
 def test_a_stationary_start_is_fitted_to_its_maximum():
     model = em.HiddenMarkovModel(families.Poisson(), 2, stationary_start=True)
     x, length = counts_of(2, (60,), 5), np.tile([5, 1, 2], 20)
@@ -250,6 +251,7 @@ def test_a_state_without_mass_keeps_its_parameters():
     np.testing.assert_array_equal(result.params.emissions.x[1], RATES.x[1])
 
 
+@pytest.mark.slow
 def test_missing_steps_are_in_time_but_unseen():
     model = em.HiddenMarkovModel(families.Poisson(), 2, missing=True)
     x = np.array(COUNTS[:1], float)

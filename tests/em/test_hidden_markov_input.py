@@ -188,6 +188,7 @@ def test_a_prior_of_float64_leaves_float32_as_it_is():
     assert found.params.log_transition.dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_criteria_count_what_is_not_fixed():
     params = fit(max_iterations=2).params
     for fixed, free in (

@@ -82,6 +82,7 @@ def test_of_a_normal_law_the_mode_is_that_of_pooled_data():
     np.testing.assert_allclose(found.covariance[0], np.cov(pooled.T, bias=True), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_figueiredo_and_jain_prune_to_the_clusters_there_are():
     family = families.Normal()
     truth = em.Mixture(family, 3)
