@@ -48,9 +48,19 @@ def as_array(name: str, value: ArrayLike) -> Array:
       UserWarning: an array of float64 becomes one of float32.
 
     Raises:
+      TypeError: `value` is no array of numbers.
       ValueError: an integer of 64 bits does not fit into 32.
     """
-    array = jnp.asarray(value)
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, jax.errors.JAXTypeError):
+            raise
+        kind = f" of {value.dtype}" if isinstance(value, np.ndarray) else ""
+        raise TypeError(
+            f"{name} must be an array of numbers; got {type(value).__name__}{kind}. Convert it "
+            "first, with nan for what is missing."
+        ) from error
     if not isinstance(value, np.ndarray) or value.dtype.itemsize <= array.dtype.itemsize:
         return array
     if value.dtype.kind == "f":
@@ -251,6 +261,16 @@ def require_count(name: str, value: Any, minimum: int = 1) -> None:
         )
     if value < minimum:
         raise ValueError(f"{name} must be at least {minimum}; got {value}. Use a larger integer.")
+
+
+def require_shape(shape: Any) -> None:
+    """Check the leading shape of a sample.
+
+    Raises:
+      TypeError: it is not a tuple.
+    """
+    if not isinstance(shape, tuple):
+        raise TypeError(f"shape must be a tuple; got {shape!r}. Write ({shape},) for one axis.")
 
 
 def require_option(name: str, value: Any, options: tuple[str, ...]) -> None:

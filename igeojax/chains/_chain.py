@@ -87,7 +87,7 @@ def chain_of(
         )
     shape, states = unary.shape[:-1], unary.shape[-1]
     transition = _aligned(names[1], transition, shape, states)
-    present = _present(shape, length, mask)
+    present = presence(shape, length, mask)
     if shape[-1] == 0:  # one step that is absent, so that there is one to look at
         present = jnp.zeros((*shape[:-1], 1), bool)
         unary = jnp.zeros((*present.shape, states), dtype)
@@ -125,7 +125,7 @@ def batch_first(array: Array, shape: tuple[int, ...]) -> Array:
     return moved.reshape((*shape, *array.shape[2:]))
 
 
-def _present(shape: tuple[int, ...], length: ArrayLike | None, mask: ArrayLike | None) -> Array:
+def presence(shape: tuple[int, ...], length: ArrayLike | None, mask: ArrayLike | None) -> Array:
     """Which steps are there, of shape `(*batch, T)`.
 
     Raises:

@@ -1,4 +1,9 @@
-"""The best path, the best few and random ones, by messages and the way back along them."""
+"""The best path, the best few and random ones, by messages and the way back along them.
+
+Compiled, as the loops would be anew at each call outside of `jit`.
+"""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +23,7 @@ def path_score(chain: Chain, states: Int[Array, "T B"]) -> Float[Array, " B"]:
     return jnp.where(lost, -jnp.inf, jnp.sum(steps + shifts, axis=0))
 
 
+@jax.jit
 def best(chain: Chain) -> tuple[Int[Array, "T B"], Float[Array, " B"]]:
     """The path of the highest score, the first in the order of states of the last step on."""
     shifted, _ = chain.shifted()
@@ -28,6 +34,7 @@ def best(chain: Chain) -> tuple[Int[Array, "T B"], Float[Array, " B"]]:
     return states, path_score(chain, states)
 
 
+@partial(jax.jit, static_argnames=("count",))
 def drawn(key: Array, chain: Chain, count: int) -> Int[Array, "count T B"]:
     """Independent paths from their law."""
     shifted, _ = chain.shifted()
@@ -42,6 +49,7 @@ def drawn(key: Array, chain: Chain, count: int) -> Int[Array, "count T B"]:
     return jax.lax.map(one, jax.random.split(key, count))
 
 
+@partial(jax.jit, static_argnames=("count",))
 def best_few(chain: Chain, count: int) -> tuple[Int[Array, "count T B"], Float[Array, "count B"]]:
     """Different paths of the highest scores, best first; `NO_STATE` and -inf where there are fewer.
 

@@ -3,6 +3,8 @@
 The law of a path is that of its last state times those of each state given the one after it, which
 the messages of the sum over paths give. From the last step to the first, the law of the state after
 weighs what each of its states adds: the expectation semiring over conditional laws.
+
+Compiled, as the loops would be anew at each call outside of `jit`.
 """
 
 from collections.abc import Callable
@@ -18,12 +20,14 @@ from igeojax.discrete.softmax import softmax
 from igeojax.divergences.simplex.relative_entropy import kl as simplex_kl
 
 
+@jax.jit
 def entropy(chain: Chain) -> Float[Array, " B"]:
     """Of a chain whose scores are shifted."""
     terms, *_ = _terms((chain,), entropy_from_logits)
     return jnp.sum(terms, axis=0)
 
 
+@jax.jit
 def kl(chain: Chain, other: Chain) -> Float[Array, " B"]:
     """Of two chains whose scores are shifted; nan where the first has no path."""
 

@@ -1,7 +1,9 @@
 """The law over paths `p(y) = exp(score(y)) / Z`: log-partition, and marginals, its gradient.
 
-In probabilities where these are safe, in logarithms otherwise. All but `log_partition` read a chain
-whose scores are shifted.
+In probabilities where these are safe, in logarithms otherwise. All but `log_partition` and
+`log_prob` read a chain whose scores are shifted.
+
+Compiled, as the loops would be anew at each call outside of `jit`.
 """
 
 from typing import NamedTuple
@@ -40,6 +42,7 @@ class Posterior(NamedTuple):
     pairs: Float[Array, "*steps B K K"]
 
 
+@jax.jit
 def filtered(chain: Chain) -> Forward:
     """Probabilities of the states given the steps up to each, and what each adds to log Z."""
 
@@ -57,6 +60,7 @@ def filtered(chain: Chain) -> Forward:
     )
 
 
+@jax.jit
 def posterior(chain: Chain) -> Posterior:
     """Probabilities of states and pairs given all steps."""
 
@@ -69,14 +73,19 @@ def posterior(chain: Chain) -> Posterior:
     return by_device(chain, sequential, _by_associative_scan)
 
 
-@jax.custom_jvp
+@jax.jit
 def log_partition(chain: Chain) -> Float[Array, " B"]:
     """`log Z`; -inf where no path is possible, 0 where no step is present."""
+    return _log_partition(chain)
+
+
+@jax.custom_jvp
+def _log_partition(chain: Chain) -> Array:
     shifted, shifts = chain.shifted()
     return jnp.sum(filtered(shifted).log_norm + shifts, axis=0)
 
 
-@log_partition.defjvp
+@_log_partition.defjvp
 def _log_partition_jvp(primals, tangents):
     (chain,), (tangent,) = primals, tangents
     shifted, shifts = chain.shifted()
@@ -84,27 +93,32 @@ def _log_partition_jvp(primals, tangents):
     return jnp.sum(found.log_norm + shifts, axis=0), expected_score(shifted, found, tangent)
 
 
-@jax.custom_jvp
+@jax.jit
 def log_prob(chain: Chain, states: Int[Array, "T B"]) -> Float[Array, " B"]:
     """Log-probability of a path; -inf, and derivative 0, where it is impossible."""
+    return _log_prob(chain, states)
+
+
+@jax.custom_jvp
+def _log_prob(chain: Chain, states: Array) -> Array:
     shifted, _ = chain.shifted()
     ahead = filtered(shifted)
-    return _log_prob(shifted, ahead.log_norm, ahead.states, states)
+    return _log_prob_from(shifted, ahead.log_norm, ahead.states, states)
 
 
-@log_prob.defjvp
+@_log_prob.defjvp
 def _log_prob_jvp(primals, tangents):
     (chain, states), (tangent, _) = primals, tangents
     shifted, _ = chain.shifted()
     found = posterior(shifted)
-    value = _log_prob(shifted, found.log_norm, found.filtered, states)
+    value = _log_prob_from(shifted, found.log_norm, found.filtered, states)
     scores = chain._replace(unary=tangent.unary, transition=tangent.transition)
     gained = jnp.sum(step_scores(scores, states), axis=0)
     change = gained - expected_score(shifted, found, tangent)
     return value, jnp.where(value == -jnp.inf, 0.0, change)
 
 
-def _log_prob(chain: Chain, log_norm: Array, filtered: Array, states: Array) -> Array:
+def _log_prob_from(chain: Chain, log_norm: Array, filtered: Array, states: Array) -> Array:
     """Of a path in a chain whose scores are shifted.
 
     Near certainty the product of the probabilities of each state given the next one, by their
@@ -157,6 +171,7 @@ def expected_score(chain: Chain, law: Posterior, scores: Chain) -> Float[Array, 
     )
 
 
+@jax.jit
 def expected_transitions(chain: Chain, law: Posterior) -> Float[Array, "*steps B K K"]:
     """Mean number of moves from `i` to `j`, at each step where transitions vary."""
     if chain.is_constant:

@@ -1,6 +1,7 @@
 """The messages of a chain in any semiring whose product is the sum of scores.
 
-What differs between the sum over paths, the best path and the best `k` paths is one reduction.
+What differs between the sum over paths and the best path is one reduction. The best `k` paths keep
+`k` scores a state, and have a scan of their own in `_decoding`.
 Two forms give the same messages: a scan of T steps of K^2 operations, and an associative scan over
 matrices, log T deep and K times the work, for devices on which many small steps are slow.
 """

@@ -10,6 +10,7 @@ the gradient of `sum(weights * log_likelihood(...))` in `log_initial` and `log_t
 posterior probabilities times the weights that in `log_emission`, at the cost of one pass.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -306,13 +307,17 @@ def forecast(
         )
     last = _posterior.filtered(chain.shifted()[0]).states[-1]
     moves = jnp.exp(chain.transition)
-    ahead = lambda law, _: (following := law @ moves, following)
     empty = ~jnp.any(chain.present, axis=0)[:, None]
     initial = jnp.exp(checks.floating("log_initial", log_initial).astype(last.dtype))
     first = jnp.where(empty, initial[None], last @ moves)
-    _, rest = jax.lax.scan(ahead, first, length=max(num_steps - 1, 0))
-    laws = jnp.concatenate([first[None], rest])[:num_steps]
-    return batch_first(laws, (*shape[:-1], num_steps))
+    return batch_first(_laws_ahead(first, moves, num_steps), (*shape[:-1], num_steps))
+
+
+@partial(jax.jit, static_argnames=("num_steps",))
+def _laws_ahead(first: Array, moves: Array, num_steps: int) -> Float[Array, "num_steps B K"]:
+    """Laws at the steps from that of `first` on."""
+    ahead = lambda law, _: (law @ moves, law)
+    return jax.lax.scan(ahead, first, length=num_steps)[1]
 
 
 def _model(
@@ -345,7 +350,9 @@ def _require_log_laws(name: str, value: ArrayLike) -> None:
     seen = checks.concrete(array)
     if seen is None or array.ndim == 0:
         return
-    tolerance = float(jnp.finfo(array.dtype).eps) ** 0.5
+    # Laws that a network or a file gave in float32 are laws, in any dtype.
+    eps = max(float(jnp.finfo(dtype).eps) for dtype in (array.dtype, jnp.float32))
+    tolerance = eps**0.5
     checks.require_values(
         f"the sum of exp({name}) over the last axis",
         np.exp(seen.astype(float)).sum(axis=-1),

@@ -26,8 +26,13 @@ def as_data(family: ExponentialFamily, x: Any) -> Any:
     """Observations as an array, those of a product as a tuple of arrays.
 
     Raises:
-      TypeError: observations of a product that are not one array a factor.
+      TypeError: observations of a product that are not one array a factor, or `Chunks`.
     """
+    if isinstance(x, Chunks):
+        raise TypeError(
+            "data must be arrays in memory; got Chunks. Mixture.fit and online EM take them: here "
+            "go through their pieces, for x, weights in chunks, and add what is additive."
+        )
     if isinstance(family, Product):
         family._require_data(x)
         return tuple(as_data(part, y) for part, y in zip(family.families, x, strict=True))
@@ -110,12 +115,19 @@ class Chunks:
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         for piece in self.source() if callable(self.source) else self.source:
-            yield piece if self.weighted else (piece, None)
+            if self.weighted and not (isinstance(piece, (tuple, list)) and len(piece) == 2):
+                raise TypeError(
+                    "a piece of Chunks with weighted=True must be a pair of observations and "
+                    f"weights; got {type(piece).__name__}. Drop the option, or give (x, weights)."
+                )
+            yield (piece[0], piece[1]) if self.weighted else (piece, None)
 
     def checked(self, family: ExponentialFamily, dtype: Any) -> Iterator[tuple[Any, Array]]:
         """Observations and weights as arrays."""
         for piece, weights in self:
             x = as_data(family, piece)
+            if jax.tree.leaves(x)[0].shape[0] == 0:
+                continue
             yield x, checked_weights(weights, jax.tree.leaves(x)[0].shape[0], dtype)
 
 
@@ -149,7 +161,6 @@ def survey(mixture: Any, data: Any, weights: ArrayLike | None) -> Survey:
       TypeError: data of a wrong kind.
       ValueError: data off the support or of a wrong shape, or bad weights.
     """
-    family = mixture.family
     if isinstance(data, Chunks):
         if weights is not None:
             raise ValueError(
@@ -157,24 +168,55 @@ def survey(mixture: Any, data: Any, weights: ArrayLike | None) -> Survey:
                 "observations and weights: Chunks(source, weighted=True)."
             )
         return _survey_of_chunks(mixture, data)
-    data = _floating(as_data(family, data))
-    _require_support(mixture, data)
-    count = _require_rows(family, data)
-    weights = checked_weights(weights, count, floating_dtype(data))
+    data, count = checked_rows(mixture, data)
+    data = _floating(data)
+    alike, weights = weights is None, checked_weights(weights, count, floating_dtype(data))
     total = jnp.sum(weights)
-    checks.require_positive("the sum of weights", total, "Give at least one positive weight.")
+    require_weight(count, total)
     if count <= SAMPLE_ROWS:
         return Survey(data, weights, _complete(mixture, data), weights, count, total)
-    rows = np.sort(np.random.default_rng(0).choice(count, SAMPLE_ROWS, replace=False))
+    # Rows of no weight say nothing of the others, which may be few.
+    seen = None if alike else checks.concrete(weights > 0)
+    kept = None if seen is None or seen.all() else np.flatnonzero(seen)
+    size = count if kept is None else kept.size
+    drawn = np.random.default_rng(0).choice(size, min(size, SAMPLE_ROWS), replace=False)
+    rows = np.sort(drawn if kept is None else kept[drawn])
     sample, part = jax.tree.map(lambda leaf: leaf[rows], (data, weights))
     return Survey(data, weights, _complete(mixture, sample), part, count, total)
 
 
-def _require_support(mixture: Any, data: Any) -> None:
+def checked_rows(mixture: Any, x: Any) -> tuple[Any, int]:
+    """Observations as arrays and their number.
+
+    Args:
+      mixture: the `Mixture`.
+      x: observations on axis 0, of a product a tuple of arrays.
+
+    Returns:
+      The arrays, and the length of their axis 0.
+
+    Raises:
+      TypeError: data of a wrong kind.
+      ValueError: data of other axes, or concrete ones off the support.
+    """
+    x = as_data(mixture.family, x)
+    count = require_rows(mixture.family, x)
     if mixture.missing:
-        require_observed_support(mixture.family, data)
+        require_observed_support(mixture.family, x)
     else:
-        mixture.family.require_support(data)
+        mixture.family.require_support(x)
+    return x, count
+
+
+def require_weight(count: int, total: ArrayLike) -> None:
+    """Check that there are observations, and that they count.
+
+    Raises:
+      ValueError: there is none, or all weights are 0.
+    """
+    if count == 0:
+        raise ValueError("data must have observations; got none. Is a filter too narrow?")
+    checks.require_positive("the sum of weights", total, "Give at least one positive weight.")
 
 
 def _complete(mixture: Any, sample: Any) -> Any:
@@ -189,13 +231,20 @@ def _floating(data: Any) -> Any:
     return jax.tree.map(lambda leaf: widened(leaf) if floats(leaf) else leaf, data)
 
 
-def _require_rows(family: ExponentialFamily, data: Any) -> int:
+def require_rows(family: ExponentialFamily, data: Any) -> int:
     """The number of observations.
 
+    Args:
+      family: the family of the components.
+      data: observations, of a product a tuple of arrays.
+
+    Returns:
+      The length of axis 0.
+
     Raises:
-      ValueError: the data have not exactly one axis of observations.
+      ValueError: the data have not exactly one axis of observations, in all factors alike.
     """
-    shape = family._data_batch_shape(data)
+    shape = batch_shape(family, data)
     if len(shape) != 1:
         raise ValueError(
             f"data must have shape (N,) + {family.event_shape}; got "
@@ -204,27 +253,46 @@ def _require_rows(family: ExponentialFamily, data: Any) -> int:
     return shape[0]
 
 
+def batch_shape(family: ExponentialFamily, data: Any) -> tuple[int, ...]:
+    """The axes of observations, which the factors of a product must share.
+
+    Raises:
+      ValueError: the data lack the event axes, or a factor has other axes than another.
+    """
+    if not isinstance(family, Product):
+        return family._data_batch_shape(data)
+    parts = zip(family.families, data, strict=True)
+    shapes = [batch_shape(part, x) for part, x in parts]
+    if len(set(shapes)) > 1:
+        raise ValueError(
+            f"data of {family} must have one shape of observations in all columns; got "
+            f"{' and '.join(map(str, shapes))}. Give each column one entry a row."
+        )
+    return shapes[0]
+
+
 def _survey_of_chunks(mixture: Any, chunks: Chunks) -> Survey:
-    """The survey of chunks in one pass; each row is as likely in the sample as any other.
+    """The survey of chunks in one pass; of the rows that count each is as likely in the sample.
 
     Raises:
       ValueError: there is none, or one that is not fit to use.
     """
-    family = mixture.family
     generator, kept, count, total, dtype = np.random.default_rng(0), None, 0, 0.0, None
     tags = np.zeros(0)
     for piece, piece_weights in chunks:
-        x = _floating(as_data(family, piece))
-        _require_support(mixture, x)
-        rows = _require_rows(family, x)
+        x, rows = checked_rows(mixture, piece)
+        if rows == 0:
+            continue
+        x = _floating(x)
         dtype = dtype or floating_dtype(x)
         weights = checked_weights(piece_weights, rows, dtype)
         count, total = count + rows, total + float(jnp.sum(weights))
         # The rows of the smallest random tags are a sample without replacement.
-        drawn = generator.random(rows)
-        tags = np.concatenate([tags, drawn])
-        order = np.sort(np.argsort(tags, kind="stable")[:SAMPLE_ROWS])
         fresh = jax.tree.map(np.asarray, (x, weights))
+        counts = fresh[1] > 0
+        fresh = jax.tree.map(lambda leaf, mask=counts: leaf[mask], fresh)
+        tags = np.concatenate([tags, generator.random(rows)[counts]])
+        order = np.sort(np.argsort(tags, kind="stable")[:SAMPLE_ROWS])
         pool = (
             fresh
             if kept is None
@@ -233,8 +301,8 @@ def _survey_of_chunks(mixture: Any, chunks: Chunks) -> Survey:
         kept = jax.tree.map(operator.itemgetter(order), pool)
         tags = tags[order]
     if kept is None or dtype is None:
-        raise ValueError("data must have observations; got no chunk. Is source an empty list?")
+        raise ValueError("data must have observations; got no chunk with any. Is source empty?")
+    require_weight(count, total)
     sample, weights = jax.tree.map(jnp.asarray, kept)
-    checks.require_positive("the sum of weights", total, "Give at least one positive weight.")
     total = jnp.asarray(total, dtype)
     return Survey(chunks, None, _complete(mixture, sample), weights, count, total)

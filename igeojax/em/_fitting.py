@@ -1,24 +1,27 @@
 """The fit of a mixture: where it starts, how its passes are run, and the best of its ends."""
 
+import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, ArrayLike
 
 from igeojax._core import checks
 from igeojax.em import _passes
+from igeojax.em._births import with_births
 from igeojax.em._data import Chunks, Survey, default_chunk_size, num_shards, survey
-from igeojax.em._maximization import maximized
-from igeojax.em._missing import centred
+from igeojax.em._maximization import Framed, framed, maximized
+from igeojax.em._missing import unturned
 from igeojax.em._options import Options, checked_keys, require_options
 from igeojax.em.acceleration import squarem
 from igeojax.em.checkpoint import resumable_loop
 from igeojax.em.expectations import Expectations, compensated_sum
 from igeojax.em.initialization import starting_points
-from igeojax.em.loop import LoopResult, best_end, iterate
+from igeojax.em.loop import LoopResult, best_end, iterate, require_known
 
 
 class Chart(NamedTuple):
@@ -57,25 +60,39 @@ def fit_mixture(mixture: Any, data: Any, options: Options) -> tuple[LoopResult, 
         max_iterations=options.max_iterations,
         accelerated=options.acceleration is not None,
         fixed=options.fixed,
+        hard=options.assignment == "hard",
     )
-    if isinstance(seen.data, Chunks) or options.checkpoint is not None:
-        if starts.log_weights.shape[0] > 1:
-            # The start is chosen on the sample: each would take a pass over the data a step.
-            layout = _passes.Layout(size)
-            best = run(mixture, starts, seen.sample, seen.weights, chart, layout=layout)
-            starts = jax.tree.map(lambda leaf: leaf[None], best.params)
-        end = _streamed(mixture, starts, seen, chart, size, options)
-    else:
-        layout = _passes.Layout(size, num_shards(seen.data))
-        end = run(
-            *(mixture, starts, seen.data, seen.all_weights, chart),
-            layout=layout,
-            progress=options.progress,
+    on_sample = lambda starts: run(
+        *(mixture, starts, seen.sample, seen.weights, chart), layout=_passes.Layout(size)
+    )
+    streamed = isinstance(seen.data, Chunks) or options.checkpoint is not None
+    layout = _passes.Layout(size, 1 if streamed else num_shards(seen.data))
+
+    def fitted(starts: Any, after: LoopResult | None = None, birth: Any = 0) -> LoopResult:
+        if streamed:
+            return _streamed(mixture, starts, seen, chart, size, options, after, birth)
+        arguments = (mixture, starts, seen.data, seen.all_weights, chart)
+        return run(*arguments, layout=layout, progress=options.progress, after=after)
+
+    if streamed and starts.log_weights.shape[0] > 1:
+        # The start is chosen on the sample: each would take a pass over the data a step.
+        starts = _stacked(on_sample(starts).params)
+    end = fitted(starts)
+    require_known(end)
+    if options.births:
+        again = lambda start, end, number: fitted(
+            _stacked(on_sample(_stacked(start)).params), end, number
         )
-    params = _mapped(mixture, end.params, chart.frame, back=True)
+        end = with_births(mixture, end, seen, chart, options, again)
+    params = _mapped_back(mixture, end.params, chart.frame)
     if options.progress:
         jax.effects_barrier()
     return end._replace(params=params), seen.total
+
+
+def _stacked(start: Any) -> Any:
+    """One start as a batch of starts."""
+    return jax.tree.map(lambda leaf: leaf[None], start)
 
 
 def _require_fittable(mixture: Any, seen: Survey, options: Options, ridge: Any) -> None:
@@ -86,9 +103,8 @@ def _require_fittable(mixture: Any, seen: Survey, options: Options, ridge: Any) 
     """
     if seen.num_data < mixture.num_components:
         raise ValueError(
-            f"data must have shape (N,) + {mixture.family.event_shape} with N >= "
-            f"{mixture.num_components} components; got ({seen.num_data},). Flatten other axes "
-            "into the first, or fit fewer components."
+            f"data must have observations N >= {mixture.num_components} components; got "
+            f"N = {seen.num_data}. Fit fewer components."
         )
     if options.prior is None and ridge is None and "components" not in options.fixed:
         # One dry fit reports what no component could be fitted to: N <= d, a constant column.
@@ -96,35 +112,56 @@ def _require_fittable(mixture: Any, seen: Survey, options: Options, ridge: Any) 
         mixture.family.fit(seen.sample, None if plain else seen.weights)
 
 
-@partial(jax.jit, static_argnames=("mixture",))
 def _chart(mixture: Any, sample: Any, weights: Array, ridge: Array | None, prior: Any) -> Chart:
-    family = mixture.family
+    # In two programs: the first serves any number of components.
+    frame, noise = _framed(mixture.family, sample, weights, ridge, missing=mixture.missing)
+    return Chart(frame, noise, None if prior is None else _prior_in(mixture.family, prior, frame))
+
+
+@partial(jax.jit, static_argnames=("family", "missing"))
+def _framed(
+    family: Any, sample: Any, weights: Array, ridge: Array | None, *, missing: bool
+) -> tuple[Any, Any]:
     frame = _passes.data_frame(family, sample, weights, ridge)
-    frame = centred(frame) if mixture.missing else frame
-    noise = None
-    if ridge is not None:
-        shapes = family.point_shape
-        zero = family.from_leaves([jnp.zeros(shape, weights.dtype) for shape in shapes])
-        none = jnp.zeros((), weights.dtype)
-        noise = family.sums_in_frame(none, family.blur(ridge, zero), frame)
-    return Chart(frame, noise, None if prior is None else prior.in_frame(family, frame))
+    frame = unturned(frame) if missing else frame
+    if ridge is None:
+        return frame, None
+    zero = family.from_leaves([jnp.zeros(shape, weights.dtype) for shape in family.point_shape])
+    none = jnp.zeros((), weights.dtype)
+    return frame, family.sums_in_frame(none, family.blur(ridge, zero), frame)
 
 
-@partial(jax.jit, static_argnames=("mixture", "back"))
-def _mapped(mixture: Any, params: Any, frame: Any, *, back: bool) -> Any:
-    """Parameters in the frame of the data, or back from there."""
-    change = mixture.family.from_frame if back else mixture.family.in_frame
-    components = jax.vmap(lambda theta: change(theta, frame))(params.components)
-    return params._replace(components=components)
+@partial(jax.jit, static_argnames=("family",))
+def _prior_in(family: Any, prior: Any, frame: Any) -> Any:
+    return prior.in_frame(family, frame)
 
 
-def _starts(mixture: Any, seen: Survey, chart: Chart, options: Options) -> Any:
+@partial(jax.jit, static_argnames=("mixture",))
+def log_prior(mixture: Any, prior: Any, params: Any) -> Array:
+    """Log-density of the prior of a mixture, in one program."""
+    return prior.log_density(mixture, params)
+
+
+@partial(jax.jit, static_argnames=("mixture",))
+def _mapped(mixture: Any, params: Any, frame: Any) -> Framed:
+    """Parameters in the frame of the data."""
+    inside = jax.vmap(lambda theta: mixture.family.in_frame(theta, frame))(params.components)
+    return framed(mixture.family, mixture.Point(params.log_weights, inside))
+
+
+@partial(jax.jit, static_argnames=("mixture",))
+def _mapped_back(mixture: Any, params: Framed, frame: Any) -> Any:
+    """Parameters of the observations as they come."""
+    outside = jax.vmap(lambda theta: mixture.family.from_frame(theta, frame))(params.components)
+    return mixture.Point(params.log_weights, outside)
+
+
+def _starts(mixture: Any, seen: Survey, chart: Chart, options: Options) -> Framed:
     """Starting parameters in the frame of the data, the starts on the leading axis."""
     given, dtype = options.initialization, seen.weights.dtype
     if isinstance(given, mixture.Point):
         start = jax.tree.map(lambda leaf: leaf.astype(dtype), given)
-        start = _mapped(mixture, start, chart.frame, back=False)
-        return jax.tree.map(lambda leaf: leaf[None], start)
+        return _stacked(_mapped(mixture, start, chart.frame))
     keys = checked_keys(given, options.key, options.num_restarts)
     return starting_points(
         mixture, keys, seen.sample, seen.weights, chart, initialization=str(given)
@@ -144,22 +181,45 @@ def _steps(
         return found, objective / total
 
     def m_step(found: Any, params: Any) -> Any:
-        return maximized(
-            mixture,
-            *found,
-            previous=params,
-            fixed=fixed,
-            noise=chart.noise,
-            prior=chart.prior,
-            standardized=True,
-        )
+        return _m_step(mixture, found, params, chart, fixed=fixed)
 
     return e_step, m_step
 
 
+def _most_loss(chart: Chart, dtype: Any) -> ArrayLike:
+    """What a step may lose: rounding, but for the cost of noise and of components that are pruned.
+
+    Where a component collapses its covariance has no digits left, and the objective may be finite
+    and far too low.
+    """
+    if chart.noise is not None:
+        return math.inf
+    rounding = float(jnp.finfo(dtype).eps) ** 0.5
+    if chart.prior is None:
+        return rounding
+    return jnp.where((chart.prior.concentration < 1).any(), math.inf, rounding)
+
+
+@partial(jax.jit, static_argnames=("mixture", "fixed"))
+def _m_step(
+    mixture: Any, found: Any, params: Any, chart: Chart, *, fixed: tuple[str | int, ...]
+) -> Any:
+    return maximized(
+        mixture,
+        *found,
+        previous=params,
+        fixed=fixed,
+        noise=chart.noise,
+        prior=chart.prior,
+        standardized=True,
+    )
+
+
 @partial(
     jax.jit,
-    static_argnames=("mixture", "layout", "max_iterations", "accelerated", "fixed", "progress"),
+    static_argnames=(
+        *("mixture", "layout", "max_iterations", "accelerated", "fixed", "hard", "progress"),
+    ),
 )
 def _run(
     mixture: Any,
@@ -173,10 +233,13 @@ def _run(
     max_iterations: int,
     accelerated: bool,
     fixed: tuple[str | int, ...],
+    hard: bool,
     progress: bool = False,
+    after: LoopResult | None = None,
 ) -> LoopResult:
-    """EM from each start, side by side; the best of them."""
-    one_pass = lambda params: _passes.run(mixture, params, data, weights, chart.frame, layout)
+    """EM from each start, side by side; the best of them. From one start it may follow an end."""
+    arguments = (data, weights, chart.frame, layout)
+    one_pass = lambda params: _passes.run(mixture, params, *arguments, hard=hard)
     steps = _steps(mixture, chart, jnp.sum(weights), fixed, one_pass)
 
     def ended(start: Any, label: Any) -> LoopResult:
@@ -188,6 +251,8 @@ def _run(
             progress=progress,
             label=label,
             extrapolate=partial(squarem, mixture) if accelerated else None,
+            after=after,
+            most_loss=_most_loss(chart, weights.dtype),
         )
 
     count = starts.log_weights.shape[0]
@@ -198,13 +263,24 @@ def _run(
     return best_end(ends, max_iterations)
 
 
-_one_pass = jax.jit(_passes.run, static_argnames=("mixture", "layout"))
+_one_pass = jax.jit(_passes.run, static_argnames=("mixture", "layout", "hard"))
 
 
 def _streamed(
-    mixture: Any, starts: Any, seen: Survey, chart: Chart, size: int, options: Options
+    mixture: Any,
+    starts: Any,
+    seen: Survey,
+    chart: Chart,
+    size: int,
+    options: Options,
+    after: LoopResult | None,
+    birth: Any,
 ) -> LoopResult:
-    """EM from one start in a loop of Python, a pass a chunk."""
+    """EM from one start in a loop of Python, a pass a chunk; each birth has its own folder."""
+    folder, hard = options.checkpoint, options.assignment == "hard"
+    known = {} if folder is None else _arguments(mixture, seen, options)
+    if folder is not None and birth:
+        folder = Path(folder) / f"birth-{birth}"
     source = seen.data
     pieces = (
         source
@@ -214,13 +290,21 @@ def _streamed(
 
     def one_pass(params: Any) -> _passes.Pass:
         total = lost = frames = None
+        count = 0
         for x, weights in pieces.checked(mixture.family, seen.weights.dtype):
+            count += weights.shape[0]
             layout = _passes.Layout(size, num_shards(x))
-            sums, frames = _one_pass(mixture, params, x, weights, chart.frame, layout)
+            arguments = (mixture, params, x, weights, chart.frame, layout)
+            sums, frames = _one_pass(*arguments, hard=hard)
             if total is None:
                 total, lost = sums, jax.tree.map(jnp.zeros_like, sums)
             else:
                 total, lost = compensated_sum(total, lost, sums)
+        if count != seen.num_data:
+            raise ValueError(
+                f"the source of Chunks must give the same observations on each pass; got {count} "
+                f"after {seen.num_data}. Let the function make a new iterator each time."
+            )
         return _passes.Pass(cast(Expectations, total), frames)
 
     return iterate(
@@ -230,5 +314,25 @@ def _streamed(
         max_iterations=options.max_iterations,
         progress=options.progress,
         extrapolate=partial(squarem, mixture) if options.acceleration else None,
-        while_loop=resumable_loop(options.checkpoint),
+        while_loop=resumable_loop(folder, known),
+        after=after,
+        most_loss=_most_loss(chart, seen.weights.dtype),
     )
+
+
+def _arguments(mixture: Any, seen: Survey, options: Options) -> dict[str, Any]:
+    """What the end of a fit depends on, beside the number of its steps."""
+    start = options.initialization
+    if not isinstance(start, mixture.Point):
+        start = (start, jax.random.key_data(options.key), options.num_restarts)
+    return {
+        "mixture": repr(mixture),
+        "data": (seen.num_data, seen.total, seen.sample, seen.weights),
+        "start": start,
+        "prior": options.prior,
+        "fixed": sorted(map(str, options.fixed)),
+        "tolerance": options.tolerance,
+        "acceleration": options.acceleration,
+        "assignment": options.assignment,
+        "covariance_regularization": options.covariance_regularization,
+    }

@@ -16,14 +16,17 @@ from igeojax.em._hidden_markov_steps import (
     frames_of,
     inferred,
     require_fixable,
+    require_possible_emissions,
     sequence_weights,
     updated,
 )
+from igeojax.em._missing import standardized, unturned
 from igeojax.em._passes import data_frame
 from igeojax.em._sequences import Sequences
 from igeojax.em.expectations import along, shared_out
 from igeojax.em.hidden_markov_parameters import HiddenMarkovPrior
-from igeojax.em.loop import LoopResult, best_end, iterate
+from igeojax.em.loop import LoopResult, best_end, iterate, require_known
+from igeojax.em.priors import require_prior
 from igeojax.families import missing
 
 OPTIONS = (*initialization.OPTIONS, "segments")
@@ -95,7 +98,7 @@ def fitted(
     checks.require_values("tolerance", floor, lambda v: v >= 0, "non-negative", "Try 1e-6.")
     if chunk_size is not None:
         checks.require_count("chunk_size", chunk_size)
-    require_prior(prior)
+    prior = checked_prior(model, prior)
     require_fixable(model, fixed, start if isinstance(start, model.Point) else None)
     dtype = floating_dtype(sequences.x)
     weights = sequence_weights(weights, sequences, dtype)
@@ -111,8 +114,10 @@ def fitted(
     if learned:
         # One dry fit reports what no state could be fitted to, such as a constant column.
         model.family.fit(complete.rows(), mass.reshape(-1))
-    frame = _frame(model, sequences, mass)
-    standard = lambda sequences: sequences._replace(x=model.family.standardized(sequences.x, frame))
+    frame = _frame(model, complete, mass)
+    volume = _log_volume(model, sequences, mass, frame)
+    scaled = partial(standardized, model.family) if model.missing else model.family.standardized
+    standard = lambda sequences: sequences._replace(x=scaled(sequences.x, frame))
     sequences = standard(sequences)
     prior = None if prior is None else prior.in_frame(model.family, frame)
     if isinstance(start, model.Point):
@@ -121,7 +126,6 @@ def fitted(
     else:
         keys = _checked_keys(start, key, num_restarts)
         starts = starting_points(model, keys, standard(complete), weights, prior, name=start)
-    volume = model.family.log_volume(frame)
     found = run(
         *(model, starts, sequences, weights, tolerance, prior, volume),
         max_iterations=max_iterations,
@@ -131,6 +135,7 @@ def fitted(
     )
     if progress:
         jax.effects_barrier()
+    require_known(found[0])
     if checks.concrete(found[0].history) is not None and found[0].history[0] == -jnp.inf:
         starts = jax.tree.map(lambda leaf: leaf[0], starts)
         _require_possible(model, starts, sequences, weights)
@@ -141,10 +146,18 @@ def fitted(
 
 @partial(jax.jit, static_argnames=("model",))
 def _frame(model: Any, sequences: Sequences, mass: Array) -> Any:
-    """The frame of the member that is fitted to all observations; neutral with missing entries."""
-    if model.missing:
-        return model.family.neutral_frame(mass.dtype)
-    return data_frame(model.family, sequences.rows(), mass.reshape(-1), jnp.zeros((), mass.dtype))
+    """The frame of the member that is fitted to all observations, complete ones."""
+    none = jnp.zeros((), mass.dtype)
+    frame = data_frame(model.family, sequences.rows(), mass.reshape(-1), none)
+    return unturned(frame) if model.missing else frame
+
+
+@partial(jax.jit, static_argnames=("model",))
+def _log_volume(model: Any, sequences: Sequences, mass: Array, frame: Any) -> Array:
+    """What the log-likelihood in the frame exceeds that of the observations by."""
+    if not model.missing:
+        return jnp.sum(mass) * model.family.log_volume(frame)
+    return jnp.sum(mass.reshape(-1) * model.family.observed_log_volume(sequences.rows(), frame))
 
 
 def _in_frame(change: Any, params: Any, frame: Any) -> Any:
@@ -181,13 +194,7 @@ def _given_start(model: Any, start: Any, num_restarts: int, dtype: Any) -> Any:
             f"num_restarts must be 1 from a given starting point; got {num_restarts}. Use "
             'initialization="k-means++" or "random" for restarts.'
         )
-    checks.require_values(
-        "emissions of the starting point",
-        model.family.in_natural_domain(start.emissions),
-        lambda inside: inside,
-        "inside the natural domain",
-        "Make them with natural_from_params.",
-    )
+    require_possible_emissions(model, "the starting point", start)
     # In the dtype of the data: the loop carries one dtype.
     return jax.tree.map(lambda leaf: leaf[None].astype(dtype), start)
 
@@ -221,20 +228,22 @@ def _checked_keys(name: Any, key: Any, num_restarts: int) -> Array:
     return jax.random.split(key, num_restarts)
 
 
-def require_prior(prior: Any) -> None:
-    """Check a prior.
+def checked_prior(model: Any, prior: Any) -> HiddenMarkovPrior | None:
+    """The prior with its concentrations as arrays.
 
     Raises:
-      TypeError: it is anything but a `HiddenMarkovPrior` or None.
-      ValueError: a concentration below 1.
+      TypeError: it is anything but a `HiddenMarkovPrior` or None, or that of the emissions no
+        `MixturePrior`.
+      ValueError: a concentration of a wrong shape or below 1, or emissions of another number.
     """
     if prior is None:
-        return
+        return None
     if not isinstance(prior, HiddenMarkovPrior):
         raise TypeError(
             f"prior must be a HiddenMarkovPrior; got {type(prior).__name__}. A prior of the "
             "emissions is HiddenMarkovPrior(emissions=...)."
         )
+    require_prior(model.mixture, prior.emissions)
     if prior.emissions is not None:
         checks.require_values(
             "the concentration of the prior of the emissions",
@@ -243,14 +252,23 @@ def require_prior(prior: Any) -> None:
             "1",
             "It is of the weights of a mixture; here there are initial and transition.",
         )
-    for name in ("initial", "transition"):
+    size, laws = (model.num_states,), {}
+    for name, shape in (("initial", size), ("transition", 2 * size)):
+        told = f"the concentration {name} of the prior"
+        laws[name] = checks.floating(told, getattr(prior, name))
+        if laws[name].shape not in ((), shape):
+            raise ValueError(
+                f"{told} must be a number or have shape {shape}; got {laws[name].shape}. Give each "
+                "probability one, or one for all."
+            )
         checks.require_values(
-            f"the concentration {name} of the prior",
-            checks.floating(name, getattr(prior, name)),
+            told,
+            laws[name],
             lambda v: np.isfinite(v) & (v >= 1),
             "at least 1",
             "Below 1 the density has no maximum; 1 is flat.",
         )
+    return prior._replace(**laws)
 
 
 def _require_possible(model: Any, params: Any, sequences: Sequences, weights: Array) -> None:
@@ -278,7 +296,7 @@ def run(
     weights: Array,
     tolerance: ArrayLike,
     prior: Any,
-    log_volume: ArrayLike,
+    volume: Array,
     *,
     max_iterations: int,
     progress: bool,
@@ -287,7 +305,6 @@ def run(
 ) -> tuple[LoopResult, Array, Array]:
     """The best end of Baum-Welch, the weight of the observations, and the prior's log-density."""
     total = jnp.sum(weights[:, None] * sequences.observed)
-    volume = total * log_volume
 
     def e_step(params: Any) -> tuple[Any, Array]:
         frames = frames_of(model, params.emissions)

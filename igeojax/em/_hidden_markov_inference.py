@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key
 
 from igeojax._core import checks
@@ -73,14 +72,13 @@ class HiddenMarkovInference:
                 "is the probability of j after i."
             )
         checks.require_probabilities("transition", transition)
-        if initial is None:
-            initial = _transitions.stationary_law(transition)
-        elif self.stationary_start:
+        if initial is not None and self.stationary_start:
             raise ValueError(
                 "initial must be None where stationary_start is True; got an array. It is the "
                 "stationary law of transition."
             )
-        initial = checks.floating("initial", initial)
+        law = _transitions.stationary_law(transition) if initial is None else initial
+        initial = checks.floating("initial", law)
         checks.require_trailing_shape("initial", initial, (size,))
         checks.require_probabilities("initial", initial)
         for name, values, mask in zip(
@@ -289,7 +287,7 @@ class HiddenMarkovInference:
           States, and observations of shape `shape + (num_steps,) + event_shape`.
 
         Raises:
-          TypeError: `key` is no PRNG key, or `params` of a wrong kind.
+          TypeError: `key` is no PRNG key, `params` of a wrong kind, or `shape` not a tuple.
           ValueError: concrete emissions outside the domain.
 
         Examples:
@@ -304,14 +302,10 @@ class HiddenMarkovInference:
         """
         checks.require_key(key)
         checks.require_count("num_steps", num_steps, minimum=0)
+        checks.require_shape(shape)
         self._require_params(params)
-        state_key, draw_key = jax.random.split(key)
-        zeros = jnp.zeros((num_steps, self.num_states), params.log_initial.dtype)
-        count = int(np.prod(shape, dtype=int))
-        states = hmm.sample(state_key, params.log_initial, params.log_transition, zeros, count)
-        states = states.reshape((*shape, num_steps))
-        emissions = jax.tree.map(lambda leaf: leaf[states], params.emissions)
-        return states, self.family.sample(draw_key, emissions)
+        _steps.require_possible_emissions(self, "params", params)
+        return _steps.drawn(self, key, params, num_steps=num_steps, shape=shape)
 
     def _inferred(
         self,

@@ -10,10 +10,11 @@ from jaxtyping import Array, ArrayLike
 
 from igeojax._core import checks
 from igeojax.em import _hidden_markov_steps as _steps
-from igeojax.em._hidden_markov_fit import require_prior
+from igeojax.em._hidden_markov_fit import checked_prior
 from igeojax.em._sequences import Sequences
 from igeojax.em.expectations import neutral_frames
 from igeojax.em.hidden_markov_parameters import OnlineFit, SequenceBatch
+from igeojax.em.online import kept_where_unsound
 
 
 def fitted(
@@ -41,7 +42,7 @@ def fitted(
     model._require_params(params)
     weight = weight.astype(params.log_initial.dtype)
     _steps.require_fixable(model, fixed, params)
-    require_prior(prior)
+    prior = checked_prior(model, prior)
     found: list[Array] = []
     for item in batches:
         batch = item if isinstance(item, SequenceBatch) else SequenceBatch(item)
@@ -82,8 +83,9 @@ def _step(
     # The prior counts once, against all that was seen.
     whole = jax.tree.map(lambda leaf: weight * leaf, averages)
     new = model.maximized(whole, previous=params, prior=prior, fixed=fixed)
-    sound = jnp.all(model.family.in_natural_domain(new.emissions))
-    for leaf in (jnp.exp(new.log_initial), jnp.exp(new.log_transition), *jax.tree.leaves(new[2])):
-        sound = sound & ~jnp.any(jnp.isnan(leaf))
-    kept = jax.tree.map(lambda leaf, old: jnp.where(sound, leaf, old), new, params)
-    return kept, averages, weight, sums.emissions.log_likelihood / sums.emissions.weight
+    return (
+        kept_where_unsound(model.family, new, params),
+        averages,
+        weight,
+        sums.emissions.log_likelihood / sums.emissions.weight,
+    )

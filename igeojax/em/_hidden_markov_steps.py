@@ -14,10 +14,10 @@ from igeojax.chains import hmm
 from igeojax.em import _transitions
 from igeojax.em._data import checked_weights, default_chunk_size
 from igeojax.em._maximization import maximized
+from igeojax.em._missing import log_density_in_frames, own_frames, shared_out_observed
 from igeojax.em._sequences import Sequences
-from igeojax.em.expectations import Expectations, neutral_frames, sum_over_chunks
+from igeojax.em.expectations import Expectations, sum_over_chunks
 from igeojax.em.hidden_markov_parameters import as_mixture
-from igeojax.families import missing
 from igeojax.numerics.safe import log_at_zero
 
 FIXABLE = ("initial", "transition", "emissions")
@@ -27,10 +27,12 @@ FIXABLE = ("initial", "transition", "emissions")
 def log_emission(model: Any, emissions: Any, sequences: Sequences) -> Array:
     """Log-densities of the observations in each state, `(*batch, T, K)`; 0 where none is."""
     if model.missing:
-        density = lambda theta: missing.observed_log_density(model.family, theta, sequences.x)
+        # The value is the same in any frame: the derivative need not go through this one.
+        frames = jax.lax.stop_gradient(frames_of(model, emissions))
+        found = log_density_in_frames(model.family, emissions, frames, sequences.x)
     else:
         density = lambda theta: model.family.log_density(theta, sequences.x)
-    found = jax.vmap(density, 0, -1)(emissions)
+        found = jax.vmap(density, 0, -1)(emissions)
     return jnp.where(sequences.observed[..., None], found, 0.0)
 
 
@@ -54,16 +56,14 @@ def counted(
 
 def _counted(model: Any, params: Any, sequences: Sequences, weights: Array, frames: Any) -> Any:
     """The same of one chunk."""
-
-    def log_likelihood(initial: Array, transition: Array, emission: Array) -> Array:
-        each = hmm.log_likelihood(initial, transition, emission, mask=sequences.present)
-        # A sequence of weight 0 does not count, even where it is impossible.
-        return jnp.sum(jnp.where(weights > 0, weights * each, 0.0))
-
-    # Expected counts are the gradients of the log-likelihood in the scores.
-    total, (initial, moves, mass) = jax.value_and_grad(log_likelihood, argnums=(0, 1, 2))(
-        params.log_initial, params.log_transition, log_emission(model, params.emissions, sequences)
+    emission = log_emission(model, params.emissions, sequences)
+    found = hmm.smooth(params.log_initial, params.log_transition, emission, mask=sequences.present)
+    # A sequence of weight 0 does not count, even where it is impossible.
+    total = jnp.sum(jnp.where(weights > 0, weights * found.log_likelihood, 0.0))
+    initial, moves = (
+        jnp.tensordot(weights, counts, axes=1) for counts in (found.initial, found.transitions)
     )
+    mass = weights[:, None, None] * found.states
     # A wholly missing observation is left out of the complete data, so its states are not counted.
     mass = jnp.where(sequences.observed[..., None], mass, 0.0).reshape((-1, model.num_states))
     sums = Expectations(
@@ -85,11 +85,7 @@ def _statistics(model: Any, emissions: Any, sequences: Sequences, mass: Array, f
                 lambda mass, frame: family.statistics_sum(family.standardized(x, frame), mass)
             )(mass.T, frames)
         # What a missing entry is expected to be depends on the state.
-        of_state = lambda theta, mass: jax.tree.map(
-            lambda leaf: jnp.tensordot(mass, leaf, axes=(0, 0)),
-            missing.expected_statistics(family, theta, x),
-        )
-        return jax.vmap(of_state)(emissions, mass.T)
+        return shared_out_observed(family, mass, emissions, frames, x).statistics
 
     size = default_chunk_size(family, model.num_states, mass.dtype)
     part = lambda data, ones: sums(data[0], data[1] * ones[:, None])
@@ -98,13 +94,8 @@ def _statistics(model: Any, emissions: Any, sequences: Sequences, mass: Array, f
 
 
 def frames_of(model: Any, emissions: Any) -> Any:
-    """For each state the frame in which it is the standard member; neutral with missing entries.
-
-    In a frame that mixes entries one that is missing would hide the others.
-    """
-    if model.missing:
-        return neutral_frames(model.mixture, jax.tree.leaves(emissions)[0].dtype)
-    return jax.vmap(model.family.frame_of)(emissions)
+    """The frame of each state, in which its sums are taken."""
+    return own_frames(model.family, emissions, missing=model.missing)
 
 
 def updated(
@@ -142,8 +133,9 @@ def laws_of_states(
     """Log-probabilities of first states and of moves that maximize their part of the M-step."""
     allowed_first, allowed = model.allowed()
     if prior is not None:
-        initial = initial + jnp.where(allowed_first, prior.initial - 1, 0.0)
-        moves = moves + jnp.where(allowed, prior.transition - 1, 0.0)
+        excess = [(law - 1).astype(moves.dtype) for law in (prior.initial, prior.transition)]
+        initial = initial + jnp.where(allowed_first, excess[0], 0.0)
+        moves = moves + jnp.where(allowed, excess[1], 0.0)
     if previous is None:
         transition = _transitions.normalized(moves, allowed, _even(allowed, moves.dtype))
         before = _even(allowed_first, initial.dtype)
@@ -180,6 +172,19 @@ def inferred(
     return getattr(hmm, name)(*laws, emission, mask=sequences.present, **options)
 
 
+@partial(jax.jit, static_argnames=("model", "num_steps", "shape"))
+def drawn(
+    model: Any, key: Array, params: Any, *, num_steps: int, shape: tuple[int, ...]
+) -> tuple[Array, Any]:
+    """States and observations of sequences from the model."""
+    state_key, draw_key = jax.random.split(key)
+    unseen = jnp.zeros((num_steps, model.num_states), params.log_initial.dtype)
+    laws = params.log_initial, params.log_transition
+    states = hmm.sample(state_key, *laws, unseen, math.prod(shape)).reshape((*shape, num_steps))
+    emissions = jax.tree.map(lambda leaf: leaf[states], params.emissions)
+    return states, model.family.sample(draw_key, emissions)
+
+
 def sequence_weights(weights: ArrayLike | None, sequences: Sequences, dtype: Any) -> Array:
     """Weights of the sequences on one axis.
 
@@ -196,6 +201,21 @@ def sequence_weights(weights: ArrayLike | None, sequences: Sequences, dtype: Any
             )
         weights = weights.reshape(-1)
     return checked_weights(weights, math.prod(batch), dtype)
+
+
+def require_possible_emissions(model: Any, name: str, params: Any) -> None:
+    """Check the emissions of parameters.
+
+    Raises:
+      ValueError: concrete ones outside the natural domain.
+    """
+    checks.require_values(
+        f"emissions of {name}",
+        model.family.in_natural_domain(params.emissions),
+        lambda inside: inside,
+        "inside the natural domain",
+        "Make them with natural_from_params.",
+    )
 
 
 def require_fixable(model: Any, fixed: tuple[str | int, ...], previous: Any) -> None:

@@ -1,18 +1,37 @@
 """The M-step on sums: mean statistics to natural parameters, weights from counts."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from igeojax.em.expectations import Expectations, along, mean_statistics
+from igeojax.families.frames import composed
 
 NOISE = 8
 """Variances of so many units in the last place of the mean square are rounding."""
 
 FIXABLE = ("weights", "components")
 """Names of what a fit may keep."""
+
+
+class Framed(NamedTuple):
+    """Parameters of a mixture, and of each component the frame in which it is the standard member.
+
+    A narrow component has digits in its frame that its natural parameters have no room for: in
+    float32 these round away 1e-3 of a nat and more where its covariance has a condition of 1e6.
+    """
+
+    log_weights: Any
+    components: Any
+    frames: Any
+
+
+def framed(family: Any, params: Any) -> Framed:
+    """Parameters with the frames that they give themselves."""
+    frames = jax.vmap(family.frame_of)(params.components)
+    return Framed(params.log_weights, params.components, frames)
 
 
 def maximized(
@@ -42,7 +61,7 @@ def maximized(
 
     Returns:
       Parameters in the frame that `frames` stand in; a component is nan where its statistics are
-      those of degenerate data.
+      those of degenerate data. `Framed` of standardized data, as the `previous` ones then are.
     """
     family, counts = mixture.family, expectations.counts
     log_weights = jnp.log(counts / jnp.sum(counts))
@@ -56,23 +75,57 @@ def maximized(
         added = jax.vmap(local)(0.0 * counts, frames)
         eta = jax.tree.map(jnp.add, eta, added)
     if mixture.tied:
-        eta = family.shared(jnp.where(empty, 0.0, counts) / jnp.sum(counts), eta)
+        if previous is not None:
+            # An empty component keeps its mean: its scale is that of the others.
+            inside = jax.vmap(family.in_frame)(previous.components, frames)
+            eta = _chosen(empty, family.mean_from_natural(inside), eta)
+        eta = family.shared(jnp.where(empty, 0.0, counts) / jnp.sum(counts), eta, frames)
+        empty = jnp.zeros_like(empty)
+    theta, components = _members(family, eta, frames, empty, standardized=standardized)
+    found = mixture.Point(log_weights, components)
+    if standardized:
+        # Not of the components: near the standard member nothing cancels.
+        own = jax.vmap(lambda theta, frame: composed(frame, family.frame_of(theta)))(theta, frames)
+        found = Framed(log_weights, components, own)
+    return _with_kept(found, previous, empty, fixed)
 
-    eps = jnp.finfo(counts.dtype).eps
 
-    def component(eta: Any, frame: Any) -> Any:
-        noise = NOISE * eps * family.mean_squares(eta)
-        if standardized:
-            eta = jax.tree.map(jnp.add, eta, family.blur(2 * jnp.max(noise, initial=0.0), eta))
-        theta = family.natural_from_mean(eta)
-        sound = (family.conditional_variances(theta) > noise).all()
-        moved = family.from_frame(theta, frame)
-        if standardized:
-            sound = sound & (family.conditional_variances(moved) > (4 * eps) ** 2).all()
-        return jax.tree.map(lambda leaf: jnp.where(sound, leaf, jnp.nan), moved)
+def _members(
+    family: Any, eta: Any, frames: Any, empty: Array, *, standardized: bool
+) -> tuple[Any, Any]:
+    """Natural parameters of mean statistics, in frames and out; nan where they are but rounding."""
+    eps = jnp.finfo(jax.tree.leaves(eta)[0].dtype).eps
+    noise = NOISE * eps * jax.vmap(family.mean_squares)(eta)
 
-    components = jax.vmap(component)(eta, frames)
-    return _with_kept(mixture.Point(log_weights, components), previous, empty, fixed)
+    def found(eta: Any) -> tuple[Any, Array]:
+        theta = jax.vmap(lambda eta: family.natural_from_mean(family.in_chart(eta)))(eta)
+        left = jax.vmap(family.conditional_variances)(theta)
+        return theta, (left > noise).all(axis=1)
+
+    def blurred(theta: Any, sound: Array) -> tuple[Any, Array]:
+        added = jax.vmap(family.blur)(2 * noise, eta)
+        other, left = found(jax.tree.map(jnp.add, eta, added))
+        return _chosen(sound, theta, other), sound | left
+
+    theta, sound = found(eta)
+    if standardized and noise.shape[1]:
+        # Only where variances shrink to rounding: elsewhere it would make them too large.
+        as_it_is = lambda theta, sound: (theta, sound)
+        theta, sound = jax.lax.cond((sound | empty).all(), as_it_is, blurred, theta, sound)
+    moved = jax.vmap(family.from_frame)(theta, frames)
+    if standardized:
+        variances = jax.vmap(family.conditional_variances)(moved)
+        sound = sound & (variances > (4 * eps) ** 2).all(axis=1)
+        # What rounding leaves no frame could not be handed out, though the frames go on.
+        for leaf in jax.tree.leaves(jax.vmap(family.frame_of)(moved)):
+            sound = sound & jnp.isfinite(leaf.reshape(sound.shape[0], -1)).all(axis=1)
+    known = lambda leaf: jnp.where(along(sound, leaf), leaf, jnp.nan)
+    return jax.tree.map(known, (theta, moved))
+
+
+def _chosen(mask: Array, one: Any, other: Any) -> Any:
+    """What is of `one` where the mask of the components says so."""
+    return jax.tree.map(lambda a, b: jnp.where(along(mask, a), a, b), one, other)
 
 
 def _with_kept(found: Any, previous: Any, empty: Array, fixed: tuple[str | int, ...]) -> Any:
@@ -82,13 +135,8 @@ def _with_kept(found: Any, previous: Any, empty: Array, fixed: tuple[str | int, 
     kept = jnp.ones_like(empty) if "components" in fixed else empty
     labels = [label for label in fixed if not isinstance(label, str)]
     kept = kept.at[jnp.asarray(labels, int)].set(True) if labels else kept
-    components = jax.tree.map(
-        lambda new, old: jnp.where(along(kept, new), old, new),
-        found.components,
-        previous.components,
-    )
     weights = previous if "weights" in fixed else found
-    return found._replace(log_weights=weights.log_weights, components=components)
+    return _chosen(kept, previous, found)._replace(log_weights=weights.log_weights)
 
 
 def require_fixable(mixture: Any, fixed: tuple[str | int, ...], previous: Any) -> None:
@@ -102,6 +150,11 @@ def require_fixable(mixture: Any, fixed: tuple[str | int, ...], previous: Any) -
         raise ValueError(
             f"fixed must be a tuple of {', '.join(map(repr, FIXABLE))} and numbers of components "
             f"below {mixture.num_components}; got {fixed!r}. Write ('weights',) for one name."
+        )
+    if mixture.tied and not set(fixed) <= set(FIXABLE):
+        raise ValueError(
+            f"fixed must be of {', '.join(map(repr, FIXABLE))} where components are tied; got "
+            f"{fixed!r}. They have one scale in common: fix all of them or none."
         )
     if fixed and previous is None:
         raise ValueError(

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
 from igeojax._core import checks
-from igeojax.em._maximization import require_fixable
+from igeojax.em._maximization import FIXABLE, require_fixable
+from igeojax.em.expectations import ASSIGNMENTS
 from igeojax.em.initialization import OPTIONS
+from igeojax.em.priors import require_prior
 
 ACCELERATIONS = ("squarem",)
 """Names of accelerations."""
@@ -27,6 +29,8 @@ class Options(NamedTuple):
     acceleration: str | None
     prior: Any
     fixed: tuple[str | int, ...]
+    births: int
+    assignment: str
     covariance_regularization: ArrayLike
     chunk_size: int | None
     checkpoint: str | os.PathLike | None
@@ -44,11 +48,15 @@ def require_options(mixture: Any, options: Options) -> None:
     checks.require_count("num_restarts", options.num_restarts)
     if options.chunk_size is not None:
         checks.require_count("chunk_size", options.chunk_size)
+    if options.births != 0:
+        _require_births(options)
     if options.acceleration is not None:
         checks.require_option("acceleration", options.acceleration, ACCELERATIONS)
+    checks.require_option("assignment", options.assignment, ASSIGNMENTS)
     floor = checks.floating("tolerance", options.tolerance)
     checks.require_values("tolerance", floor, lambda v: v >= 0, "non-negative", "Try 1e-6.")
     _require_ridge(mixture, options.covariance_regularization)
+    require_prior(mixture, options.prior)
     start = options.initialization
     given = isinstance(start, mixture.Point)
     require_fixable(mixture, options.fixed, start if given else None)
@@ -70,6 +78,21 @@ def require_options(mixture: Any, options: Options) -> None:
     )
 
 
+def _require_births(options: Options) -> None:
+    """Check a number of births that is not 0.
+
+    Raises:
+      TypeError: it is no integer.
+      ValueError: it is negative, or all weights or components are fixed.
+    """
+    checks.require_count("births", options.births)
+    if kept := [name for name in FIXABLE if name in options.fixed]:
+        raise ValueError(
+            f"births must be 0 where {kept[0]} are fixed; got {options.births}. A birth shares the "
+            "observations of a component between two: fix numbers of components instead."
+        )
+
+
 def _require_ridge(mixture: Any, value: ArrayLike) -> None:
     """Check the variance that is added to the components.
 
@@ -80,12 +103,15 @@ def _require_ridge(mixture: Any, value: ArrayLike) -> None:
     name = "covariance_regularization"
     ridge = checks.floating(name, value)
     checks.require_values(name, ridge, lambda v: v >= 0, ">= 0", "Try 1e-6 of the variance.")
-    seen = checks.concrete(ridge)
+    # As it was given: under jit an array of a number is traced.
+    seen = checks.concrete(value)
     if seen is not None and seen == 0:
         return
-    like = mixture.family.from_leaves([jnp.zeros(shape) for shape in mixture.family.point_shape])
-    blur = jax.tree.leaves(mixture.family.blur(jnp.ones(()), like))
-    if not any(bool(leaf.any()) for leaf in blur):
+    with jax.ensure_compile_time_eval():
+        family = mixture.family
+        like = family.from_leaves([jnp.zeros(shape) for shape in family.point_shape])
+        blurred = any(leaf.any() for leaf in jax.tree.leaves(family.blur(jnp.ones(()), like)))
+    if not blurred:
         raise ValueError(
             f"{name} must be 0 for {mixture.family}; got {value}. Only normal laws have a "
             "variance that is raised; give others a prior."

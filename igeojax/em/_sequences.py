@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool
 
-from igeojax.chains._chain import batch_first, chain_of
-from igeojax.em._data import as_data
+from igeojax.chains._chain import presence
+from igeojax.em._data import as_data, batch_shape
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.missing import require_observed_support
 from igeojax.families.product import Product
@@ -53,15 +53,15 @@ def sequences_of(
       ValueError: shapes do not fit, an observation is off the support, or nan where `missing` is
         not asked for.
     """
+    _require_even(family, x)
     x = as_data(family, x)
-    shape = family._data_batch_shape(x)
+    shape = batch_shape(family, x)
     if not shape:
         raise ValueError(
             f"data must have shape (*batch, T) + {family.event_shape}; got "
             f"{jax.tree.map(jnp.shape, x)}. Put the steps on the axis before those of the event."
         )
-    flat = chain_of(jnp.zeros((*shape, 1)), jnp.zeros((1, 1)), length=length, mask=mask)[0].present
-    present = batch_first(flat, shape)
+    present = presence(shape, length, mask)
     x = _filled(family, present, x)
     if missing:
         require_observed_support(family, x)
@@ -73,6 +73,26 @@ def sequences_of(
             f"{error} HiddenMarkovModel(..., missing=True) takes nan for a missing entry."
         ) from None
     return Sequences(x, present, present)
+
+
+def _require_even(family: ExponentialFamily, x: Any) -> None:
+    """Check that a list of sequences holds those of one length.
+
+    Raises:
+      ValueError: it does not.
+    """
+    if isinstance(family, Product):
+        family._require_data(x)
+        for part, y in zip(family.families, x, strict=True):
+            _require_even(part, y)
+        return
+    lengths = [len(y) for y in x if hasattr(y, "__len__")] if isinstance(x, (list, tuple)) else []
+    if len(set(lengths)) > 1:
+        raise ValueError(
+            f"sequences must have one number of steps in the array; got a list of "
+            f"{', '.join(map(str, lengths[:4]))} steps. Pad them to the longest and tell their "
+            "lengths: length=jnp.array([...])."
+        )
 
 
 def _unknown(family: ExponentialFamily, x: Any) -> Array:

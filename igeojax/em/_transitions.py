@@ -76,6 +76,7 @@ def is_irreducible(mask: Any) -> bool:
     return bool(reach.all())
 
 
+@jax.jit
 def stationary_law(transition: Float[Array, "K K"]) -> Float[Array, " K"]:
     """The law that the transitions keep, of an irreducible chain, by elimination of states.
 
@@ -109,6 +110,7 @@ def normalized(counts: Array, allowed: Array, previous: Array) -> Array:
     return jnp.where(total > 0, counts / jnp.where(total > 0, total, 1.0), previous)
 
 
+@jax.jit
 def stationary_step(initial: Array, counts: Array, transition: Array) -> Array:
     """Transitions of larger `sum_i n_i log law_i + sum_ij N_ij log A_ij`, law the stationary one.
 

@@ -12,6 +12,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from igeojax.discrete.softmax import log_softmax, logsumexp
+
+ASSIGNMENTS = ("soft", "hard")
+"""Names of the ways in which observations are shared out to components."""
+
 
 class Expectations(NamedTuple):
     """Sums over observations n with weights `w_n` and responsibilities `r_nk`.
@@ -25,6 +30,35 @@ class Expectations(NamedTuple):
     statistics: Any
     log_likelihood: Float[Array, ""]
     weight: Float[Array, ""]
+
+
+def assigned(joint: Array, *, hard: bool = False, axis: int = -1) -> tuple[Array, Array]:
+    """Responsibilities of the components, and what each observation adds to the objective.
+
+    Soft ones are posterior probabilities, with the log-likelihood; hard ones give an observation to
+    its likeliest component (the first of equals), with the classification log-likelihood.
+
+    Args:
+      joint: `log w_k + log p(x_n; theta_k)`, the components on `axis`.
+      hard: which of the two.
+      axis: of the components.
+
+    Returns:
+      Responsibilities of the shape of `joint`, and values without its `axis`.
+
+    References:
+      [CeleuxGovaert1992] section 3 (the C-step of classification EM).
+
+    Examples:
+      >>> responsibilities, values = assigned(jnp.array([[-2.0, -1.0]]), hard=True)
+      >>> responsibilities.tolist(), values.tolist()
+      ([[0.0, 1.0]], [-1.0])
+    """
+    if not hard:
+        return jnp.exp(log_softmax(joint, axis=axis)), logsumexp(joint, axis=axis)
+    likeliest = jnp.argmax(joint, axis=axis)
+    chosen = jax.nn.one_hot(likeliest, joint.shape[axis], dtype=joint.dtype, axis=axis)
+    return chosen, jnp.max(joint, axis=axis)
 
 
 def mean_statistics(expectations: Expectations) -> tuple[Any, Array]:

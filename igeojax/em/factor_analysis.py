@@ -18,9 +18,9 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key
 from igeojax._core import checks
 from igeojax.em.loop import LoopResult, iterate
 from igeojax.families.multivariate_normal import MultivariateNormal
-from igeojax.families.positive_definite import log_det
-from igeojax.families.weighting import normalized_weights, weighted_mean
+from igeojax.numerics.positive_definite import log_det
 from igeojax.numerics.triangular import cho_solve, cholesky
+from igeojax.numerics.weighting import normalized_weights, weighted_mean
 
 
 class FactorAnalysisPoint(NamedTuple):

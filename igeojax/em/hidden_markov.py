@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Int, Key
 
+from igeojax._core import checks
 from igeojax.em import _hidden_markov_fit, _hidden_markov_online, _transitions
 from igeojax.em import _hidden_markov_steps as _steps
 from igeojax.em._hidden_markov_inference import HiddenMarkovInference
@@ -97,9 +98,17 @@ class HiddenMarkovModel(HiddenMarkovInference):
     @property
     def dimension(self) -> int:
         """Number of free parameters."""
+        return self._dimension(())
+
+    def _dimension(self, fixed: tuple[str | int, ...]) -> int:
+        """Number of free parameters, but for what is fixed."""
         first, moves = self.allowed()
-        initial = 0 if self.stationary_start else int(first.sum()) - 1
-        return initial + int((moves.sum(1) - 1).sum()) + self.num_states * self.family.dimension
+        kept = {entry for entry in fixed if not isinstance(entry, str)}
+        states = 0 if "emissions" in fixed else self.num_states - len(kept)
+        total = states * self.family.dimension
+        if not self.stationary_start and "initial" not in fixed:
+            total += int(first.sum()) - 1
+        return total if "transition" in fixed else total + int((moves.sum(1) - 1).sum())
 
     def allowed(self) -> tuple[Bool[np.ndarray, " states"], Bool[np.ndarray, "states states"]]:
         """Which states may come first, and which moves may happen.
@@ -147,7 +156,7 @@ class HiddenMarkovModel(HiddenMarkovInference):
 
         Raises:
           TypeError: as `log_likelihood`.
-          ValueError: as `log_likelihood`, or bad weights.
+          ValueError: as `log_likelihood`, bad weights or a bad chunk size.
 
         References:
           [Rabiner1989] equations (27) and (37)-(40).
@@ -163,6 +172,8 @@ class HiddenMarkovModel(HiddenMarkovInference):
           (2.0, 3.0)
         """
         self._require_params(params)
+        if chunk_size is not None:
+            checks.require_count("chunk_size", chunk_size)
         sequences = self._sequences(x, length, mask)
         dtype = params.log_initial.dtype
         weights = _steps.sequence_weights(weights, sequences, dtype)
@@ -193,7 +204,8 @@ class HiddenMarkovModel(HiddenMarkovInference):
           The new parameters.
 
         Raises:
-          ValueError: `fixed` without `previous`, or with an unknown entry.
+          TypeError: `prior` is no `HiddenMarkovPrior`.
+          ValueError: `fixed` without `previous`, or with an unknown entry; a prior of other shapes.
 
         Examples:
           >>> from igeojax import families
@@ -205,6 +217,7 @@ class HiddenMarkovModel(HiddenMarkovInference):
           3.0
         """
         _steps.require_fixable(self, fixed, previous)
+        prior = _hidden_markov_fit.checked_prior(self, prior)
         frames = neutral_frames(self.mixture, expectations.initial.dtype)
         return _steps.updated(self, expectations, frames, previous, prior, fixed)
 
@@ -230,8 +243,12 @@ class HiddenMarkovModel(HiddenMarkovInference):
         Stops when a step gains less than `tolerance`. A step that makes the likelihood nan (a
         state collapsing onto too few observations) is not taken, and the fit returns the step
         before with `converged` False; restarts that end so are passed over while there is another.
-        Probabilities that start at 0 stay 0. Normal laws are fitted to standardized data (not with
-        `missing`), so that offsets and units cost no digits.
+        Probabilities of states that start at 0 stay 0. A class that a state loses has probability 0
+        there; if it is the last one, the reference of the chart, `num_classes` units of rounding.
+        Normal laws are fitted to standardized data, so that offsets and units cost no more digits
+        than the observations and the parameters themselves lose. Of `Mixture.fit` there are here
+        neither SQUAREM nor the divergences of the projections (`em.projections`), which are of
+        independent observations.
 
         Args:
           data: observations.
@@ -286,14 +303,15 @@ class HiddenMarkovModel(HiddenMarkovInference):
             progress=progress,
         )
         log_likelihood = end.objective * total - log_prior
+        free = self._dimension(fixed)
         return HiddenMarkovFit(
             params=end.params,
             converged=end.converged,
             num_iterations=end.num_iterations,
             log_likelihoods=end.history,
             log_likelihood=log_likelihood,
-            bic=self.dimension * jnp.log(total) - 2 * log_likelihood,
-            aic=2 * self.dimension - 2 * log_likelihood,
+            bic=free * jnp.log(total) - 2 * log_likelihood,
+            aic=2 * free - 2 * log_likelihood,
         )
 
     def fit_online(

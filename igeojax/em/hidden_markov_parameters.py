@@ -92,7 +92,7 @@ class HiddenMarkovFit(NamedTuple):
 
     `log_likelihoods`: what the fit maximizes, over the number of observations, before each step and
     after the last, nan beyond: with a prior its log-density is added. `log_likelihood`, `bic` and
-    `aic` are of the data alone.
+    `aic` are of the data alone, and count what is not fixed.
     """
 
     params: HiddenMarkovPoint

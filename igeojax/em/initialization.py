@@ -127,7 +127,7 @@ def starting_points(
       initialization: one of `OPTIONS`.
 
     Returns:
-      Mixture parameters in the frame of the data, with the starts on the leading axis.
+      `Framed` parameters in the frame of the data, with the starts on the leading axis.
 
     Examples:
       >>> from igeojax import em, families

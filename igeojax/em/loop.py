@@ -1,12 +1,19 @@
 """The EM iteration itself: alternating steps, a monotone objective, a stopping rule."""
 
+import math
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
+
+from igeojax._core import checks
+
+ROUNDING = 100
+"""Falls of so many units in the last place of the objective are rounding."""
 
 
 class LoopResult(NamedTuple):
@@ -46,18 +53,21 @@ def iterate(
     label: ArrayLike = 0,
     extrapolate: Callable[[Any, Any, Any], Any] | None = None,
     while_loop: Callable[..., Any] = jax.lax.while_loop,
+    after: LoopResult | None = None,
+    most_loss: ArrayLike = math.inf,
 ) -> LoopResult:
-    """Alternate E- and M-steps until a step gains less than `tolerance`.
+    """Alternate E- and M-steps until a step changes the objective by less than `tolerance`.
 
-    A step that makes the objective nan or infinite is not taken: the iteration ends there, not
-    converged, with the parameters before it. Runs under `jit` and `vmap`; one E-step an
-    iteration, two where it extrapolates.
+    A fall of no more than rounding ends it too, a larger one does not. A step that makes the
+    objective nan or infinite, or loses more than `most_loss` of it, is not taken: the iteration
+    ends there, not converged, with the parameters before it. Runs under `jit` and `vmap`; one
+    E-step an iteration, two where it extrapolates.
 
     Args:
       e_step: `params -> (expectations, objective)`, the objective at `params`.
       m_step: `(expectations, params) -> params`.
       start: initial parameters, any pytree.
-      tolerance: least gain in the objective to go on.
+      tolerance: least change of the objective to go on.
       max_iterations: most steps.
       progress: write each step to stderr.
       label: number of the run, written with its progress; 0 is not written.
@@ -66,6 +76,10 @@ def iterate(
         the first step.
       while_loop: what runs it, `(condition, body, start) -> end`; a loop of Python for steps that
         cannot be traced.
+      after: an end to go on from: the start counts as a step from there, and is taken only where
+        its objective is no less.
+      most_loss: what a step may lose of the objective, as a share of one and its size; for steps
+        that lose no more than rounding unless they break down.
 
     Returns:
       A `LoopResult`.
@@ -82,7 +96,10 @@ def iterate(
         dtype = jnp.result_type(*jax.tree.leaves(params))
         history = jnp.full(max_iterations + 1, jnp.nan, dtype)
         none, no = jnp.asarray(-jnp.inf, dtype), jnp.asarray(False)
-        return _Carry(params, plain, params, none, history, -jnp.ones((), int), no, ~no)
+        before = (params, none, history, -jnp.ones((), int))
+        if after is not None:
+            before = (after.params, after.objective, after.history, after.num_iterations)
+        return _Carry(params, plain, *before, no, ~no)
 
     def advance(carry: _Carry) -> _Carry:
         found = (carry.candidate, *e_step(carry.candidate))
@@ -95,10 +112,16 @@ def iterate(
             # Under vmap the body also runs for those that have ended.
             jax.debug.callback(_report, step, objective, carry.running & (step > 0), label)
         # The start is taken as it is; there is nothing to compare it with.
-        taken = jnp.isfinite(objective) | (step == 0)
-        converged = taken & (objective - carry.objective < tolerance) & (step > 0)
+        least = carry.objective - most_loss * (1 + jnp.abs(carry.objective))
+        taken = (jnp.isfinite(objective) & (objective >= least)) | (step == 0)
+        if after is not None:
+            taken &= (step > after.num_iterations + 1) | (objective >= carry.objective)
+        gain = objective - carry.objective
+        rounding = ROUNDING * jnp.finfo(gain.dtype).eps * (1 + jnp.abs(objective))
+        still = (gain < tolerance) & (-gain < jnp.maximum(tolerance, rounding))
+        converged = taken & still & (step > 0)
         history = carry.history.at[step].set(jnp.where(taken, objective, jnp.nan))
-        ended = converged | ~taken | (step >= max_iterations)
+        ended = converged | ~taken
         candidate, plain = m_step(expectations, params), carry.plain
         if extrapolate is not None:
             plain = (candidate, *e_step(candidate))
@@ -112,8 +135,33 @@ def iterate(
         return _Carry(*(candidate, plain, params, objective, history, step, converged, ~ended))
 
     start = jax.tree.map(jnp.asarray, start)
-    end = while_loop(lambda carry: carry.running, advance, begin(start))
+    # Not a part of the carry: what was saved can go on to more steps.
+    going = lambda carry: carry.running & (carry.step < max_iterations)
+    end = while_loop(going, advance, begin(start))
     return LoopResult(end.params, end.objective, end.history, end.step, end.converged)
+
+
+def require_known(end: LoopResult) -> None:
+    """Check that the objective was a number at the start, where that is known.
+
+    Args:
+      end: of an iteration.
+
+    Raises:
+      ValueError: it was nan.
+
+    Examples:
+      >>> zero = jnp.zeros(())
+      >>> require_known(LoopResult(zero, zero, jnp.zeros(1), 0, True))
+    """
+    checks.require_values(
+        "the log-likelihood at the starting point",
+        end.history[0],
+        lambda value: ~np.isnan(value),
+        "a number",
+        "A component has no finite parameters there: pass another initialization or key, a prior "
+        "(em.data_prior), or float64 data.",
+    )
 
 
 def best_end(ends: LoopResult, max_iterations: int) -> LoopResult:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
+from igeojax.em._data import as_data, require_rows
 from igeojax.em.expectations import Expectations, along
 from igeojax.families.missing import completed
 
@@ -143,6 +144,43 @@ class MixturePrior(NamedTuple):
         return self._replace(centers=inside(self.centers))
 
 
+def require_prior(mixture: Any, prior: Any) -> None:
+    """Check the prior of a mixture.
+
+    Args:
+      mixture: the `Mixture`.
+      prior: what came; None is no prior.
+
+    Raises:
+      TypeError: anything but a `MixturePrior` of the family.
+      ValueError: a prior of another number of components.
+
+    Examples:
+      >>> from igeojax import em, families
+      >>> mixture = em.Mixture(families.Poisson(), 2)
+      >>> require_prior(mixture, mixture_prior(mixture, concentration=2.0))
+    """
+    if prior is None:
+        return
+    if not isinstance(prior, MixturePrior):
+        raise TypeError(
+            f"prior must be an em.MixturePrior; got {type(prior).__name__}. Make it with "
+            "em.data_prior(mixture, data) or em.mixture_prior(mixture, center, count)."
+        )
+    found = {
+        "centers": mixture.family.batch_shape(prior.centers),
+        "counts": jnp.shape(prior.counts),
+        "concentration": jnp.shape(prior.concentration),
+    }
+    for name, shape in found.items():
+        if shape != (mixture.num_components,):
+            raise ValueError(
+                f"{name} of the prior must have shape ({mixture.num_components},), one entry a "
+                f"component; got {shape}. Make the prior of this mixture, with the same number of "
+                "components."
+            )
+
+
 def mixture_prior(
     mixture: Any,
     center: Any = None,
@@ -257,8 +295,9 @@ def data_prior(
 
     Raises:
       TypeError: data of a wrong kind.
-      ValueError: data that no member can be fitted to (a constant column), bad weights, or values
-        that `mixture_prior` refuses.
+      ValueError: data of more axes than one of observations and those of the event, or that no
+        member can be fitted to (a constant column); bad weights, or values that `mixture_prior`
+        refuses.
 
     Examples:
       >>> from igeojax import em, families
@@ -267,6 +306,8 @@ def data_prior(
       >>> mixture.family.params_from_natural(prior.centers).loc.tolist()
       [2.0, 2.0]
     """
+    data = as_data(mixture.family, data)
+    require_rows(mixture.family, data)
     center = mixture.family.fit(completed(mixture.family, data), weights, **fit_options)
     return mixture_prior(mixture, center, count, concentration=concentration)
 

@@ -15,9 +15,10 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.discrete.softmax import log_softmax, logsumexp
 from igeojax.divergences.exponential.relative_entropy import kl as member_kl
-from igeojax.em._data import as_data, checked_weights
+from igeojax.em._data import checked_rows, checked_weights, require_weight
 from igeojax.em._passes import data_frame
 from igeojax.em.expectations import shared_out
+from igeojax.em.priors import require_prior
 
 
 class ProjectionGains(NamedTuple):
@@ -96,7 +97,7 @@ def projection_gains(
       The `ProjectionGains`.
 
     Raises:
-      TypeError: data or a start of a wrong kind.
+      TypeError: data, a start or a prior of a wrong kind.
       ValueError: data off the support, bad weights, or a mixture of data with missing entries,
         whose responsibilities are not all that is latent.
 
@@ -118,10 +119,10 @@ def projection_gains(
             "data must be complete; got a mixture with missing=True. Drop rows with missing "
             "entries, and use a mixture without."
         )
-    x = as_data(mixture.family, data)
-    mixture.family.require_support(x)
-    dtype = start.log_weights.dtype
-    weights = checked_weights(weights, jax.tree.leaves(x)[0].shape[0], dtype)
+    x, count = checked_rows(mixture, data)
+    require_prior(mixture, prior)
+    weights = checked_weights(weights, count, start.log_weights.dtype)
+    require_weight(count, jnp.sum(weights))
     return _gains(mixture, x, start, weights, prior, num_iterations)
 
 

@@ -1,6 +1,7 @@
 """How many components: fits of several numbers side by side, and the criteria that choose."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from igeojax._core import checks
+from igeojax.em._data import checked_rows
 from igeojax.em.mixture import Mixture, MixtureFit
 from igeojax.em.priors import MixturePrior
 from igeojax.families.base import ExponentialFamily
@@ -104,14 +106,16 @@ def model_selection(
         for one, with which no component can collapse; None for maximum likelihood.
       tied: see `Mixture`.
       missing: see `Mixture`.
-      **fit_options: those of `Mixture.fit`, `num_restarts` for one.
+      **fit_options: those of `Mixture.fit`, `num_restarts` for one. Of a `checkpoint` each number
+        of components has a folder of its own, `components-3` for one.
 
     Returns:
       A `ModelSelection`. A fit that collapsed is left out of the choice where another did not: its
       criteria are nan.
 
     Raises:
-      TypeError: arguments of a wrong kind.
+      TypeError: arguments of a wrong kind: one number of components, a prior that is no function,
+        `Chunks`.
       ValueError: no number of components, an unknown criterion, or what `Mixture.fit` refuses.
 
     References:
@@ -125,14 +129,33 @@ def model_selection(
       2
     """
     checks.require_option("criterion", criterion, CRITERIA)
+    if not isinstance(num_components, Iterable):
+        raise TypeError(
+            f"num_components must be the numbers to try; got {num_components!r}. Pass (3,) for one "
+            "of them, or range(1, 9)."
+        )
     counts = tuple(num_components)
     if not counts:
         raise ValueError("num_components must name numbers to try; got none. Try range(1, 9).")
+    if prior is not None and not callable(prior):
+        raise TypeError(
+            "prior must be a function that makes the prior of a mixture; got "
+            f"{type(prior).__name__}. Each number of components has its own: pass "
+            "lambda mixture: em.data_prior(mixture, data)."
+        )
     mixtures = tuple(Mixture(family, count, tied=tied, missing=missing) for count in counts)
 
+    data, rows = checked_rows(mixtures[0], data)
+    folder = fit_options.pop("checkpoint", None)
+
     def fitted(mixture: Mixture, key: Array) -> MixtureFit:
-        known = None if prior is None else prior(mixture)
-        return mixture.fit(data, key=key, weights=weights, prior=known, **fit_options)
+        options = {"prior": None if prior is None else prior(mixture), **fit_options}
+        if mixture.num_components == 1:
+            # All its starts are the same.
+            options["num_restarts"] = 1
+        if folder is not None:
+            options["checkpoint"] = Path(folder) / f"components-{mixture.num_components}"
+        return mixture.fit(data, key=key, weights=weights, **options)
 
     fits = tuple(map(fitted, mixtures, jax.random.split(key, len(counts))))
     one = Mixture(family, 1, tied=tied, missing=missing)
@@ -145,8 +168,8 @@ def model_selection(
         for name in ("log_likelihood", "bic", "aic")
     }
     pairs = zip(mixtures, fits, strict=True)
-    icl = np.array([float(mixture.icl(fit.params, data, weights)) for mixture, fit in pairs])
-    rows = jax.tree.leaves(data)[0].shape[0]
+    criteria = {"weights": weights, "fixed": fit_options.get("fixed", ())}
+    icl = np.array([float(mixture.icl(fit.params, data, **criteria)) for mixture, fit in pairs])
     total = rows if weights is None else float(np.sum(np.asarray(weights)))
     return ModelSelection(
         np.array(counts),

@@ -9,11 +9,18 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.discrete.softmax import log_softmax, logsumexp
-from igeojax.em._data import as_data, checked_weights, default_chunk_size
+from igeojax.em._data import as_data, checked_rows, checked_weights, default_chunk_size
 from igeojax.em._maximization import maximized, require_fixable
 from igeojax.em._missing import shared_out_observed, sums_of_observed
 from igeojax.em._passes import sums_in_frames
-from igeojax.em.expectations import Expectations, neutral_frames, shared_out, sum_over_chunks
+from igeojax.em.expectations import (
+    ASSIGNMENTS,
+    Expectations,
+    neutral_frames,
+    shared_out,
+    sum_over_chunks,
+)
+from igeojax.em.priors import require_prior
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.missing import observed_log_density
 
@@ -138,7 +145,9 @@ class MixtureSteps:
                 "taken at; got None. Pass previous=params."
             )
         sums = (
-            shared_out_observed(self.family, mass, previous.components, x)
+            shared_out_observed(
+                self.family, mass, previous.components, neutral_frames(self, mass.dtype), x
+            )
             if self.missing and previous is not None
             else shared_out(self.family, mass, x)
         )
@@ -150,6 +159,7 @@ class MixtureSteps:
         x: Any,
         weights: ArrayLike | None = None,
         *,
+        assignment: str = "soft",
         chunk_size: int | None = None,
     ) -> Expectations:
         """E-step summed over the observations: all that the M-step needs, and additive.
@@ -161,6 +171,7 @@ class MixtureSteps:
           params: mixture parameters.
           x: observations of shape `(N,) + event_shape`; of a product a tuple of them.
           weights: non-negative, shape `(N,)`; None weighs all alike.
+          assignment: `"soft"` or `"hard"`, see `Mixture.fit`.
           chunk_size: rows taken at once; None as many as fit into the cache of a core.
 
         Returns:
@@ -168,7 +179,8 @@ class MixtureSteps:
 
         Raises:
           TypeError: `params` or `x` of a wrong kind.
-          ValueError: `x` lacks the event axes, or bad weights.
+          ValueError: `x` has other axes than one of observations and those of the event, or is off
+            the support; bad weights, a bad chunk size or an unknown assignment.
 
         Examples:
           >>> from igeojax import families
@@ -180,16 +192,17 @@ class MixtureSteps:
           >>> sums.counts.tolist(), sums.statistics.x.tolist()
           ([3.0], [9.0])
         """
-        x = as_data(self.family, x)
+        self._require_params(params)
+        x, count = checked_rows(self, x)
         dtype = params.log_weights.dtype
-        weights = checked_weights(weights, jax.tree.leaves(x)[0].shape[0], dtype)
-        if chunk_size is None:
+        weights = checked_weights(weights, count, dtype)
+        checks.require_option("assignment", assignment, ASSIGNMENTS)
+        if chunk_size is not None:
+            checks.require_count("chunk_size", chunk_size)
+        else:
             chunk_size = default_chunk_size(self.family, self.num_components, dtype)
-        partial_sum = (
-            sums_of_observed(self, params)
-            if self.missing
-            else sums_in_frames(self, params, neutral_frames(self, dtype))
-        )
+        sums = sums_of_observed if self.missing else sums_in_frames
+        partial_sum = sums(self, params, neutral_frames(self, dtype), hard=assignment == "hard")
         return sum_over_chunks(partial_sum, x, weights, chunk_size=chunk_size)
 
     def maximized(
@@ -216,7 +229,9 @@ class MixtureSteps:
           data.
 
         Raises:
-          ValueError: `fixed` without `previous`, or with an unknown entry.
+          TypeError: `prior` is no `MixturePrior` of the family.
+          ValueError: `fixed` without `previous`, or with an unknown entry; a prior of another
+            number of components.
 
         Examples:
           >>> from igeojax import families
@@ -229,6 +244,7 @@ class MixtureSteps:
           [3.0, 8.0]
         """
         require_fixable(self, fixed, previous)
+        require_prior(self, prior)
         dtype = expectations.counts.dtype
         ridge = jnp.asarray(covariance_regularization, dtype)
         zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], dtype), expectations.statistics)

@@ -1,6 +1,6 @@
 """Exponential families: what a distribution *is*; one family a file."""
 
-from igeojax.families import cumulants, missing
+from igeojax.families import cumulants, directional_statistics, missing
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.bernoulli import Bernoulli
 from igeojax.families.beta import Beta
@@ -68,5 +68,6 @@ __all__ = [
     "Weibull",
     "Wishart",
     "cumulants",
+    "directional_statistics",
     "missing",
 ]

@@ -14,7 +14,7 @@ class MissingEntries:
         """Observations with one inside the support in the place of each that is missing.
 
         An observation is missing as a whole; a family whose marginals have a closed form overrides
-        the three methods, and then single entries may be.
+        these methods, and then single entries may be.
         """
         x = self._data(x)
         event = (...,) + (None,) * len(self.event_shape)

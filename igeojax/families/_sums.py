@@ -69,6 +69,10 @@ class StatisticSums:
         """What the log-density in a frame exceeds that of the observations by."""
         return 0.0
 
+    def observed_log_volume(self: Any, x: Any, frame: Any) -> Array | float:
+        """The same of the observed entries of each observation."""
+        return 0.0
+
     def sums_in_frame(self: Any, count: Array, sums: Any, frame: Any) -> Any:
         """Sums of the statistics of `count` observations in a frame."""
         return sums
@@ -81,6 +85,10 @@ class StatisticSums:
         """Mean square of each coordinate with a scale; here of none."""
         return jnp.zeros(0, jax.tree.leaves(eta)[0].dtype)
 
+    def in_chart(self: Any, eta: Any) -> Any:
+        """Mean statistics, moved by rounding where the chart cannot hold them; here as they are."""
+        return eta
+
     def blur(self: Any, variance: Array, like: Any) -> Any:
-        """What independent noise of a variance adds to the mean statistics; here none."""
+        """What noise adds to the mean statistics, of one variance or one for each; here none."""
         return jax.tree.map(jnp.zeros_like, like)

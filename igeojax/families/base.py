@@ -21,7 +21,7 @@ from igeojax.families._methods import TAKE_POINTS, nan_outside, on_checked_point
 from igeojax.families._missing_entries import MissingEntries
 from igeojax.families._sums import StatisticSums
 from igeojax.families.support import Support
-from igeojax.families.weighting import normalized_weights, weighted_mean
+from igeojax.numerics.weighting import normalized_weights, weighted_mean
 
 MOST_OUTCOMES = 10**6
 """Vectors, or rows of a product, that `ExponentialFamily.outcomes` lists at most."""
@@ -511,8 +511,7 @@ class ExponentialFamily(MissingEntries, StatisticSums, abc.ABC, Generic[PointT, 
             "in the natural domain",
             "See in_natural_domain; make points with natural_from_params.",
         )
-        if not isinstance(shape, tuple):
-            raise TypeError(f"shape must be a tuple; got {shape!r}. Write ({shape},) for one axis.")
+        checks.require_shape(shape)
         pad = (1,) * len(shape)
         theta = jax.tree.map(lambda leaf: leaf.reshape(pad + leaf.shape), self._point(theta))
         return self._draw(key, theta, shape + batch)

@@ -11,8 +11,10 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.discrete.relative_entropy import log_sum_exp_bregman
 from igeojax.families.base import ExponentialFamily
+from igeojax.families.categorical import with_last
 from igeojax.families.support import Support
 from igeojax.numerics.remainders import log_complement_ratio, log_ratio
+from igeojax.numerics.weighting import weighted_mean
 
 
 class BernoulliPoint(NamedTuple):
@@ -68,6 +70,10 @@ class Bernoulli(ExponentialFamily[BernoulliPoint, BernoulliParams]):
         inside = jnp.where(edge, 0.5, eta.x)
         end = jnp.where(eta.x == 0, -jnp.inf, jnp.inf).astype(inside.dtype)
         return BernoulliPoint(jnp.where(edge, end, jnp.log(inside) - jnp.log1p(-inside)))
+
+    def in_chart(self, eta: BernoulliPoint) -> BernoulliPoint:
+        """As `Categorical.in_chart`, failure the last class."""
+        return BernoulliPoint(with_last(eta.x[..., None], 1, 2)[..., 0])
 
     def natural_from_params(
         self, probs: ArrayLike | None = None, *, logits: ArrayLike | None = None
@@ -152,6 +158,11 @@ class Bernoulli(ExponentialFamily[BernoulliPoint, BernoulliParams]):
         inside = (eta.x != 0) & (failure != 0)
         p = jnp.where(inside, eta.x, 0.5)
         return jnp.where(inside, p * jnp.log(p) + (1 - p) * jnp.log1p(-p), 0.0)
+
+    def _fit(self, x: Array, weights: Array | None) -> BernoulliPoint:
+        # Weights sum to one up to rounding.
+        mean = jnp.minimum(weighted_mean(self._data(x), weights), 1)
+        return self.natural_from_mean(BernoulliPoint(mean))
 
     def _draw(self, key, theta, shape):
         return jax.random.bernoulli(key, jax.nn.sigmoid(theta.x), shape).astype(int)

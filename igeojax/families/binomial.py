@@ -11,11 +11,13 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.bernoulli import Bernoulli, BernoulliParams, BernoulliPoint
+from igeojax.families.categorical import with_last
 from igeojax.families.support import Support
 from igeojax.numerics.counting import count_entropy, poisson_log_density
 from igeojax.numerics.incomplete import betainc
 from igeojax.numerics.quantile import CountShape, least_count
 from igeojax.numerics.safe import log_at_zero
+from igeojax.numerics.weighting import weighted_mean
 
 _COIN = Bernoulli()
 
@@ -94,6 +96,10 @@ class Binomial(ExponentialFamily[BinomialPoint, BinomialParams]):
     def natural_from_mean(self, eta: BinomialPoint) -> BinomialPoint:
         return BinomialPoint(log_at_zero(eta.x) - log_at_zero(self.trials - eta.x))
 
+    def in_chart(self, eta: BinomialPoint) -> BinomialPoint:
+        """As `Categorical.in_chart`, failure the last class."""
+        return BinomialPoint(with_last(eta.x[..., None], self.trials, 2)[..., 0])
+
     def natural_from_params(
         self, probs: ArrayLike | None = None, *, logits: ArrayLike | None = None
     ) -> BinomialPoint:
@@ -170,6 +176,11 @@ class Binomial(ExponentialFamily[BinomialPoint, BinomialParams]):
         moments = self.mean(point), jnp.sqrt(self.variance(point)), -jnp.tanh(0.5 * logit)
         highest = jnp.where(logit > -jnp.inf, size, 0.0)
         return least_count(self._cdf, point, level, highest, CountShape(*moments, 4 + size))
+
+    def _fit(self, x: Array, weights: Array | None) -> BinomialPoint:
+        # Weights sum to one up to rounding.
+        mean = jnp.minimum(weighted_mean(self._data(x), weights), self.trials)
+        return self.natural_from_mean(BinomialPoint(mean))
 
     def _draw(self, key, theta, shape):
         probs = jnp.broadcast_to(jax.nn.sigmoid(theta.x), shape)

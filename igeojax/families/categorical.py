@@ -1,7 +1,7 @@
 """The categorical family."""
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,9 @@ from igeojax.discrete.relative_entropy import entropy_from_logits, log_sum_exp_b
 from igeojax.discrete.softmax import log_softmax, logsumexp, softmax
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.support import Support
-from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.remainders import log_ratio
 from igeojax.numerics.safe import log_at_zero
+from igeojax.numerics.weighting import weighted_mean
 
 
 class CategoricalPoint(NamedTuple):
@@ -36,7 +36,8 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
     """One of `num_classes` labels: `theta_i = log(p_i / p_K)`, `psi = log(1 + sum exp theta_i)`.
 
     The last class is the reference of the minimal chart and must have positive probability; any
-    other may have probability 0 (`theta = -inf`). Observations are integer labels `0..K-1`.
+    other may have probability 0 (`theta = -inf`). A fit to data in which it never occurs gives it
+    `K` units of rounding. Observations are integer labels `0..K-1`.
 
     Args:
       num_classes: number of classes `K >= 2`.
@@ -61,10 +62,6 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
     Params = CategoricalParams
     conjugate_prior = "Dirichlet"
     _observation = 0
-    _degenerate: ClassVar[str] = (
-        "The last class never occurs, and it is the reference of the chart. Reorder the labels so "
-        "that one that occurs comes last."
-    )
 
     def __post_init__(self):
         checks.require_count("num_classes", self.num_classes, 2)
@@ -108,6 +105,13 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
     def natural_from_mean(self, eta: CategoricalPoint) -> CategoricalPoint:
         last = 1 - jnp.sum(eta.one_hot, axis=-1, keepdims=True)
         return CategoricalPoint(log_at_zero(eta.one_hot) - jnp.log(last))
+
+    def in_chart(self, eta: CategoricalPoint) -> CategoricalPoint:
+        """Mean statistics whose last class, the reference, has a probability above their rounding.
+
+        Below `num_classes` units of it, it is one minus a sum, and no more than rounding itself.
+        """
+        return CategoricalPoint(with_last(eta.one_hot, 1, self.num_classes))
 
     def natural_from_params(
         self, probs: ArrayLike | None = None, *, logits: ArrayLike | None = None
@@ -236,9 +240,51 @@ class Categorical(ExponentialFamily[CategoricalPoint, CategoricalParams]):
         return jnp.take_along_axis(scores, jnp.broadcast_to(x, batch)[..., None], axis=-1)[..., 0]
 
     def _fit(self, x: Array, weights: Array | None) -> CategoricalPoint:
-        # Counts of all classes: one minus the others' sum would cancel for a rare last class.
         share = weighted_mean(jax.nn.one_hot(x, self.num_classes), weights)
-        return CategoricalPoint(log_at_zero(share[..., :-1]) - jnp.log(share[..., -1:]))
+        return CategoricalPoint(log_odds(share))
 
     def _draw(self, key, theta, shape):
         return jax.random.categorical(key, self.logits(theta), shape=shape)
+
+
+def log_odds(share: Array) -> Array:
+    """Logarithms of the shares of all classes but the last over that of the last.
+
+    Of the counts of all classes: one minus the others' sum would cancel for a rare last class.
+
+    Args:
+      share: shape `batch + (num_classes,)`, not negative.
+
+    Returns:
+      The logarithms; a last class without any has `num_classes` units of rounding of the total.
+
+    Examples:
+      >>> log_odds(jnp.array([0.5, 0.5])).tolist()
+      [0.0]
+    """
+    least = share.shape[-1] * jnp.finfo(share.dtype).eps * jnp.sum(share, axis=-1, keepdims=True)
+    last = jnp.where(share[..., -1:] == 0, least, share[..., -1:])
+    return log_at_zero(share[..., :-1]) - jnp.log(last)
+
+
+def with_last(counts: Array, total: int, num_classes: int) -> Array:
+    """Mean counts of all classes but the last that leave it more of a total than rounding.
+
+    Args:
+      counts: shape `batch + (num_classes - 1,)`, below 0 by no more than rounding.
+      total: what the counts of all classes sum to.
+      num_classes: number of classes.
+
+    Returns:
+      The counts, none negative, scaled where the last class has less than `num_classes` units of
+      rounding.
+
+    Examples:
+      >>> bool(1 - with_last(jnp.array([0.25, 0.75]), 1, 3).sum() > 0)
+      True
+    """
+    least = num_classes * jnp.finfo(counts.dtype).eps * total
+    counts = jnp.maximum(counts, 0)
+    known = jnp.sum(counts, axis=-1, keepdims=True)
+    scale = (total - least) / jnp.where(known > 0, known, 1.0)
+    return jnp.where(total - known < least, scale * counts, counts)

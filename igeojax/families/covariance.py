@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
 from igeojax._core import checks
-from igeojax.families.positive_definite import (
+from igeojax.numerics.positive_definite import (
     log_det_change_remainder,
     log_det_ratio,
     symmetrized,

@@ -34,7 +34,6 @@ from igeojax.families.normal_inverse_gamma import NormalInverseGamma, variance_l
 from igeojax.families.normal_inverse_wishart import NormalInverseWishart
 from igeojax.families.normal_known_scale import NormalKnownScale
 from igeojax.families.poisson import Poisson
-from igeojax.families.positive_definite import log_det, whitened
 from igeojax.families.product import Product
 from igeojax.families.pushforward import Pushforward
 from igeojax.families.von_mises import VonMises
@@ -42,6 +41,7 @@ from igeojax.families.von_mises_fisher import VonMisesFisher
 from igeojax.families.wishart import Wishart
 from igeojax.numerics.complex_bessel import log_sphere_integral
 from igeojax.numerics.complex_log_gamma import complex_log_gamma
+from igeojax.numerics.positive_definite import log_det, whitened
 from igeojax.numerics.triangular import cholesky, solve_triangular
 
 

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.bessel import log_sphere
 from igeojax.numerics.bessel_bregman import (
     vmf_natural_from_mean,
@@ -15,6 +14,7 @@ from igeojax.numerics.bessel_bregman import (
 )
 from igeojax.numerics.bessel_ratio import vmf_log_partition_offset
 from igeojax.numerics.remainders import log1p_remainder
+from igeojax.numerics.weighting import weighted_mean
 
 _MAX_ROUNDS = 1000
 
@@ -60,6 +60,31 @@ def direction_and_length(
     scaled = jnp.where(zero, axis, theta / jnp.where(zero, 1.0, largest))
     length = jnp.sqrt(jnp.sum(scaled * scaled, axis=-1, keepdims=True))
     return scaled / length, (largest * length)[..., 0]
+
+
+def of_common_length(
+    shares: Float[Array, "count"], vectors: Float[Array, "count dim"]
+) -> Float[Array, "count dim"]:
+    """Mean vectors of laws of one concentration: each in its direction, all of the mean length.
+
+    The likelihood of the concentration they share is that of `A(kappa) = sum_k share_k |eta_k|`.
+
+    Args:
+      shares: shares of the observations, which sum to one.
+      vectors: mean vectors along the last axis.
+
+    Returns:
+      The vectors; of the zero vector, for which all directions are as likely, the first axis.
+
+    References:
+      [BanerjeeDhillon2005] section 3.2 (the mixture, here of one concentration).
+
+    Examples:
+      >>> of_common_length(jnp.array([0.25, 0.75]), jnp.array([[0.8, 0.0], [0.0, -0.4]])).tolist()
+      [[0.5, 0.0], [0.0, -0.5]]
+    """
+    directions, lengths = direction_and_length(vectors)
+    return jnp.sum(shares * lengths) * directions
 
 
 def directional_log_density(

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from igeojax.families.covariance import precision_factor, symmetrized_point
-from igeojax.families.positive_definite import log_det, symmetrized
+from igeojax.numerics.positive_definite import log_det, symmetrized
 from igeojax.numerics.triangular import solve_triangular
 
 
@@ -52,6 +52,34 @@ def inverted(frame: Any) -> Any:
         return Frame(-offset, part.inverse, part.scale)
 
     return jax.tree.map(back, frame, is_leaf=lambda part: isinstance(part, Frame))
+
+
+def composed(outer: Any, inner: Any) -> Any:
+    """The frame that is `inner` as it lies in `outer`: standardizing in one, then in the other.
+
+    Args:
+      outer: a frame of any family.
+      inner: one of the same kind, of observations that are standardized in `outer`.
+
+    Returns:
+      The frame, `x = outer.offset + outer.scale (inner.offset + inner.scale z)`.
+
+    Examples:
+      >>> outer = Frame(jnp.array(3.0), jnp.array(2.0), jnp.array(0.5))
+      >>> inner = Frame(jnp.array(1.0), jnp.array(4.0), jnp.array(0.25))
+      >>> [float(part) for part in composed(outer, inner)]
+      [5.0, 8.0, 0.125]
+    """
+
+    def both(outer: Frame, inner: Frame) -> Frame:
+        times = jnp.matmul if jnp.ndim(outer.scale) == 2 else jnp.multiply
+        return Frame(
+            outer.offset + times(outer.scale, inner.offset),
+            times(outer.scale, inner.scale),
+            times(inner.inverse, outer.inverse),
+        )
+
+    return jax.tree.map(both, outer, inner, is_leaf=lambda part: isinstance(part, Frame))
 
 
 class ScaleFrames:
@@ -109,7 +137,13 @@ class ScaleFrames:
 
     def log_volume(self, frame: Frame) -> Array:
         """`log |det scale|`: the log-density of `x` is that of `z` less this."""
-        return self._repeats * jnp.sum(jnp.log(frame.scale))
+        # Of the inverse, which makes z: that of a composed frame is the scale's to rounding only.
+        return -self._repeats * jnp.sum(jnp.log(frame.inverse))
+
+    def observed_log_volume(self: Any, x: Array, frame: Frame) -> Array:
+        """The same of the entries of each observation that are not nan."""
+        each = jnp.where(jnp.isnan(x), 0.0, _wide(-jnp.log(frame.inverse), frame, x))
+        return jnp.sum(each, axis=tuple(range(-len(self.event_shape), 0)))
 
     def sums_in_frame(self, count: Array, sums: Any, frame: Frame) -> Any:
         """Sums of the statistics of `z` where `sums` are those of `count` observations `x`."""
@@ -127,18 +161,24 @@ class ScaleFrames:
         """Mean square of each coordinate, in one axis."""
         return jnp.ravel(getattr(eta, self._square)) / self._repeats
 
-    def shared(self, shares: Array, eta: Any) -> Any:
-        """Mean statistics of laws of one common scale, the components on axis 0."""
+    @property
+    def shared_dimension(self) -> int:
+        """Number of parameters that `shared` makes common."""
+        shapes = dict(zip(self.Point._fields, self.point_shape, strict=True))
+        return math.prod(shapes[self._square])
+
+    def shared(self, shares: Array, eta: Any, frames: Frame) -> Any:
+        """Mean statistics of laws of one common scale, each in its frame on axis 0."""
         square, mean = getattr(eta, self._square), eta.x**2
         mean = mean if mean.ndim == square.ndim else jnp.sum(mean, axis=-1)
-        return eta._replace(**{self._square: mean + jnp.tensordot(shares, square - mean, 1)[None]})
+        variance = jnp.tensordot(shares, (square - mean) * frames.scale**2, 1)
+        return eta._replace(**{self._square: mean + variance[None] * frames.inverse**2})
 
     def blur(self, variance: Array, like: Any) -> Any:
-        """What independent noise of a variance adds to the mean statistics."""
+        """What independent noise adds to the mean statistics, of one variance or one for each."""
         square = getattr(like, self._square)
-        return self.Point(
-            jnp.zeros_like(like.x), jnp.full_like(square, 1.0) * self._repeats * variance
-        )
+        each = jnp.broadcast_to(self._repeats * variance, (square.size,)).reshape(square.shape)
+        return self.Point(jnp.zeros_like(like.x), each.astype(square.dtype))
 
 
 class MatrixFrames:
@@ -190,7 +230,12 @@ class MatrixFrames:
 
     def log_volume(self, frame: Frame) -> Array:
         """`log |det scale|`: the log-density of `x` is that of `z` less this."""
-        return 0.5 * log_det(frame.scale)
+        return -0.5 * log_det(frame.inverse)
+
+    def observed_log_volume(self, x: Array, frame: Frame) -> Array:
+        """The same of the entries of each observation that are not nan, of a diagonal scale."""
+        each = -jnp.log(jnp.diagonal(frame.inverse))
+        return jnp.sum(jnp.where(jnp.isnan(x), 0.0, _lead(each, x)), axis=-1)
 
     def sums_in_frame(self, count: Array, sums: Any, frame: Frame) -> Any:
         """Sums of the statistics of `z` where `sums` are those of `count` observations `x`."""
@@ -210,15 +255,25 @@ class MatrixFrames:
         """Mean square of each coordinate, in one axis."""
         return jnp.diagonal(eta.xx)
 
-    def shared(self, shares: Array, eta: Any) -> Any:
-        """Mean statistics of laws of one common covariance, the components on axis 0."""
+    @property
+    def shared_dimension(self) -> int:
+        """Number of parameters that `shared` makes common."""
+        return self.dim * (self.dim + 1) // 2
+
+    def shared(self, shares: Array, eta: Any, frames: Frame) -> Any:
+        """Mean statistics of laws of one common covariance, each in its frame on axis 0."""
         mean = eta.x[:, :, None] * eta.x[:, None, :]
-        return eta._replace(xx=mean + jnp.tensordot(shares, eta.xx - mean, 1)[None])
+        inside = lambda matrix, turn: symmetrized(turn @ matrix @ turn.T)
+        # In the frame of the first: where all are near their own, so is it, and no digit is lost.
+        into = jax.vmap(lambda scale: frames.inverse[0] @ scale)(frames.scale)
+        back = jax.vmap(lambda inverse: inverse @ frames.scale[0])(frames.inverse)
+        covariance = jnp.tensordot(shares, jax.vmap(inside)(eta.xx - mean, into), 1)
+        return eta._replace(xx=mean + jax.vmap(inside, (None, 0))(covariance, back))
 
     def blur(self, variance: Array, like: Any) -> Any:
-        """What independent noise of a variance adds to the mean statistics."""
-        identity = jnp.eye(self.dim, dtype=like.xx.dtype)
-        return self.Point(jnp.zeros_like(like.x), variance * identity)
+        """What independent noise adds to the mean statistics, of one variance or one for each."""
+        each = jnp.broadcast_to(variance, (self.dim,)).astype(like.xx.dtype)
+        return self.Point(jnp.zeros_like(like.x), jnp.diag(each))
 
 
 def _standard_log_density(z: Array, event: tuple[int, ...]) -> Array:

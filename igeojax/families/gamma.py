@@ -10,7 +10,6 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.support import POSITIVES
-from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.gamma import (
     gamma_log_density,
     log_gamma,
@@ -27,6 +26,7 @@ from igeojax.numerics.stirling import (
     stirling_remainder,
     stirling_remainder_slope,
 )
+from igeojax.numerics.weighting import weighted_mean
 
 
 class GammaPoint(NamedTuple):

@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.covariance import precision_factor, symmetrized_point
-from igeojax.families.positive_definite import log_det, symmetric_inverse
+from igeojax.numerics.positive_definite import log_det, symmetric_inverse
 from igeojax.numerics.safe import sqrt_at_zero
 from igeojax.numerics.triangular import cholesky, solve_triangular
 

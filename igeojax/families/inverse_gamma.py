@@ -11,7 +11,6 @@ from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.gamma import Gamma, GammaPoint
 from igeojax.families.support import POSITIVES
-from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.incomplete import gammaincc
 from igeojax.numerics.incomplete_inverse import gammainc_inverse
 from igeojax.numerics.remainders import ratio_remainder
@@ -20,6 +19,7 @@ from igeojax.numerics.stirling import (
     stirling_remainder,
     stirling_remainder_slope,
 )
+from igeojax.numerics.weighting import weighted_mean
 
 _GAMMA = Gamma()
 

@@ -12,11 +12,11 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.support import POSITIVES
-from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.exponential_integral import scaled_exponential_integral
 from igeojax.numerics.incomplete import scaled_erfc
 from igeojax.numerics.quantile import inverse_cdf
 from igeojax.numerics.remainders import ratio_remainder
+from igeojax.numerics.weighting import weighted_mean
 
 
 class InverseGaussianPoint(NamedTuple):

@@ -9,15 +9,15 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
-from igeojax.families.positive_definite import (
+from igeojax.families.wishart import Wishart, WishartPoint, bartlett, checked_dof_scale
+from igeojax.numerics.multivariate_gamma import multivariate_gamma_excess, wishart_entropy
+from igeojax.numerics.positive_definite import (
     is_positive_definite,
     log_det,
     symmetric_inverse,
     symmetrized,
     whitened,
 )
-from igeojax.families.wishart import Wishart, WishartPoint, bartlett, checked_dof_scale
-from igeojax.numerics.multivariate_gamma import multivariate_gamma_excess, wishart_entropy
 from igeojax.numerics.remainders import log_det_remainder
 from igeojax.numerics.triangular import cholesky, solve_triangular
 

@@ -12,9 +12,9 @@ from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.covariance import checked_loc_scale, loc_scale_parts, scale_entropy
 from igeojax.families.frames import ScaleFrames
-from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.remainders import ratio_remainder
 from igeojax.numerics.safe import quotient
+from igeojax.numerics.weighting import weighted_mean
 
 
 class IsotropicNormalPoint(NamedTuple):

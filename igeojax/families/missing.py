@@ -148,8 +148,8 @@ def _carried_forward(x: Any) -> Array:
     nearest = jax.lax.cummax(jnp.where(seen, rows, -1), axis=0)
     checks.require_values(
         "observed entries of each column",
-        nearest[-1],
-        lambda row: row >= 0,
+        jnp.sum(seen, axis=0),
+        lambda count: count > 0,
         "one or more",
         "Drop columns without any.",
     )

@@ -15,10 +15,16 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.discrete.softmax import softmax
 from igeojax.families.base import MOST_OUTCOMES, ExponentialFamily
-from igeojax.families.categorical import Categorical, CategoricalParams, CategoricalPoint
-from igeojax.families.weighting import weighted_mean
+from igeojax.families.categorical import (
+    Categorical,
+    CategoricalParams,
+    CategoricalPoint,
+    log_odds,
+    with_last,
+)
 from igeojax.numerics.counting import poisson_log_density
 from igeojax.numerics.safe import log_at_zero
+from igeojax.numerics.weighting import weighted_mean
 
 
 class MultinomialPoint(NamedTuple):
@@ -67,7 +73,6 @@ class Multinomial(ExponentialFamily[MultinomialPoint, MultinomialParams]):
     Point = MultinomialPoint
     Params = MultinomialParams
     conjugate_prior = "Dirichlet"
-    _degenerate = Categorical._degenerate
 
     def __post_init__(self):
         checks.require_count("trials", self.trials)
@@ -115,6 +120,10 @@ class Multinomial(ExponentialFamily[MultinomialPoint, MultinomialParams]):
     def natural_from_mean(self, eta: MultinomialPoint) -> MultinomialPoint:
         last = self.trials - jnp.sum(eta.counts, axis=-1, keepdims=True)
         return MultinomialPoint(log_at_zero(eta.counts) - jnp.log(last))
+
+    def in_chart(self, eta: MultinomialPoint) -> MultinomialPoint:
+        """As `Categorical.in_chart`."""
+        return MultinomialPoint(with_last(eta.counts, self.trials, self.num_classes))
 
     def natural_from_params(
         self, probs: ArrayLike | None = None, *, logits: ArrayLike | None = None
@@ -204,9 +213,7 @@ class Multinomial(ExponentialFamily[MultinomialPoint, MultinomialParams]):
         return self.trials * self._one.dual_potential(share)
 
     def _fit(self, x: Array, weights: Array | None) -> MultinomialPoint:
-        # Counts of all classes: one minus the others' sum would cancel for a rare last class.
-        share = weighted_mean(x, weights)
-        return MultinomialPoint(log_at_zero(share[..., :-1]) - jnp.log(share[..., -1:]))
+        return MultinomialPoint(log_odds(weighted_mean(self._data(x), weights)))
 
     def _draw(self, key, theta, shape):
         probs = jnp.broadcast_to(self._probs(theta), (*shape, self.num_classes))

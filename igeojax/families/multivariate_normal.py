@@ -21,14 +21,14 @@ from igeojax.families.covariance import (
 )
 from igeojax.families.frames import MatrixFrames
 from igeojax.families.gaussian_operations import GaussianOperations
-from igeojax.families.positive_definite import (
+from igeojax.numerics.positive_definite import (
     log_det,
     log_det_change_remainder,
     log_det_ratio,
     symmetric_inverse,
 )
-from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.triangular import cho_solve, cholesky, solve_triangular
+from igeojax.numerics.weighting import weighted_mean
 
 
 class MultivariateNormalPoint(NamedTuple):
@@ -102,8 +102,8 @@ class MultivariateNormal(
         return MultivariateNormalPoint(weights @ x, (weights[:, None] * x).T @ x)
 
     def columns(self, x: Array) -> Array:
-        z = x.T
-        return jnp.concatenate([z, *(z[i : i + 1] * z[i:] for i in range(self.dim))])
+        z, (row, column) = x.T, np.triu_indices(self.dim)
+        return jnp.concatenate([z, z[row] * z[column]])
 
     def coefficients(self, theta: MultivariateNormalPoint) -> Array:
         row, column = np.triu_indices(self.dim)

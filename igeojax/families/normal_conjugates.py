@@ -15,8 +15,8 @@ from jaxtyping import Array
 from igeojax.families._pairs import over, selected
 from igeojax.families.base import ExponentialFamily
 from igeojax.families.gamma import Gamma, GammaPoint
-from igeojax.families.positive_definite import log_det_ratio, symmetrized, whitened
 from igeojax.families.wishart import Wishart, WishartPoint
+from igeojax.numerics.positive_definite import log_det_ratio, symmetrized, whitened
 from igeojax.numerics.remainders import ratio_remainder
 from igeojax.numerics.triangular import cholesky, solve_triangular
 

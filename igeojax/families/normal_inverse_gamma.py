@@ -19,10 +19,10 @@ from igeojax.families.normal_conjugates import (
     known_conjugate,
     normal_conjugate_parts,
 )
-from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.gamma import log_minus_digamma_inverse
 from igeojax.numerics.multivariate_gamma import wishart_entropy
 from igeojax.numerics.remainders import ratio_remainder
+from igeojax.numerics.weighting import weighted_mean
 
 _GAMMA = Gamma()
 _INVERSE_GAMMA = InverseGamma()

@@ -18,17 +18,17 @@ from igeojax.families.normal_conjugates import (
     normal_conjugate_parts,
     wishart_precision_parts,
 )
-from igeojax.families.positive_definite import (
+from igeojax.families.wishart import Wishart, WishartPoint, checked_dof_scale
+from igeojax.numerics.multivariate_gamma import wishart_entropy
+from igeojax.numerics.positive_definite import (
     is_positive_definite,
     log_det,
     symmetric_inverse,
     symmetrized,
 )
-from igeojax.families.weighting import weighted_mean
-from igeojax.families.wishart import Wishart, WishartPoint, checked_dof_scale
-from igeojax.numerics.multivariate_gamma import wishart_entropy
 from igeojax.numerics.remainders import ratio_remainder
 from igeojax.numerics.triangular import cho_solve, cholesky, solve_triangular
+from igeojax.numerics.weighting import weighted_mean
 
 
 class NormalInverseWishartPoint(NamedTuple):

@@ -175,6 +175,9 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
     def natural_from_mean(self, eta: ProductPoint) -> ProductPoint:
         return ProductPoint(*self._each("natural_from_mean", eta))
 
+    def in_chart(self, eta: ProductPoint) -> ProductPoint:
+        return ProductPoint(*self._each("in_chart", eta))
+
     def natural_from_params(self, *params: Any) -> ProductPoint:
         """Natural parameter of the source parameters (or a point) of each factor, in order.
 
@@ -310,6 +313,9 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
     def log_volume(self, frame: Any) -> Array | float:
         return sum(self._each("log_volume", frame))
 
+    def observed_log_volume(self, x: Any, frame: Any) -> Array | float:
+        return sum(self._each("observed_log_volume", x, frame))
+
     def sums_in_frame(self, count: Array, sums: ProductPoint, frame: Any) -> ProductPoint:
         counts = [count] * len(self.families)
         return ProductPoint(*self._each("sums_in_frame", counts, sums, frame))
@@ -321,7 +327,9 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
         return jnp.concatenate(self._each("mean_squares", eta))
 
     def blur(self, variance: Array, like: ProductPoint) -> ProductPoint:
-        return ProductPoint(*self._each("blur", [variance] * len(self.families), like))
+        sizes = [part.size for part in self._each("mean_squares", like)]
+        each = jnp.broadcast_to(variance, (sum(sizes),))
+        return ProductPoint(*self._each("blur", jnp.split(each, np.cumsum(sizes)[:-1]), like))
 
     def _draw(self, key, theta, shape) -> Any:
         keys = jax.random.split(key, len(self.families))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from igeojax.families.directions import (
     directional_log_density,
     draw_cosine_gaps,
     mean_vector,
+    of_common_length,
 )
 from igeojax.families.support import Support
 from igeojax.numerics.bessel import log_sphere
@@ -161,6 +162,12 @@ class VonMises(ExponentialFamily[VonMisesPoint, VonMisesParams]):
 
     def _fit(self, x: Array, weights: Array | None) -> VonMisesPoint:
         return _point(directional_fit(_vector(self.statistics(x)), weights))
+
+    shared_dimension: ClassVar[int] = 1
+
+    def shared(self, shares: Array, eta: VonMisesPoint, frames: Any) -> VonMisesPoint:
+        """Mean statistics of laws of one common concentration, on axis 0."""
+        return _point(of_common_length(shares, _vector(eta)))
 
     def _draw(self, key, theta, shape):
         key, side = jax.random.split(key)

@@ -1,7 +1,7 @@
 """The von Mises-Fisher family of directions."""
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from igeojax.families.directions import (
     directional_log_density,
     draw_cosine_gaps,
     mean_vector,
+    of_common_length,
 )
 from igeojax.numerics.bessel import log_sphere
 from igeojax.numerics.bessel_bregman import (
@@ -208,6 +209,12 @@ class VonMisesFisher(ExponentialFamily[VonMisesFisherPoint, VonMisesFisherParams
 
     def _fit(self, x: Array, weights: Array | None) -> VonMisesFisherPoint:
         return VonMisesFisherPoint(directional_fit(x, weights))
+
+    shared_dimension: ClassVar[int] = 1
+
+    def shared(self, shares: Array, eta: VonMisesFisherPoint, frames: Any) -> VonMisesFisherPoint:
+        """Mean statistics of laws of one common concentration, on axis 0."""
+        return VonMisesFisherPoint(of_common_length(shares, eta.x))
 
     def _draw(self, key, theta, shape):
         key, side = jax.random.split(key)

@@ -10,16 +10,6 @@ from jaxtyping import Array, ArrayLike, Float
 from igeojax._core import checks
 from igeojax.families._pairs import broadcast_laws, natural_parts, pair_of
 from igeojax.families.base import ExponentialFamily
-from igeojax.families.positive_definite import (
-    is_positive_definite,
-    log_det,
-    log_det_change_remainder,
-    log_det_ratio,
-    symmetric_inverse,
-    symmetrized,
-    whitened,
-)
-from igeojax.families.weighting import weighted_mean
 from igeojax.numerics.multivariate_gamma import (
     half_steps,
     log_multivariate_gamma,
@@ -29,8 +19,18 @@ from igeojax.numerics.multivariate_gamma import (
     multivariate_shape_bregman,
     wishart_entropy,
 )
+from igeojax.numerics.positive_definite import (
+    is_positive_definite,
+    log_det,
+    log_det_change_remainder,
+    log_det_ratio,
+    symmetric_inverse,
+    symmetrized,
+    whitened,
+)
 from igeojax.numerics.remainders import log_det_remainder
 from igeojax.numerics.triangular import cholesky, solve_triangular
+from igeojax.numerics.weighting import weighted_mean
 
 
 class WishartPoint(NamedTuple):

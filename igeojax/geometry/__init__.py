@@ -54,13 +54,7 @@ from igeojax.geometry.manifold_geodesic import (
     manifold_exponential_map,
     manifold_logarithm_map,
 )
-from igeojax.geometry.means import (
-    FrechetMean,
-    chernoff_point,
-    e_mean,
-    frechet_mean,
-    m_mean,
-)
+from igeojax.geometry.means import chernoff_point, e_mean, frechet_mean, m_mean
 from igeojax.geometry.metric import (
     fisher_matrix,
     fisher_matvec,
@@ -92,6 +86,7 @@ from igeojax.geometry.statistical_manifold import (
     model_manifold,
     sampled_manifold,
 )
+from igeojax.numerics.center_of_mass import FrechetMean
 
 __all__ = [
     "AlphaProjection",

@@ -11,9 +11,9 @@ from igeojax._core import checks
 from igeojax.divergences.exponential.relative_entropy import kl
 from igeojax.families._pairs import selected
 from igeojax.families.base import ExponentialFamily
-from igeojax.families.weighting import normalized_weights
 from igeojax.geometry._points import padded, require_laws_inside, single_row_points
 from igeojax.numerics.seeding import plus_plus_seeds
+from igeojax.numerics.weighting import normalized_weights
 
 SIDES = ("right", "left")
 """Where the centers stand in the divergence."""

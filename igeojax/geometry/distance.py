@@ -45,8 +45,10 @@ from igeojax.families.von_mises_fisher import VonMisesFisher
 from igeojax.families.weibull import Weibull
 from igeojax.geometry.numerical_distance import numerical_distance
 from igeojax.numerics.bessel_ratio import vmf_mean_length
+from igeojax.numerics.positive_definite import whitened
 from igeojax.numerics.remainders import log_ratio
 from igeojax.numerics.safe import abs_at_zero, norm_at_zero, sqrt_at_zero
+from igeojax.numerics.symmetric import change_log_norm
 from igeojax.numerics.triangular import cholesky, solve_triangular
 
 
@@ -297,13 +299,11 @@ def _same_covariance(family: ExponentialFamily, p: Any, q: Any) -> Array:
 
 def _same_mean(family: ExponentialFamily, p: Any, q: Any) -> Array:
     first, second = _shared(family, p, q, "mean")
-    factor, step = _broadcast_batch(
-        cholesky(first.covariance), second.covariance - first.covariance
-    )
-    half = solve_triangular(factor, step)
-    change = solve_triangular(factor, jnp.swapaxes(half, -1, -2))
-    # Where the second covariance is singular to rounding an eigenvalue may fall to -1: nan.
-    value = _log_spectrum_norm(0.5 * (change + jnp.swapaxes(change, -1, -2)))
+    factor, other = _broadcast_batch(cholesky(first.covariance), second.covariance)
+    step = second.covariance - first.covariance
+    change = whitened(factor, jnp.broadcast_to(step, factor.shape))
+    # Where the second covariance is singular to rounding an eigenvalue may fall below 0: nan.
+    value = change_log_norm(change, whitened(factor, other))
     definite = jnp.isfinite(cholesky(second.covariance)).all(axis=(-2, -1))
     return jnp.where(definite, math.sqrt(0.5) * value, jnp.nan)
 
@@ -311,23 +311,6 @@ def _same_mean(family: ExponentialFamily, p: Any, q: Any) -> Array:
 def _broadcast_batch(first: Array, second: Array) -> tuple[Array, Array]:
     batch = jnp.broadcast_shapes(first.shape[:-2], second.shape[:-2])
     return tuple(jnp.broadcast_to(m, batch + m.shape[-2:]) for m in (first, second))  # type: ignore[return-value]
-
-
-@jax.custom_jvp
-def _log_spectrum_norm(change: Array) -> Array:
-    """`|log(I + C)|` of symmetric matrices; its derivative divides by no gap of eigenvalues."""
-    return norm_at_zero(jnp.log1p(jnp.linalg.eigvalsh(change)))
-
-
-@_log_spectrum_norm.defjvp
-def _log_spectrum_norm_jvp(primals, tangents):
-    (change,), (step,) = primals, tangents
-    values, vectors = jnp.linalg.eigh(change)
-    logs = jnp.log1p(values)
-    norm = norm_at_zero(logs)
-    weights = logs / (1 + values) / jnp.where(norm == 0, 1.0, norm)[..., None]
-    slope = (vectors * weights[..., None, :]) @ jnp.swapaxes(vectors, -1, -2)
-    return norm, jnp.sum(slope * step, axis=(-2, -1))
 
 
 def _shared(family: ExponentialFamily, p: Any, q: Any, name: str) -> list[Any]:

@@ -2,22 +2,23 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.divergences.exponential.chernoff import chernoff_order
 from igeojax.families._pairs import between, over
 from igeojax.families.base import ExponentialFamily, require_family
-from igeojax.families.weighting import normalized_weights, weighted_mean
 from igeojax.geometry._points import aligned, require_laws_inside, row_points, single_row_points
 from igeojax.geometry.coordinates import ravel, unravel
 from igeojax.geometry.exponential_map import exponential_map, logarithm_map
 from igeojax.geometry.metric import inner
+from igeojax.numerics.center_of_mass import FrechetMean, Pull, center_of_mass
 from igeojax.numerics.small_solve import small_solve
+from igeojax.numerics.weighting import normalized_weights, weighted_mean
 
 
 def e_mean(
@@ -135,19 +136,6 @@ def _average(points: Any, weights: Array | None) -> Any:
     return jax.tree.map(mean, points)
 
 
-class FrechetMean(NamedTuple):
-    """A Fréchet mean, and how well it was found.
-
-    `residual` is the length of the mean of the velocities to the laws, which is 0 at the mean, in
-    units of the root of their mean squared distance. `converged` says that it is at most the
-    tolerance and that all velocities were found.
-    """
-
-    point: Any
-    residual: Float[Array, ""]
-    converged: Bool[Array, ""]
-
-
 def frechet_mean(
     family: ExponentialFamily,
     points: Any,
@@ -206,23 +194,6 @@ def frechet_mean(
     return _center(family, theta, share, limit, segments, max_steps)
 
 
-class _Pull(NamedTuple):
-    """Mean velocity to the laws, its squared length, their mean squared distance, and if found."""
-
-    velocity: Any
-    square: Array
-    spread: Array
-    found: Array
-
-
-class _Walk(NamedTuple):
-    theta: Any
-    pull: _Pull
-    residual: Array
-    length: Array
-    steps: Array
-
-
 @functools.partial(jax.jit, static_argnames=("family", "segments", "max_steps"))
 def _center(
     family: ExponentialFamily,
@@ -263,11 +234,10 @@ def _walked(
     segments: int,
     max_steps: int,
 ) -> FrechetMean:
-    """Karcher's iteration."""
-    dtype = share.dtype
-    eps = float(jnp.finfo(dtype).eps)
+    """Karcher's iteration, from half-way between e-mean and m-mean."""
+    eps = float(jnp.finfo(share.dtype).eps)
 
-    def pull(theta: Any) -> _Pull:
+    def pull(theta: Any) -> Pull:
         to = logarithm_map(family, theta, points, segments=segments)
         feet = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (share.size, *leaf.shape)), theta)
         squares = inner(family, feet, to.velocity, to.velocity)
@@ -277,38 +247,11 @@ def _walked(
         velocity = _average(to.velocity, share)
         # Not `to.converged`: the mean may be one of the laws, and a velocity of 0 has no digits.
         near = (~counted | (to.residual < eps**0.25)).all() & (error <= 0.01 * jnp.sqrt(spread))
-        same = spread <= eps * inner(family, theta, theta, theta)
-        return _Pull(velocity, inner(family, theta, velocity, velocity), spread, near | same)
-
-    def residual_of(theta: Any, pull: _Pull) -> Array:
-        # Laws that are all the same up to rounding: there is no spread to measure by.
-        scale = pull.spread + eps * inner(family, theta, theta, theta)
-        return jnp.sqrt(pull.square / jnp.where(scale > 0, scale, 1.0))
-
-    def unfinished(walk: _Walk) -> Array:
-        return (walk.steps < max_steps) & (walk.residual > tolerance) & (walk.length > eps)
-
-    def advance(walk: _Walk) -> _Walk:
-        step = jax.tree.map(lambda leaf: walk.length * leaf, walk.pull.velocity)
-        theta = exponential_map(family, walk.theta, step)
-        after = pull(theta)
-        enough = walk.pull.spread - 0.5 * walk.length * walk.pull.square
-        # The sum has no digits left for small steps, the velocity has.
-        good = (after.spread < enough) | (after.square < 0.5 * walk.pull.square)
-        kept = lambda new, old: jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
-        return _Walk(
-            kept(theta, walk.theta),
-            kept(after, walk.pull),
-            jnp.where(good, residual_of(theta, after), walk.residual),
-            jnp.where(good, 1.0, 0.5) * walk.length,
-            walk.steps + 1,
-        )
+        size = inner(family, theta, theta, theta)
+        square = inner(family, theta, velocity, velocity)
+        return Pull(velocity, square, spread, size, near | (spread <= eps * size))
 
     natural = family.natural_from_mean(_average(family.mean_from_natural(points), share))
     start = jax.tree.map(lambda a, b: 0.5 * (a + b), _average(points, share), natural)
-    nowhere = jnp.full((), jnp.inf, dtype)
-    rest = _Pull(jax.tree.map(jnp.zeros_like, start), nowhere, nowhere, jnp.zeros((), bool))
-    first = _Walk(start, rest, nowhere, jnp.ones((), dtype), jnp.zeros((), int))
-    # The first step, of no velocity, is where the start is looked at: one program for all.
-    last = jax.lax.while_loop(unfinished, advance, first)
-    return FrechetMean(last.theta, last.residual, last.pull.found & (last.residual <= tolerance))
+    move = functools.partial(exponential_map, family)
+    return center_of_mass(start, pull, move, tolerance, max_steps)

@@ -1,5 +1,17 @@
-"""Layers for flax: `nn.linen` and `nn.nnx` hold the same ones in either form (extra `nn`)."""
+"""Layers for flax: `nn.linen` and `nn.nnx` hold the same ones in either form (extra `nn`).
 
-from igeojax.nn import linen, nnx
+What they compute is in `nn.normalized`, `nn.margins` and `nn.hyperbolic`, functions of arrays.
+"""
 
-__all__ = ["linen", "nnx"]
+try:
+    import flax  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "igeojax.nn needs flax; it is not installed. Run `pip install 'igeojax[nn]'`, or use "
+        "igeojax.chains.crf, which needs no more than JAX."
+    ) from error
+
+from igeojax.nn import hyperbolic, linen, margins, nnx, normalized
+from igeojax.nn.unit_weights import unit_manifolds
+
+__all__ = ["hyperbolic", "linen", "margins", "nnx", "normalized", "unit_manifolds"]

@@ -1,4 +1,4 @@
-"""Second-order and mirror-geometry transforms for optax.
+"""Second-order, mirror-geometry and Riemannian transforms for optax.
 
 Geometry arrives as a callable; what the loss cannot know arrives as an extra argument of `update`.
 """
@@ -20,6 +20,21 @@ from igeojax.optim.mirror_maps import (
     PNorm,
 )
 from igeojax.optim.natural_gradient import natural_gradient, scale_by_natural_gradient
+from igeojax.optim.riemannian import (
+    RiemannianAdamState,
+    RiemannianTraceState,
+    apply_riemannian_updates,
+    geodesic_updates,
+    project_onto,
+    riemannian_gradient,
+    riemannian_trace,
+    scale_by_riemannian_adam,
+)
+from igeojax.optim.riemannian_descent import (
+    riemannian_adam,
+    riemannian_momentum,
+    riemannian_sgd,
+)
 from igeojax.optim.solvers import (
     ConjugateGradient,
     Dense,
@@ -56,22 +71,33 @@ __all__ = [
     "Model",
     "NegativeEntropy",
     "PNorm",
+    "RiemannianAdamState",
+    "RiemannianTraceState",
     "SampleSpace",
     "Solver",
     "SolverInfo",
     "SpringState",
     "TrustRegionState",
     "VonNeumannEntropy",
+    "apply_riemannian_updates",
     "describe",
     "ekfac",
     "entropy_projection",
+    "geodesic_updates",
     "kfac",
     "mirror_descent",
     "natural_gradient",
+    "project_onto",
+    "riemannian_adam",
+    "riemannian_gradient",
+    "riemannian_momentum",
+    "riemannian_sgd",
+    "riemannian_trace",
     "scale_by_kfac",
     "scale_by_metric",
     "scale_by_mirror_descent",
     "scale_by_natural_gradient",
+    "scale_by_riemannian_adam",
     "scale_by_spring",
     "spring",
     "trust_region",

@@ -8,7 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from igeojax._core import checks
-from igeojax.families.positive_definite import symmetric_inverse, symmetrized
+from igeojax.numerics.positive_definite import symmetric_inverse, symmetrized
+from igeojax.numerics.symmetric import (
+    exp_differences,
+    log_differences,
+    spectral_derivative,
+    spectral_matrix,
+)
 from igeojax.numerics.triangular import cho_solve, cholesky
 from igeojax.optim.mirror_maps import MirrorMap
 
@@ -145,17 +151,6 @@ def _trace(x: Array) -> Array:
     return jnp.trace(x, axis1=-2, axis2=-1)
 
 
-def _rebuilt(vectors: Array, values: Array) -> Array:
-    return symmetrized((vectors * values[..., None, :]) @ jnp.swapaxes(vectors, -1, -2))
-
-
-def _derivative(vectors: Array, differences: Array, tangent: Array) -> Array:
-    """Theorem of Daleckii and Krein: in the eigenbasis, a product with divided differences."""
-    transposed = jnp.swapaxes(vectors, -1, -2)
-    inside = differences * (transposed @ symmetrized(tangent) @ vectors)
-    return symmetrized(vectors @ inside @ transposed)
-
-
 def _floored(values: Array) -> Array:
     """Ascending eigenvalues, raised to `n eps` of the largest; nan where not definite."""
     top = values[..., -1:]
@@ -169,21 +164,15 @@ def _floored(values: Array) -> Array:
 def _logarithm(x: Array) -> Array:
     """Logarithm of positive definite matrices; nan where they are not."""
     values, vectors = jnp.linalg.eigh(x)
-    return _rebuilt(vectors, jnp.log(_floored(values)))
+    return spectral_matrix(vectors, jnp.log(_floored(values)))
 
 
 @_logarithm.defjvp
 def _logarithm_jvp(primals, tangents):
     values, vectors = jnp.linalg.eigh(primals[0])
     values = _floored(values)
-    total = values[..., :, None] + values[..., None, :]
-    ratio = (values[..., :, None] - values[..., None, :]) / total
-    # log(a / b) / (a - b) = 2 atanh(r) / (r (a + b)), by its series where r is small.
-    near = jnp.abs(ratio) < 1e-3
-    wide = jnp.where(near, 0.5, ratio)
-    series = 1 + ratio**2 / 3 + ratio**4 / 5
-    differences = 2 * jnp.where(near, series, jnp.arctanh(wide) / wide) / total
-    return _rebuilt(vectors, jnp.log(values)), _derivative(vectors, differences, tangents[0])
+    change = spectral_derivative(vectors, log_differences(values), tangents[0])
+    return spectral_matrix(vectors, jnp.log(values)), change
 
 
 @jax.custom_jvp
@@ -191,7 +180,7 @@ def _shifted_exponential(y: Array) -> tuple[Array, Array]:
     """`exp(Y - c I)` and the largest eigenvalue `c`, which counts as constant in derivatives."""
     values, vectors = jnp.linalg.eigh(y)
     top = values[..., -1]
-    return _rebuilt(vectors, _floored(jnp.exp(values - top[..., None]))), top
+    return spectral_matrix(vectors, _floored(jnp.exp(values - top[..., None]))), top
 
 
 @_shifted_exponential.defjvp
@@ -199,12 +188,6 @@ def _shifted_exponential_jvp(primals, tangents):
     values, vectors = jnp.linalg.eigh(primals[0])
     top = values[..., -1]
     shifted = values - top[..., None]
-    gap = jnp.abs(shifted[..., :, None] - shifted[..., None, :])
-    largest = jnp.maximum(shifted[..., :, None], shifted[..., None, :])
-    # (e^a - e^b) / (a - b) = e^max (1 - e^-d) / d, which does not overflow.
-    apart = gap > 0
-    wide = jnp.where(apart, gap, 1.0)
-    differences = jnp.exp(largest) * jnp.where(apart, -jnp.expm1(-wide) / wide, 1.0)
-    moved = _rebuilt(vectors, _floored(jnp.exp(shifted)))
-    change = _derivative(vectors, differences, tangents[0])
+    moved = spectral_matrix(vectors, _floored(jnp.exp(shifted)))
+    change = spectral_derivative(vectors, exp_differences(shifted), tangents[0])
     return (moved, top), (change, jnp.zeros_like(top))

@@ -7,8 +7,10 @@ color-blind can tell apart.
 
 from igeojax.viz.curves import kl_asymmetry, loss_curves
 from igeojax.viz.dual_geometry import geodesic_triangle, kl_balls, pythagorean_triangle
+from igeojax.viz.hyperbolic import poincare_disk
 from igeojax.viz.manifold import fisher_ellipses, fisher_log_determinant, simplex
 from igeojax.viz.mixtures import model_selection, projection_gains
+from igeojax.viz.sphere import sphere
 from igeojax.viz.temperature import temperature_paths
 
 __all__ = [
@@ -19,8 +21,10 @@ __all__ = [
     "kl_balls",
     "loss_curves",
     "model_selection",
+    "poincare_disk",
     "projection_gains",
     "pythagorean_triangle",
     "simplex",
+    "sphere",
     "temperature_paths",
 ]

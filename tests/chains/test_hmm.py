@@ -88,6 +88,7 @@ def test_missing_observations_are_summed_out():
     assert abs(float(total - absent)) > 1e-3, "a missing observation is not a missing step"
 
 
+@pytest.mark.slow
 def test_forecast_is_a_filter_that_sees_nothing_more():
     initial, transition, emission = model(forbid=True)
     found = hmm.forecast(initial, transition, emission, 3, mask=MASKS)
@@ -148,3 +149,11 @@ def test_models_that_are_no_laws_are_refused():
         hmm.smooth(initial, transition, np.where(emission > 0, np.nan, emission))
     with pytest.raises(ValueError, match="log_initial must have one score a state"):
         hmm.smooth(np.log([0.5, 0.5]), transition, emission)
+
+
+def test_laws_that_were_rounded_to_float32_are_laws_in_float64():
+    rounded = [np.log(np.full(shape, 1 / 3, np.float32)).astype(float) for shape in ((3,), (3, 3))]
+    assert abs(np.exp(rounded[0]).sum() - 1) > np.finfo(float).eps ** 0.5
+    np.testing.assert_allclose(hmm.log_likelihood(*rounded, np.zeros((4, 3))), 0, atol=1e-6)
+    with pytest.raises(ValueError, match=r"exp\(log_initial\).*1 within 3\.5e-04"):
+        hmm.log_likelihood(rounded[0] + 1e-3, rounded[1], np.zeros((4, 3)))

@@ -126,3 +126,30 @@ def test_likelihood_does_not_feel_a_common_offset(offset):
     law = listed(unary, transition)
     found = log_likelihood(unary + np.float32(offset), transition, tags)
     assert float(found) == pytest.approx(law.score_of(tags) - law.log_partition, rel=2e-6, abs=0)
+
+
+@pytest.mark.parametrize("each", [False, True])
+@pytest.mark.parametrize(("batch", "size"), [(2, 3), (100, 6), (70, 8), (1, 40)])
+def test_products_are_those_of_matrices_at_any_size(batch, size, each):
+    draws = np.random.default_rng(size)
+    rows = draws.random((batch, size))
+    matrix = draws.random((batch, size, size) if each else (size, size))
+    expected = np.einsum("bi,bij->bj" if each else "bi,ij->bj", rows, matrix)
+    np.testing.assert_allclose(_scaled.product(rows, matrix), expected, rtol=1e-14)
+
+
+@pytest.mark.slow
+def test_few_and_many_chains_have_the_same_posterior():
+    # Together they are too many for sums, and go by matrix products.
+    draws = np.random.default_rng(0)
+    unary, moves = draws.normal(size=(70, 5, 8)), draws.normal(size=(8, 8))
+    found = jax.grad(lambda unary: crf.log_partition(unary, moves).sum())
+    np.testing.assert_allclose(found(unary)[:2], found(unary[:2]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_log_partition_beyond_the_largest_float_is_infinite(sign):
+    scores = np.full((2, 2), sign * 3e38, np.float32)
+    value, (states, _) = value_and_grad(scores, np.zeros((2, 2), np.float32))
+    assert float(value) == sign * np.inf
+    assert (states == 0.5).all()

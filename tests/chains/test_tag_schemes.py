@@ -54,3 +54,9 @@ def test_decoding_under_constraints_obeys_them():
 def test_tags_of_another_scheme_are_refused(tags, scheme, message):
     with pytest.raises(ValueError, match=message):
         crf.tag_constraints(tags, scheme=scheme)
+
+
+@pytest.mark.parametrize("tags", ["O", [0, 1]])
+def test_what_is_no_list_of_names_is_refused(tags):
+    with pytest.raises(TypeError, match=r"sequence of names; got .*Write them"):
+        crf.tag_constraints(tags)

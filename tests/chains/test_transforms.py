@@ -106,6 +106,7 @@ def test_scores_of_padding_are_not_read():
     assert (gradient[~mask] == 0).all()
 
 
+@pytest.mark.slow
 def test_a_chain_of_no_steps_at_all():
     unary = np.zeros((2, 0, STATES))
     assert crf.log_partition(unary, FREE).tolist() == [0.0, 0.0]

@@ -26,7 +26,7 @@ KEY = jax.random.key(0)
             ValueError,
             ("support", "nan at index", "Drop"),
         ),
-        (lambda: NORMAL.fit(LINE[:1], key=KEY), ValueError, ("N >= 2", "(1,)", "Flatten")),
+        (lambda: NORMAL.fit(LINE[:1], key=KEY), ValueError, ("N >= 2", "N = 1", "fewer")),
         (lambda: NORMAL.fit(LINE[None], key=KEY), ValueError, ("(N,)", "(1, 9)", "Flatten")),
         (
             lambda: PLANE.fit(jnp.eye(2), key=KEY),
@@ -105,6 +105,94 @@ def test_bad_input_says_what_was_required_what_came_and_what_to_do(call, error, 
         call()
     missing = [word for word in words if word not in str(caught.value)]
     assert not missing, f"{missing} not in: {caught.value}"
+
+
+COUNTS = em.Mixture(families.Poisson(), 2)
+RATES = COUNTS.point([0.5, 0.5], COUNTS.family.natural_from_params([1.0, 5.0]))
+POINT = NORMAL.point([0.5, 0.5], TWO)
+ONE = em.mixture_prior(em.Mixture(families.Normal(), 1), SOLE, 1.0)
+SUMS = NORMAL.expectations(POINT, LINE)
+PAIR = em.Mixture(families.Product((families.Normal(), families.Poisson())), 2)
+READ = {
+    name: getattr(NORMAL, name)
+    for name in ("predict", "predict_proba", "score", "aic", "bic", "icl")
+}
+
+
+@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize(
+    ("x", "error", "words"),
+    [
+        (LINE[:, None], ValueError, r"shape \(N,\) \+ \(\); got \(9, 1\). Flatten"),
+        (LINE.at[0].set(jnp.nan), ValueError, "must lie in its support; got nan"),
+        (em.Chunks([LINE]), TypeError, "arrays in memory; got Chunks.*go through their pieces"),
+    ],
+)
+def test_what_reads_a_fit_takes_the_rows_that_a_fit_takes(name, x, error, words):
+    with pytest.raises(error, match=words):
+        READ[name](POINT, x)
+
+
+@pytest.mark.parametrize("name", ["score", "aic", "bic", "icl"])
+def test_criteria_need_an_observation_that_counts(name):
+    with pytest.raises(ValueError, match="must have observations; got none"):
+        READ[name](POINT, LINE[:0])
+    with pytest.raises(ValueError, match=r"sum of weights must be positive.*got 0\.0"):
+        READ[name](POINT, LINE, jnp.zeros(9))
+    assert NORMAL.predict(POINT, LINE[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: COUNTS.predict(RATES, jnp.array([-1])), ValueError, "support; got -1"),
+        (lambda: COUNTS.expectations(RATES, jnp.array([-1])), ValueError, "support; got -1"),
+        (lambda: NORMAL.fit(LINE, key=KEY, prior=2.0), TypeError, "em.MixturePrior; got float"),
+        (
+            lambda: NORMAL.fit(LINE, key=KEY, prior=em.HiddenMarkovPrior()),
+            TypeError,
+            "em.MixturePrior; got HiddenMarkovPrior. Make it with em.data_prior",
+        ),
+        (lambda: NORMAL.fit(LINE, key=KEY, prior=ONE), ValueError, r"shape \(2,\).*got \(1,\)"),
+        (lambda: NORMAL.maximized(SUMS, prior=ONE), ValueError, r"shape \(2,\).*got \(1,\)"),
+        (
+            lambda: em.projection_gains(NORMAL, LINE, POINT, prior=ONE, num_iterations=1),
+            ValueError,
+            r"shape \(2,\).*got \(1,\)",
+        ),
+        (
+            lambda: em.projection_gains(NORMAL, LINE[:, None], POINT, num_iterations=1),
+            ValueError,
+            "Flatten",
+        ),
+        (lambda: NORMAL.expectations(POINT, LINE, chunk_size=0), ValueError, "chunk_size must be"),
+        (lambda: NORMAL.sample(KEY, POINT, 3), TypeError, r"tuple; got 3. Write \(3,\)"),
+        (
+            lambda: PAIR.fit((LINE, jnp.ones(1)), key=KEY),
+            ValueError,
+            r"one shape of observations in all columns; got \(9,\) and \(1,\)",
+        ),
+        (
+            lambda: em.data_prior(NORMAL, jnp.stack([LINE, LINE])),
+            ValueError,
+            r"\(N,\) \+ \(\); got \(2, 9\). Flatten",
+        ),
+        (
+            lambda: em.Chunks([LINE], weighted=True).__iter__().__next__(),
+            TypeError,
+            "pair of observations and weights; got ArrayImpl",
+        ),
+    ],
+)
+def test_wrong_calls_say_what_to_do(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_chunks_of_one_iterator_are_told_on_the_second_pass():
+    iterator = iter([LINE])
+    with pytest.raises(ValueError, match="same observations on each pass; got 0 after 9"):
+        NORMAL.fit(em.Chunks(lambda: iterator), initialization=POINT)
 
 
 def test_restarts_from_one_point_are_refused():

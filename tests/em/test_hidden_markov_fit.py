@@ -87,6 +87,31 @@ def test_weights_are_repetitions_and_chunks_change_nothing():
     require_equal(weighted, masked)
 
 
+def test_segments_are_equal_parts_of_what_is_present():
+    # Padding in the middle: steps that are absent on either side make no move.
+    mask = np.array([[1, 1, 0, 1, 1, 0], [0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 1, 0]], bool)
+    x = np.where(mask, np.arange(18).reshape(3, 6), -7)
+    weights = np.array([1.0, 2.0, 0.5])
+    key = jax.random.key(0)
+    found = _hidden_markov_fit.starting_points(
+        POISSON, key[None], POISSON._sequences(x, None, mask), weights, None, name="segments"
+    )
+    parts = np.array([[0, 0, 0, 1, 1, 0], [0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0]])
+    law = 0.9 * np.eye(2)[parts] + 0.05
+    mass = law * (weights[:, None] * mask)[..., None]
+    first = 1 + mass[0, 0] + mass[1, 1] + mass[2, 4]
+    moves = np.ones((2, 2))
+    for row, step in zip(*np.nonzero(mask[:, 1:] & mask[:, :-1]), strict=True):
+        moves += np.outer(mass[row, step], law[row, step + 1])
+    rates = np.einsum("bt,btk->k", x, mass) / mass.sum((0, 1))
+    expected = POISSON.point(
+        first / first.sum(),
+        moves / moves.sum(1, keepdims=True),
+        families.Poisson().natural_from_params(rates),
+    )
+    require_equal(jax.tree.map(lambda leaf: leaf[0], found), expected)
+
+
 @pytest.mark.slow
 def test_the_best_restart_is_kept():
     options = {"initialization": "random", "max_iterations": 4}
@@ -156,6 +181,7 @@ def test_stationary_law_is_kept_by_the_transitions():
     np.testing.assert_allclose(found, [1, 4e-30], rtol=1e-14)
 
 
+@pytest.mark.slow
 def test_a_stationary_start_is_fitted_to_its_maximum():
     model = em.HiddenMarkovModel(families.Poisson(), 2, stationary_start=True)
     x, length = counts_of(2, (60,), 5), np.tile([5, 1, 2], 20)
@@ -225,6 +251,7 @@ def test_a_state_without_mass_keeps_its_parameters():
     np.testing.assert_array_equal(result.params.emissions.x[1], RATES.x[1])
 
 
+@pytest.mark.slow
 def test_missing_steps_are_in_time_but_unseen():
     model = em.HiddenMarkovModel(families.Poisson(), 2, missing=True)
     x = np.array(COUNTS[:1], float)
@@ -256,6 +283,17 @@ def test_one_batch_online_is_one_step():
     share = 2**-0.6
     moves = ((1 - share) * sums[0].transitions + share * sums[1].transitions) / 3
     np.testing.assert_allclose(together.averages.transitions, moves, rtol=1e-9)
+
+
+def test_a_prior_counts_once_in_a_stream():
+    prior = em.HiddenMarkovPrior(initial=3.0, transition=5.0)
+    batch = em.SequenceBatch(COUNTS, length=LENGTH)
+    twice = POISSON.fit_online([batch, batch], START, prior=prior)
+    # The averages are those of a sequence; six have been seen.
+    for name, more in (("initial", 2.0), ("transitions", 4.0)):
+        counts = 6 * np.asarray(getattr(twice.averages, name)) + more
+        found = np.exp(getattr(twice.params, f"log_{name.removesuffix('s')}"))
+        np.testing.assert_allclose(found, counts / counts.sum(-1, keepdims=True), rtol=1e-12)
 
 
 def test_a_stream_leads_to_the_model():

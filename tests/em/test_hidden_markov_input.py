@@ -86,6 +86,12 @@ def fit(data=LINE, **options):
         ),
         (lambda: MODEL.forecast(POINT, LINE, -1), ValueError, ("num_steps", "-1")),
         (lambda: MODEL.sample(3, POINT, 4), TypeError, ("PRNG key", "int 3")),
+        (lambda: MODEL.sample(KEY, POINT, 4, 2), TypeError, ("shape", "2", "(2,)")),
+        (
+            lambda: MODEL.sample(KEY, POINT._replace(emissions=jax.tree.map(abs, TWO)), 4),
+            ValueError,
+            ("emissions of params", "natural domain", "natural_from_params"),
+        ),
         (lambda: MODEL.fit(LINE), TypeError, ("PRNG key", "None", "jax.random.key")),
         (lambda: fit(initialization="kmeans"), ValueError, ("'segments'", "'kmeans'", "spelling")),
         (lambda: fit(initialization=3), TypeError, ("HiddenMarkovPoint", "int")),
@@ -109,6 +115,44 @@ def fit(data=LINE, **options):
             ValueError,
             ("transition", "at least 1", "0.5", "maximum"),
         ),
+        (
+            lambda: fit(prior=em.HiddenMarkovPrior(transition=jnp.ones((3, 3)))),
+            ValueError,
+            ("transition", "(2, 2)", "(3, 3)", "one for all"),
+        ),
+        (
+            lambda: fit(prior=em.HiddenMarkovPrior(emissions="x")),
+            TypeError,
+            ("MixturePrior", "str", "data_prior"),
+        ),
+        (
+            lambda: fit(
+                prior=em.HiddenMarkovPrior(
+                    emissions=em.data_prior(em.Mixture(families.Normal(), 3), LINE)
+                )
+            ),
+            ValueError,
+            ("centers", "(2,)", "(3,)"),
+        ),
+        (
+            lambda: MODEL.maximized(
+                MODEL.expectations(POINT, LINE), prior=em.data_prior(MODEL.mixture, LINE)
+            ),
+            TypeError,
+            ("HiddenMarkovPrior", "MixturePrior", "emissions="),
+        ),
+        (lambda: MODEL.expectations(POINT, LINE, chunk_size=0), ValueError, ("chunk_size", "0")),
+        (lambda: fit(em.Chunks([LINE])), TypeError, ("arrays in memory", "Chunks", "pieces")),
+        (lambda: MODEL.predict(POINT, em.Chunks([LINE])), TypeError, ("in memory", "Chunks")),
+        (lambda: fit([LINE, LINE[:4]]), ValueError, ("steps", "9, 4", "Pad", "length=")),
+        (lambda: MODEL.sample(KEY, POINT, 4, 3), TypeError, ("tuple", "3", "(3,)")),
+        (
+            lambda: em.HiddenMarkovModel(
+                families.Product((families.Normal(), families.Poisson())), 2
+            ).fit((LINE, jnp.ones(1)), key=KEY),
+            ValueError,
+            ("all columns", "(9,) and (1,)", "row"),
+        ),
         (lambda: fit(fixed=("initial",)), ValueError, ("keep", "None", "starting point")),
         (
             lambda: fit(fixed=("weights",), initialization=POINT),
@@ -124,3 +168,38 @@ def test_bad_input_is_told(call, error, words):
         call()
     missing = [word for word in words if word not in str(caught.value)]
     assert not missing, f"{missing} not in: {caught.value}"
+
+
+def test_a_prior_may_be_told_by_lists():
+    sums = MODEL.expectations(POINT, LINE)
+    moves = [[3.0, 1.0], [1.0, 2.0]]
+    found = MODEL.maximized(sums, prior=em.HiddenMarkovPrior([2.0, 1.0], moves))
+    counts = np.asarray(sums.transitions) + np.asarray(moves) - 1
+    np.testing.assert_allclose(
+        np.exp(found.log_transition), counts / counts.sum(axis=1, keepdims=True), rtol=1e-14
+    )
+    fitted = fit(prior=em.HiddenMarkovPrior(transition=moves), max_iterations=2)
+    assert np.isfinite(fitted.log_likelihood)
+
+
+def test_a_prior_of_float64_leaves_float32_as_it_is():
+    x = LINE.astype(jnp.float32)
+    found = fit(x, prior=em.HiddenMarkovPrior(transition=np.full((2, 2), 2.0)), max_iterations=2)
+    assert found.params.log_transition.dtype == jnp.float32
+
+
+@pytest.mark.slow
+def test_criteria_count_what_is_not_fixed():
+    params = fit(max_iterations=2).params
+    for fixed, free in (
+        (("initial",), 2 + 4),
+        (("transition",), 1 + 4),
+        (("emissions",), 1 + 2),
+        (("emissions", 0), 1 + 2),
+        ((0,), 1 + 2 + 2),
+    ):
+        found = fit(initialization=params, fixed=fixed, max_iterations=1)
+        np.testing.assert_allclose(found.aic + 2 * found.log_likelihood, 2 * free, rtol=1e-12)
+        np.testing.assert_allclose(
+            found.bic + 2 * found.log_likelihood, free * np.log(9), rtol=1e-12
+        )

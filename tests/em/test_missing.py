@@ -76,7 +76,8 @@ def columns():
 def test_without_missing_entries_it_is_the_usual_fit(columns):
     usual, missing = em.Mixture(MIXED, 2), em.Mixture(MIXED, 2, missing=True)
     start = usual.fit(columns, key=jax.random.key(0), max_iterations=1).params
-    options = {"initialization": start, "max_iterations": 5, "tolerance": 0.0}
+    # Not so many that the gain is but rounding, whose sign says where either ends.
+    options = {"initialization": start, "max_iterations": 3, "tolerance": 0.0}
     one, two = usual.fit(columns, **options), missing.fit(columns, **options)
     np.testing.assert_allclose(_steps(one), _steps(two), rtol=1e-11)
 
@@ -97,6 +98,70 @@ def test_mixed_columns_are_recovered(columns):
     half = [tuple(part[rows] for part in x) for rows in (slice(150), slice(150, None))]
     streamed = mixture.fit(em.Chunks(half), initialization=result.params, max_iterations=2)
     np.testing.assert_allclose(streamed.log_likelihood, result.log_likelihood, rtol=1e-6)
+
+
+def test_a_row_without_weight_needs_no_finite_statistics():
+    mixture = em.Mixture(families.Normal(), 1, missing=True)
+    params = mixture.point([1.0], mixture.family.natural_from_params([0.0], 1.0))
+    sums = mixture.expectations(params, jnp.array([1.0, jnp.nan, 1e200]), jnp.array([1.0, 2.0, 0]))
+    # The second row is expected to be as the law says.
+    np.testing.assert_allclose(sums.statistics.xx, [1 + 2 * 1.0], rtol=1e-12)
+    np.testing.assert_allclose(sums.log_likelihood, mixture.log_density(params, 1.0), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("family", "units", "dtype"),
+    [
+        (families.DiagonalNormal(2), [2.0**17, 2.0**-10], float),
+        (NORMALS.family, [2.0**-23, 2.0**17], jnp.float32),
+        (families.IsotropicNormal(2), [2.0**-23] * 2, jnp.float32),
+    ],
+    ids=str,
+)
+def test_units_do_not_matter(clouds, family, units, dtype):
+    mixture, x = em.Mixture(family, 2, missing=True), np.asarray(clouds - 1e3, dtype)
+    options = {"key": jax.random.key(0), "max_iterations": 20, "tolerance": 0.0}
+    units = np.asarray(units, dtype)
+    plain, other = mixture.fit(x, **options), mixture.fit(x * units, **options)
+    assert other.log_likelihood.dtype == dtype
+    seen = ~np.isnan(x)
+    bound = 1e-12 if dtype is float else 2e-6
+    np.testing.assert_allclose(
+        other.log_likelihood + np.sum(seen * np.log(units)), plain.log_likelihood, rtol=bound
+    )
+    moments = [np.asarray(family.variance(found.params.components)) for found in (plain, other)]
+    np.testing.assert_allclose(moments[1] / units**2, moments[0], rtol=100 * bound)
+    # Within the data are chunks: the scales of what each observes count once.
+    parts = mixture.fit(em.Chunks([x[:70] * units, x[70:] * units]), **options)
+    np.testing.assert_allclose(parts.log_likelihood, other.log_likelihood, rtol=bound)
+
+
+def test_columns_of_other_families_have_no_unit(columns):
+    x = tuple(with_holes(part, 0.3, seed) for seed, part in enumerate(columns))
+    mixture = em.Mixture(MIXED, 2, missing=True)
+    units = np.array([2.0**20, 2.0**-20])
+    options = {"key": jax.random.key(1), "max_iterations": 5, "tolerance": 0.0}
+    plain, other = mixture.fit(x, **options), mixture.fit((x[0] * units, *x[1:]), **options)
+    shift = np.sum(~np.isnan(x[0]) * np.log(units))
+    np.testing.assert_allclose(other.log_likelihood + shift, plain.log_likelihood, rtol=1e-12)
+
+
+def test_clusters_far_apart_keep_the_digits_of_float32():
+    generator = np.random.default_rng(5)
+    x = generator.normal(size=(400, 2)) + np.where(np.arange(400)[:, None] < 200, 0.0, 4096.0)
+    x = with_holes(x, 0.2).astype(np.float32)
+    short = NORMALS.fit(x, key=jax.random.key(0))
+    long = NORMALS.fit(x.astype(float), key=jax.random.key(0))
+    assert short.converged
+    np.testing.assert_allclose(short.log_likelihood, long.log_likelihood, rtol=1e-5)
+    covariances = [
+        NORMALS.family.params_from_natural(found.params.components).covariance
+        for found in (short, long)
+    ]
+    order = [np.argsort(covariance[:, 0, 0]) for covariance in covariances]
+    np.testing.assert_allclose(
+        covariances[0][order[0]], covariances[1][order[1]], rtol=1e-3, atol=1e-3
+    )
 
 
 def test_bad_input(clouds):

@@ -8,6 +8,7 @@ from sklearn.mixture import GaussianMixture
 
 from igeojax import em, families
 from igeojax.em import _passes
+from igeojax.em._maximization import framed
 from igeojax.families.frames import inverted
 
 COMPONENTS, DIM = 3, 3
@@ -70,8 +71,8 @@ def test_own_frames_and_products_agree(kind, monkeypatch):
     x, centers = _clouds()
     mixture, start, _ = _start(kind, x, centers)
     frame = _passes.data_frame(mixture.family, jnp.asarray(x), jnp.ones(len(x)), None)
-    framed = jax.vmap(lambda theta: mixture.family.in_frame(theta, frame))(start.components)
-    start = start._replace(components=framed)
+    inside = jax.vmap(lambda theta: mixture.family.in_frame(theta, frame))(start.components)
+    start = framed(mixture.family, start._replace(components=inside))
 
     @jax.jit
     def sums():
@@ -92,6 +93,22 @@ def test_own_frames_and_products_agree(kind, monkeypatch):
     assert float(jnp.abs(frames[1].offset).max()) == 0
     for a, b in zip(*map(jax.tree.leaves, ends), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("weight", "scale", "exact"),
+    [
+        (0.9, 1e-2, True),
+        (0.9, 1e-4, False),
+        (0.01, 1e-4, True),  # of few rows
+        (1e-6, 1e-6, False),  # of few rows, but without digits for its own variance
+    ],
+)
+def test_products_are_taken_by_the_mean_rounding(weight, scale, exact):
+    family = families.Normal()
+    components = family.natural_from_params(np.array([0.0, 0.5]), np.array([scale, 1.0]))
+    params = em.Mixture(family, 2).point([weight, 1 - weight], components)
+    assert bool(_passes._linear_form(family, params)[2]) == exact
 
 
 @pytest.mark.parametrize("kind", ["full", "diag"])
@@ -128,9 +145,67 @@ def test_components_of_condition_1e6_are_no_nan(dtype):
     peer = GaussianMixture(COMPONENTS, reg_covar=0.0, tol=0.0, max_iter=steps, **peer)
     with pytest.warns(match="did not converge"):
         peer.fit(np.asarray(x, float))
-    bound = 1e-10 if dtype == jnp.float64 else 2e-3
+    bound = 1e-10 if dtype == jnp.float64 else 1e-5
     expected = peer.score(np.asarray(x, float))
     np.testing.assert_allclose(result.log_likelihoods[steps], expected, rtol=bound)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_float32_follows_components_of_condition_1e6(seed):
+    # Two pairs, each of axes of its own, that overlap in them: EM creeps.
+    generator = np.random.default_rng(seed)
+    axes = np.linalg.qr(generator.normal(size=(2, DIM, DIM)))[0][[0, 0, 1, 1]]
+    centers = np.repeat(5 + generator.normal(size=(2, DIM)), 2, axis=0)
+    shift = np.array([-0.75, 0.75, -0.75, 0.75])[:, None] * axes[:, :, 0]
+    label, noise = generator.integers(0, 4, 800), generator.normal(size=(800, DIM))
+    noise = noise * np.array([1.0, 0.5, 1e-3])
+    x = (centers + shift)[label] + np.einsum("nij,nj->ni", axes[label], noise)
+    x = x.astype(np.float32)
+    family, wide = families.MultivariateNormal(DIM), axes * np.array([1.0, 1.0, 1e-2])
+    mixture = em.Mixture(family, 4)
+    theta = family.natural_from_params(centers + shift / 2, wide @ np.swapaxes(wide, 1, 2))
+    # The start that both see is one of float32.
+    theta = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), theta)
+    start = mixture.point(np.full(4, 0.25, np.float32), theta)
+    result = mixture.fit(jnp.asarray(x), initialization=start, tolerance=0.0, max_iterations=20)
+    assert int(result.num_iterations) == 20
+    mean, covariance = family.params_from_natural(
+        jax.tree.map(lambda leaf: leaf.astype(float), theta)
+    )
+    peer = GaussianMixture(
+        4,
+        reg_covar=0.0,
+        tol=0.0,
+        warm_start=True,
+        max_iter=1,
+        weights_init=np.full(4, 0.25),
+        means_init=np.asarray(mean),
+        precisions_init=np.linalg.inv(covariance),
+    )
+    values = []
+    for _ in range(20):
+        with pytest.warns(match="did not converge"):
+            peer.fit(x.astype(float))
+        values.append(peer.score(x.astype(float)))
+    assert np.linalg.cond(peer.covariances_).min() > 5e5
+    np.testing.assert_allclose(result.log_likelihoods[1:], values, rtol=1e-5)
+
+
+@pytest.mark.parametrize("distance", [10.0, 25.0, 100.0])
+def test_variances_of_float32_are_those_of_float64(distance):
+    # On products the first two, in frames of the components the last.
+    x = np.random.default_rng(2).normal(size=2000) + distance * (np.arange(2000) % 2)
+    x, mixture = x.astype(np.float32), em.Mixture(families.Normal(), 2)
+    short, long = (mixture.fit(data, key=jax.random.key(0)) for data in (x, x.astype(float)))
+    assert short.converged
+    variances = [mixture.family.variance(found.params.components) for found in (short, long)]
+    # Products round the mean square of the standardized data, of which a variance is a small part.
+    square = 1 + distance**2 / 4 if distance < 50 else 1
+    bound = 8 * np.finfo(np.float32).eps * square
+    np.testing.assert_allclose(np.sort(variances[0]), np.sort(variances[1]), rtol=bound)
+    exact = jax.tree.map(lambda leaf: leaf.astype(float), short.params)
+    reached = jnp.sum(mixture.log_density(exact, x.astype(float)))
+    np.testing.assert_allclose(short.log_likelihood, reached, rtol=1e-5)
 
 
 def test_units_do_not_matter():

@@ -82,6 +82,7 @@ def test_of_a_normal_law_the_mode_is_that_of_pooled_data():
     np.testing.assert_allclose(found.covariance[0], np.cov(pooled.T, bias=True), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_figueiredo_and_jain_prune_to_the_clusters_there_are():
     family = families.Normal()
     truth = em.Mixture(family, 3)
@@ -122,6 +123,15 @@ def test_the_guard_bounds_the_variance_from_below():
     share = 0.1 / 2.1
     floor = share * x.var() + share * (1 - share) * (50 - x.mean()) ** 2
     np.testing.assert_allclose(scale[1] ** 2, floor, rtol=1e-9)
+
+
+def test_the_center_of_weighted_data_is_that_of_repeated_data():
+    mixture = em.Mixture(families.Normal(), 2)
+    x = jnp.array([0.0, 1.0, 5.0])
+    weighted = data_prior(mixture, x, jnp.array([1.0, 0.0, 3.0]))
+    repeated = data_prior(mixture, jnp.array([0.0, 5.0, 5.0, 5.0]))
+    np.testing.assert_allclose(weighted.centers.x, repeated.centers.x, rtol=1e-13)
+    np.testing.assert_allclose(weighted.centers.xx, repeated.centers.xx, rtol=1e-13)
 
 
 def test_a_prior_is_the_same_in_any_frame():

@@ -56,6 +56,7 @@ def test_they_are_the_divergences_of_the_definition():
     np.testing.assert_array_equal(gains.log_priors, np.zeros(2))
 
 
+@pytest.mark.slow
 def test_tied_components_far_from_the_origin():
     family = families.MultivariateNormal(2)
     mixture = em.Mixture(family, COMPONENTS, tied=True)

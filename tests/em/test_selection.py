@@ -67,6 +67,17 @@ def test_weights_are_repetitions(clouds, found):
         np.testing.assert_allclose(one, getattr(mixture, name)(params, repeated), rtol=1e-10)
 
 
+def test_a_row_of_no_weight_and_no_density_does_not_count():
+    family = families.Normal()
+    mixture = em.Mixture(family, 1)
+    params = mixture.point([1.0], family.natural_from_params([0.0], [1.0]))
+    x, weights = jnp.array([0.5, 1e200]), jnp.array([2.0, 0.0])
+    assert mixture.log_density(params, x)[1] == -jnp.inf
+    np.testing.assert_allclose(
+        mixture.score(params, x, weights), mixture.score(params, x[:1]), rtol=1e-14
+    )
+
+
 def test_the_table_marks_the_least(found):
     header, *lines = found.table().splitlines()
     assert header.split() == ["K", "log-likelihood", "gap", "bic", "aic", "icl", "iterations"]
@@ -82,6 +93,20 @@ def test_a_fit_that_collapsed_is_left_out():
     assert found.mixture.num_components == 1
 
 
+def test_the_gap_is_of_a_unit_of_weight():
+    x, weights = jnp.array([1, 2, 1, 2, 30, 32]), jnp.array([1.0, 2.0, 3.0, 0.5, 1.0, 0.0])
+    found = em.model_selection(
+        families.Poisson(), x, (1, 2), key=jax.random.key(0), weights=weights
+    )
+    one, two = found.log_likelihood
+    np.testing.assert_allclose(found.gap, [0, (two - one) / 7.5], rtol=1e-12)
+    scores = [
+        mixture.score(fit.params, x, weights)
+        for mixture, fit in zip(found.mixtures, found.fits, strict=True)
+    ]
+    np.testing.assert_allclose(found.gap[1], scores[1] - scores[0], rtol=1e-9)
+
+
 def test_bad_input(clouds):
     key = jax.random.key(0)
     with pytest.raises(ValueError, match="num_components must name numbers to try"):
@@ -90,3 +115,68 @@ def test_bad_input(clouds):
         em.model_selection(FAMILY, clouds, key=key, criterion="dic")
     with pytest.raises(ValueError, match="num_components must be at least 1; got 0"):
         em.model_selection(FAMILY, clouds, (0, 1), key=key)
+
+
+SCALAR = em.Mixture(families.Poisson(), 3)
+X = jnp.array([0, 1, 1, 2, 9, 11, 12, 30])
+START = SCALAR.point([0.5, 0.5, 0.0], SCALAR.family.natural_from_params([1.0, 9.0, 30.0]))
+
+
+@pytest.mark.parametrize(
+    ("fixed", "free"),
+    # Two components have weight: one free weight and two rates.
+    [((), 1 + 2), (("weights",), 2), (("components",), 1), ((0,), 1 + 1), ((2,), 1 + 2)],
+)
+def test_criteria_count_what_is_left_to_learn(fixed, free):
+    fit = SCALAR.fit(X, initialization=START, fixed=fixed, max_iterations=3)
+    np.testing.assert_allclose(fit.aic + 2 * fit.log_likelihood, 2 * free, rtol=1e-12)
+    np.testing.assert_allclose(fit.bic + 2 * fit.log_likelihood, free * np.log(8), rtol=1e-12)
+    for name in ("aic", "bic"):
+        again = getattr(SCALAR, name)(fit.params, X, fixed=fixed)
+        np.testing.assert_allclose(again, getattr(fit, name), rtol=1e-12)
+    icl, bic = (getattr(SCALAR, name)(fit.params, X, fixed=fixed) for name in ("icl", "bic"))
+    r = np.asarray(SCALAR.predict_proba(fit.params, X))
+    np.testing.assert_allclose(
+        icl - bic, -2 * np.sum(r * np.log(np.maximum(r, 1e-300))), atol=1e-12
+    )
+
+
+def test_a_covariance_in_common_is_counted_once():
+    mixture = em.Mixture(families.MultivariateNormal(2), 3, tied=True)
+    assert mixture.dimension == 2 + 3 * 2 + 3
+    theta = mixture.family.natural_from_params(jnp.zeros((3, 2)), jnp.eye(2))
+    params = mixture.point([0.5, 0.5, 0.0], theta)
+    x = jnp.eye(2)
+    excess = mixture.aic(params, x) + 2 * 2 * mixture.score(params, x)
+    np.testing.assert_allclose(excess, 2 * (1 + 2 * 2 + 3), rtol=1e-12)
+
+
+def test_a_list_of_numbers_is_data_and_each_number_has_its_checkpoint(tmp_path):
+    pytest.importorskip("orbax.checkpoint")
+    options = {"key": jax.random.key(0), "max_iterations": 3}
+    family = families.Poisson()
+    plain = em.model_selection(family, X.tolist(), (1, 2), weights=[1.0] * 8, **options)
+    saved = em.model_selection(family, X, (1, 2), checkpoint=tmp_path, **options)
+    np.testing.assert_allclose(saved.bic, plain.bic, rtol=1e-12)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["components-1", "components-2"]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda **o: em.model_selection(families.Poisson(), X, 3, **o), r"got 3. Pass \(3,\)"),
+        (
+            lambda **o: em.model_selection(
+                families.Poisson(), X, (3,), prior=em.data_prior(SCALAR, X), **o
+            ),
+            "function that makes the prior.*got MixturePrior.*lambda mixture: em.data_prior",
+        ),
+        (
+            lambda **o: em.model_selection(families.Poisson(), em.Chunks([X]), (3,), **o),
+            "arrays in memory; got Chunks",
+        ),
+    ],
+)
+def test_a_wrong_selection_says_what_it_takes_before_any_fit(call, words):
+    with pytest.raises(TypeError, match=words):
+        call(key=jax.random.key(0))

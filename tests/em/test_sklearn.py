@@ -75,6 +75,18 @@ def test_mixed_columns_with_missing_entries():
     assert np.mean(near == side) > 0.9
 
 
+def test_a_product_takes_its_columns_in_order():
+    family = families.Product((families.MultivariateNormal(2), families.Poisson()))
+    rng = np.random.default_rng(3)
+    x = np.column_stack([rng.normal(size=(30, 2)), rng.poisson(4.0, 30)])
+    model = ExponentialFamilyMixture(1, family=family, prior_count=0.0).fit(x)
+    normal, counts = model.params_.components
+    np.testing.assert_allclose(
+        family.families[0].mean(normal)[0], x[:, :2].mean(axis=0), rtol=1e-10
+    )
+    np.testing.assert_allclose(np.exp(counts.x), x[:, 2].mean(), rtol=1e-10)
+
+
 def test_weights_grids_and_clones(clouds):
     model = ExponentialFamilyMixture(2, random_state=0, covariance_type="diag")
     search = GridSearchCV(model, {"n_components": [1, 3]}, cv=3).fit(clouds)

@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 
 from igeojax import em, families
+from igeojax.em import _data
+from igeojax.em._maximization import framed
+from igeojax.em.acceleration import squarem
 
 MIXTURE = em.Mixture(families.DiagonalNormal(2), 2)
 GENERATOR = np.random.default_rng(0)
@@ -50,7 +53,7 @@ def test_chunks_bring_their_weights():
     [
         (lambda: em.Chunks(iter(_pieces())), TypeError, "passed many times"),
         (lambda: em.Chunks(3), TypeError, "Pass the function that makes"),
-        (lambda: MIXTURE.fit(em.Chunks([]), **OPTIONS), ValueError, "got no chunk"),
+        (lambda: MIXTURE.fit(em.Chunks([]), **OPTIONS), ValueError, "got no chunk with any"),
         (
             lambda: MIXTURE.fit(em.Chunks(_pieces()), weights=np.ones(len(X)), **OPTIONS),
             ValueError,
@@ -104,6 +107,67 @@ def test_stepwise_em_comes_near_the_batch_answer():
     assert 0 <= float(gap) < 30
 
 
+COUNTS = em.Mixture(families.Poisson(), 1)
+LOW = COUNTS.point([1.0], families.Poisson().natural_from_params([1.0]))
+
+
+def test_stepwise_batches_may_have_weights_and_wait_for_the_first_step():
+    rate = lambda state: float(jnp.exp(state.params.components.x[0]))
+    x, weights = jnp.array([2, 8]), jnp.array([3.0, 1.0])
+    state = em.stepwise_em(COUNTS, LOW, [(x, weights)] * 30)
+    np.testing.assert_allclose(rate(state), 3.5, rtol=1e-9)
+    waiting = em.stepwise_em(COUNTS, LOW, [x] * 3, warmup=3)
+    np.testing.assert_allclose(rate(waiting), 1.0, rtol=1e-12)
+    moved = em.stepwise_em(COUNTS, LOW, [x] * 4, warmup=3)
+    np.testing.assert_allclose(rate(moved), 5.0, rtol=1e-9)
+    with pytest.raises(ValueError, match=r"must have shape \(N,\) \+ \(\); got \(2, 2\)"):
+        em.stepwise_em(COUNTS, LOW, [jnp.array([[2, 8], [3, 1]])])
+
+
+def test_the_sample_is_of_all_rows(monkeypatch):
+    monkeypatch.setattr(_data, "SAMPLE_ROWS", 400)
+    pieces = [np.arange(400 * i, 400 * (i + 1)) for i in range(10)]
+    for source in (em.Chunks(pieces), np.concatenate(pieces)):
+        seen = _data.survey(COUNTS, source, None)
+        rows = np.asarray(seen.sample)
+        assert len(set(rows.tolist())) == 400
+        # Five standard errors of the mean of a uniform law, fewer without replacement.
+        assert abs(rows.mean() - 2000) < 5 * 4000 / np.sqrt(12 * 400)
+        assert (seen.num_data, float(seen.total)) == (4000, 4000.0)
+
+
+def test_the_sample_is_of_rows_that_count(monkeypatch):
+    monkeypatch.setattr(_data, "SAMPLE_ROWS", 40)
+    rows = np.arange(500)
+    weights = np.where(rows % 5 == 3, 2.0, 0.0)
+    pieces = [(rows[i : i + 90], weights[i : i + 90]) for i in range(0, 500, 90)]
+    for source, given in ((rows, weights), (em.Chunks(pieces, weighted=True), None)):
+        seen = _data.survey(COUNTS, source, given)
+        assert set(np.asarray(seen.sample) % 5) == {3}
+        assert len(set(np.asarray(seen.sample).tolist())) == 40
+        assert (np.asarray(seen.weights) == 2).all()
+        assert (seen.num_data, float(seen.total)) == (500, 200.0)
+    # Fewer count than the sample could hold.
+    seen = _data.survey(COUNTS, rows, np.where(rows < 7, 1.0, 0.0))
+    assert np.asarray(seen.sample).tolist() == list(range(7))
+    with pytest.raises(ValueError, match="sum of weights must be positive"):
+        _data.survey(COUNTS, em.Chunks([(rows, 0.0 * weights)], weighted=True), None)
+
+
+def test_squarem_stays_in_the_domain():
+    family = families.Normal()
+    mixture = em.Mixture(family, 1)
+    at = lambda xx: mixture.point([1.0], family.Point(jnp.zeros(1), jnp.array([xx])))
+    point = lambda xx: framed(family, at(xx))
+    # Twice as far is 0, no precision.
+    found = squarem(mixture, point(-1.0), point(-0.5), point(-0.25))
+    np.testing.assert_allclose(found.components.xx, -0.25)
+    np.testing.assert_allclose(found.frames.scale, 2**0.5)
+    found = squarem(mixture, point(-1.0), point(-0.8), point(-0.66))
+    np.testing.assert_allclose(found.components.xx, -1 / 3)
+    np.testing.assert_allclose(found.frames.scale, 1.5**0.5)
+
+
 def test_incremental_em_needs_fewer_passes():
     pieces = [jnp.asarray(piece) for piece in _pieces(40)]
     params, values = em.incremental_em(MIXTURE, START, pieces, num_passes=3)
@@ -111,6 +175,29 @@ def test_incremental_em_needs_fewer_passes():
     ends = [float(jnp.sum(MIXTURE.log_density(p, jnp.asarray(X)))) for p in (params, batch.params)]
     assert ends[0] > ends[1]
     assert (jnp.diff(values) > 0).all()
+
+
+def test_a_fit_goes_on_to_more_steps(tmp_path):
+    pytest.importorskip("orbax.checkpoint")
+    fit = lambda steps, mixture=MIXTURE, **more: mixture.fit(
+        em.Chunks(_pieces()),
+        checkpoint=tmp_path / "fit",
+        **OPTIONS | {"max_iterations": steps} | more,
+    )
+    short, whole = fit(3), MIXTURE.fit(em.Chunks(_pieces()), **OPTIONS)
+    assert int(short.num_iterations) == 3
+    longer = fit(6)
+    np.testing.assert_array_equal(longer.log_likelihoods, whole.log_likelihoods)
+    for a, b in zip(*map(jax.tree.leaves, (longer.params, whole.params)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match=r"max_iterations must be at least 6.*got 4\. Raise it"):
+        fit(4)
+    other = em.Mixture(MIXTURE.family, 3)
+    words = r"checkpoint must be an empty folder.* other mixture: .*components=2.*components=3"
+    with pytest.raises(ValueError, match=words):
+        fit(6, other, initialization="random", key=jax.random.key(0))
+    with pytest.raises(ValueError, match=r"other acceleration: None, which here is squarem"):
+        fit(6, acceleration="squarem")
 
 
 SHARDED = """

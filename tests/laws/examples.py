@@ -39,12 +39,10 @@ _MATRICES = Example(
 EXAMPLES: dict[str, Example] = {
     "Bernoulli": Example(np.array([0, 1, 1]), np.array([2.0, -1.0, 0.5, NAN])),
     "Binomial": Example(np.array([0, 3, 5, 2]), np.array([7.0, -1.0, 0.5, NAN])),
-    # The last class is the reference of the chart: constant data of another class have no point.
-    "Categorical": Example(np.array([0, 1, 3]), np.array([4, -1, 9]), 0),
+    "Categorical": Example(np.array([0, 1, 3]), np.array([4, -1, 9])),
     "Multinomial": Example(
         np.array([[2, 1, 1], [0, 3, 1], [1, 1, 2]]),
         np.array([[2, 1, 2], [-1, 3, 2], [1.5, 1.5, 1], [NAN, 3, 1]]),
-        np.array([4, 0, 0]),
     ),
     "Poisson": _COUNTS,
     "Geometric": _COUNTS,

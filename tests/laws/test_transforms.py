@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from igeojax import families, fisher, optim
+from igeojax import families, fisher, manifolds, optim
 
 LINEAR, NORMAL = families.NormalKnownScale(), families.Normal()
 INPUTS = jnp.asarray([[1.0, 0.5, 0.0], [0.0, 2.0, 1.0], [-1.0, 1.0, 0.5], [0.3, 0.1, 1.0]])
@@ -61,6 +61,17 @@ SIMPLEX = {"p": jnp.asarray([0.2, 0.3, 0.5]), "q": jnp.asarray([[0.5, 0.5], [0.9
 PUSH = {"p": jnp.asarray([1.0, 0.5, -2.0]), "q": jnp.asarray([[1.0, 0.0], [-1.0, 2.0]])}
 MATRICES = {"c": jnp.asarray([[[2.0, 0.5], [0.5, 1.0]], [[1.0, 0.0], [0.0, 1.0]]])}
 TURNS = {"c": jnp.asarray([[[0.3, -0.5], [-0.5, 1.0]], [[-1.0, 0.2], [0.2, 0.5]]])}
+DIRECTIONS = {
+    "x": jnp.asarray([[0.6, 0.8, 0.0], [0.0, -1.0, 0.0]]),
+    "y": jnp.asarray([[0.1, -0.2], [0.0, 0.5]]),
+    "z": jnp.asarray([0.3, -0.4]),
+}
+FORCES = {
+    "x": jnp.asarray([[0.3, -0.5, 1.0], [2.0, 0.1, -0.2]]),
+    "y": jnp.asarray([[0.5, 1.0], [-2.0, 0.2]]),
+    "z": jnp.asarray([1.0, 2.0]),
+}
+CURVED = {"manifolds": {"x": manifolds.Sphere(3), "y": manifolds.PoincareBall(2), "z": None}}
 POINT = NORMAL.mean_from_natural(NORMAL.natural_from_params(0.4, 1.3))
 MODEL = {"predict": predict, "family": LINEAR}
 CG = optim.ConjugateGradient(tolerance=1e-6)
@@ -175,6 +186,19 @@ LAWS = {
             (optim.FamilyPotential(NORMAL), POINT, NORMAL.Point(*map(jnp.asarray, (0.3, -0.2)))),
         )
     },
+    **{
+        name: Law(factory, CURVED, hyperparameters, DIRECTIONS, FORCES)
+        for name, factory, hyperparameters in (
+            ("riemannian_gradient", optim.riemannian_gradient, {}),
+            ("riemannian_trace", optim.riemannian_trace, {"decay": 0.9}),
+            ("scale_by_riemannian_adam", optim.scale_by_riemannian_adam, {"b1": 0.9, "eps": 1e-8}),
+            ("geodesic_updates", optim.geodesic_updates, {}),
+            ("project_onto", optim.project_onto, {}),
+            ("riemannian_sgd", optim.riemannian_sgd, {"learning_rate": 0.1}),
+            ("riemannian_momentum", optim.riemannian_momentum, {"learning_rate": 0.1}),
+            ("riemannian_adam", optim.riemannian_adam, {"learning_rate": 0.1, "b2": 0.99}),
+        )
+    },
 }
 each_transform = pytest.mark.parametrize("name", sorted(LAWS))
 
@@ -207,7 +231,8 @@ def first(name):
 
 def test_every_public_transform_is_here():
     public = {n for n in optim.__all__ if callable(getattr(optim, n)) and n[0].islower()}
-    assert public - {"describe", "entropy_projection"} == {name.split("-")[0] for name in LAWS}
+    others = {"apply_riemannian_updates", "describe", "entropy_projection"}
+    assert public - others == {name.split("-")[0] for name in LAWS}
     maps = {k.__name__ for k in vars(optim).values() if isinstance(k, type)
             and issubclass(k, optim.MirrorMap) and k is not optim.MirrorMap}  # fmt: skip
     solvers = {k.__name__ for k in vars(optim).values() if isinstance(k, type)

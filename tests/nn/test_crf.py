@@ -1,5 +1,8 @@
 """The CRF layers of linen and nnx are `chains.crf` with parameters, and train."""
 
+import importlib
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -137,3 +140,9 @@ def test_bad_settings(make):
         used(tags=0)
     with pytest.raises(ValueError, match="transition must have shape"):
         used(tags=4)
+
+
+def test_flax_that_is_missing_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "flax", None)
+    with pytest.raises(ImportError, match=r"igeojax\.nn needs flax.*pip install 'igeojax\[nn\]'"):
+        importlib.reload(nn)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from igeojax import em, families
 from igeojax.divergences import exponential, quadrature, simplex
-from igeojax.families.positive_definite import log_det
 from igeojax.numerics import cholesky, student_t_log_density
+from igeojax.numerics.positive_definite import log_det
 
 Quantity = Callable[..., Any]
 NORMAL, EXPONENTIAL, POISSON = families.Normal(), families.Exponential(), families.Poisson()

@@ -31,6 +31,7 @@ def test_gains_are_drawn_as_the_sum_of_two(ax):
         viz.projection_gains(ax, still)
 
 
+@pytest.mark.slow
 def test_criteria_stand_above_their_least(ax):
     x = jnp.array([1, 2, 1, 2, 30, 32, 31, 29])
     found = em.model_selection(families.Poisson(), x, (1, 2, 3), key=jax.random.key(0))

@@ -15,6 +15,9 @@ Where no path is possible log Z is `-inf`, its gradient 0, and decoded tags are 
 without any step has one path, the empty one, of score 0. Each is differentiable in all scores, in
 forward and reverse mode and repeatedly, and maps with `vmap`; batches as leading axes are faster.
 
+A log Z beyond the largest float is infinite, as of two steps with scores of 3e38 in float32, and
+its marginals are right still; nan where a score of a tag plus `start` or `end` is beyond it alone.
+
 On a CPU probabilities are propagated in place of scores while a test of their range allows, which
 is ten times faster: up to spans of transitions of 50 nats in float32, 420 in float64, and of
 20 and 170 where transitions are forbidden, if then no tag that can be reached becomes less likely

@@ -39,6 +39,7 @@ def tag_constraints(tags: Sequence[str], *, scheme: str = "BIO") -> TagConstrain
       Scores of transitions, of the first and of the last tag.
 
     Raises:
+      TypeError: `tags` are no sequence of strings.
       ValueError: an unknown scheme, a tag that is none of it, or one that stands twice.
 
     References:
@@ -49,6 +50,11 @@ def tag_constraints(tags: Sequence[str], *, scheme: str = "BIO") -> TagConstrain
       [0.0, 0.0, -inf]
     """
     checks.require_option("scheme", scheme, tuple(_PREFIXES))
+    if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
+        raise TypeError(
+            f"tags must be a sequence of names; got {tags!r}. Write them in the order of the "
+            'scores, as ("O", "B-x", "I-x").'
+        )
     for tag in tags:
         prefix, dash, kind = tag.partition("-")
         fits = prefix in _PREFIXES[scheme] and len(prefix) == 1
