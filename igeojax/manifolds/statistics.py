@@ -127,9 +127,8 @@ def tangent_pca(
             f"points; got {count}. Lower it."
         )
     mean = frechet_mean(manifold, points, weights)
-    return TangentPCA(
-        mean.point, *_principal(manifold, mean.point, points, share, count), mean.converged
-    )
+    directions, variances, coordinates = _principal(manifold, mean.point, points, share, count)
+    return TangentPCA(mean.point, directions, variances, coordinates, mean.converged)
 
 
 def _weighed(manifold: Manifold, points: Any, weights: ArrayLike | None) -> tuple[Any, Array]:
