@@ -120,7 +120,8 @@ def test_a_row_without_weight_needs_no_finite_statistics():
 )
 def test_units_do_not_matter(clouds, family, units, dtype):
     mixture, x = em.Mixture(family, 2, missing=True), np.asarray(clouds - 1e3, dtype)
-    options = {"key": jax.random.key(0), "max_iterations": 20, "tolerance": 0.0}
+    # Not so many that the gain is but rounding, whose sign says where either ends.
+    options = {"key": jax.random.key(0), "max_iterations": 8, "tolerance": 0.0}
     units = np.asarray(units, dtype)
     plain, other = mixture.fit(x, **options), mixture.fit(x * units, **options)
     assert other.log_likelihood.dtype == dtype

@@ -168,6 +168,7 @@ def test_restarts_keep_the_best():
     starts = em.initialization.starting_points(
         mixture, keys, x, jnp.ones(300), _neutral(mixture), initialization="random"
     )
+    starts = mixture.Point(starts.log_weights, starts.components)
     alone = [
         mixture.fit(
             x,
