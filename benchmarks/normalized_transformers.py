@@ -1,6 +1,6 @@
 """Normalized transformer beside the usual one: losses of equal steps, steps to equal losses.
 
-Both are small models of the characters of `pydoc_data.topics`, of equal width, depth and data; each
+Both are the models of `examples/ngpt_characters.py`, of equal width, depth and data; each
 is trained by Adam with a cosine schedule to its own length, the usual one with warm-up and decay of
 weights, the normalized one with neither and its weights put back on the sphere. Learning rates of
 both are searched for each length: all with one seed, the best two with three. Run as
@@ -15,7 +15,6 @@ prints is in `normalized_transformers.md`.
 import argparse
 import functools
 import json
-import pydoc_data.topics
 import statistics
 import time
 from pathlib import Path
@@ -26,10 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from examples.ngpt_characters import BATCH, CONTEXT, Text, help_texts, loss, network, rows_of
 from igeojax import nn, optim
 
-FEATURES, LAYERS, HEADS = 64, 3, 4
-BATCH, CONTEXT = 16, 64
 LENGTHS, SHORTER = (250, 500, 1000), (125, 250, 500, 1000)
 RATES = {
     "usual": (1e-3, 2e-3, 4e-3, 8e-3),
@@ -41,39 +39,16 @@ RESULTS = FOLDER / "normalized_transformers.json"
 
 
 @functools.cache
-def text() -> tuple[np.ndarray, np.ndarray, int]:
-    """Characters for training and for validation, and how many different ones there are."""
-    topics = pydoc_data.topics.topics
-    whole = "\n".join(topics[name] for name in sorted(topics))
-    alphabet = sorted(set(whole))
-    codes = np.array([alphabet.index(character) for character in whole], np.int32)
-    cut = len(codes) * 9 // 10
-    return codes[:cut], codes[cut:], len(alphabet)
-
-
-def windows(codes: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Rows of the context and one character more."""
-    return codes[starts[..., None] + np.arange(CONTEXT + 1)]
+def text() -> Text:
+    """Characters for training and for validation."""
+    return help_texts()
 
 
 @functools.cache
 def validation() -> np.ndarray:
     """Rows of the text that is not trained on."""
-    codes = text()[1]
-    return windows(codes, np.arange(0, len(codes) - CONTEXT - 1, CONTEXT)[: 16 * 16])
-
-
-@functools.cache
-def model(kind: str) -> Any:
-    """The network of that kind."""
-    made = {"usual": nn.linen.Transformer, "normalized": nn.linen.NormalizedTransformer}[kind]
-    return made(text()[2], FEATURES, LAYERS, HEADS)
-
-
-def loss(network: Any, params: Any, rows: Any) -> Any:
-    """Mean cross-entropy of the next character, nats."""
-    logits = network.apply(params, rows[:, :-1])
-    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, rows[:, 1:]))
+    codes = text().unseen
+    return rows_of(codes, np.arange(0, len(codes) - CONTEXT - 1, CONTEXT)[: 16 * 16])
 
 
 def optimizer(kind: str, params: Any, rate: Any, steps: Any) -> optax.GradientTransformation:
@@ -93,8 +68,8 @@ def optimizer(kind: str, params: Any, rate: Any, steps: Any) -> optax.GradientTr
 @functools.cache
 def compiled(kind: str) -> tuple[Any, Any, Any]:
     """Start, some steps, and the validation loss of a kind, compiled once."""
-    network = model(kind)
-    start = jax.jit(lambda key: network.init(key, jnp.zeros((1, CONTEXT), jnp.int32)))
+    model = network(kind, text())
+    start = jax.jit(lambda key: model.init(key, jnp.zeros((1, CONTEXT), jnp.int32)))
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def steps(params: Any, state: Any, rows: Any, rate: Any, count: Any) -> Any:
@@ -102,7 +77,7 @@ def compiled(kind: str) -> tuple[Any, Any, Any]:
 
         def step(carry: Any, rows: Any) -> Any:
             params, state = carry
-            gradient = jax.grad(lambda params: loss(network, params, rows))(params)
+            gradient = jax.grad(lambda params: loss(model, params, rows))(params)
             updates, state = tx.update(gradient, state, params)
             return (optax.apply_updates(params, updates), state), None
 
@@ -111,7 +86,7 @@ def compiled(kind: str) -> tuple[Any, Any, Any]:
     @jax.jit
     def validated(params: Any) -> Any:
         rows = jnp.asarray(validation()).reshape(-1, 16, CONTEXT + 1)
-        return jnp.mean(jax.lax.map(lambda part: loss(network, params, part), rows))
+        return jnp.mean(jax.lax.map(lambda part: loss(model, params, part), rows))
 
     return start, steps, validated
 
@@ -122,9 +97,9 @@ def trained(kind: str, rate: float, length: int, seed: int) -> list[tuple[int, f
     rng = np.random.default_rng(seed)
     params = start(jax.random.key(seed))
     state = optimizer(kind, params, rate, length).init(params)
-    history, codes = [], text()[0]
+    history, codes = [], text().learned
     for done in range(25, length + 25, 25):
-        rows = windows(codes, rng.integers(0, len(codes) - CONTEXT - 1, (25, BATCH)))
+        rows = rows_of(codes, rng.integers(0, len(codes) - CONTEXT - 1, (25, BATCH)))
         params, state = steps(params, state, rows, rate, length)
         if done % (length // 5) == 0 or done == length:
             history.append((done, float(validated(params))))
@@ -154,11 +129,11 @@ def best_rate(results: dict[str, Any], kind: str, length: int) -> float:
 def seconds(rounds: int) -> None:
     """Milliseconds of a step of each, in alternation."""
     taken: dict[str, list[float]] = {"usual": [], "normalized": []}
-    codes, states = text()[0], {}
+    codes, states = text().learned, {}
     for kind in taken:
         params = compiled(kind)[0](jax.random.key(0))
         states[kind] = params, optimizer(kind, params, 1e-3, 100).init(params)
-    rows = windows(codes, np.arange(25 * BATCH).reshape(25, BATCH))
+    rows = rows_of(codes, np.arange(25 * BATCH).reshape(25, BATCH))
     for turn in range(rounds + 1):
         for kind in list(taken)[:: 1 if turn % 2 else -1]:
             began = time.process_time()

@@ -18,6 +18,7 @@ from igeojax.families.directions import (
     mean_vector,
     of_common_length,
 )
+from igeojax.manifolds.base import relative_tolerance
 from igeojax.numerics.bessel import log_sphere
 from igeojax.numerics.bessel_bregman import (
     vmf_bregman,
@@ -128,12 +129,13 @@ class VonMisesFisher(ExponentialFamily[VonMisesFisherPoint, VonMisesFisherParams
         )
         checks.require_trailing_shape("mean_direction", direction, (self.dim,))
         length = jnp.sqrt(jnp.sum(direction * direction, axis=-1))
-        unit = jnp.abs(length - 1) <= _tolerance(direction)
+        tolerance = relative_tolerance(None, direction.dtype)
+        unit = jnp.abs(length - 1) <= tolerance
         checks.require_values(
             "the length of mean_direction",
             length,
             lambda _: np.asarray(unit),
-            f"1 within {_tolerance(direction):.1e}",
+            f"1 within {tolerance:.1e}",
             "Divide the vector by its length; that length may belong into concentration.",
         )
         checks.require_values(
@@ -162,7 +164,7 @@ class VonMisesFisher(ExponentialFamily[VonMisesFisherPoint, VonMisesFisherParams
 
     def in_support(self, x: ArrayLike) -> Array:
         x = self._data(x)
-        return jnp.abs(jnp.sqrt(jnp.sum(x * x, axis=-1)) - 1) <= _tolerance(x)
+        return jnp.abs(jnp.sqrt(jnp.sum(x * x, axis=-1)) - 1) <= relative_tolerance(None, x.dtype)
 
     def _entropy(self, theta: VonMisesFisherPoint) -> Array:
         return log_sphere(self.dim) - vmf_dual_excess(theta.x)
@@ -232,8 +234,3 @@ class VonMisesFisher(ExponentialFamily[VonMisesFisherPoint, VonMisesFisherParams
         turned = jnp.concatenate([-share * (first + sign), tangent - share * rest], axis=-1)
         sine = jnp.sqrt(below * above)[..., None]
         return (1 - below)[..., None] * direction + sine * turned
-
-
-def _tolerance(x: Array) -> float:
-    """By how much the length of a unit vector may be off one."""
-    return float(jnp.finfo(x.dtype).eps) ** 0.5

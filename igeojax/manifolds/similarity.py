@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
-from igeojax.numerics.safe import norm_at_zero
+from igeojax.numerics.safe import unit_at_zero
 
 
 def dot_similarity(
@@ -54,7 +54,7 @@ def cosine_similarity(
       0.6
     """
     first, second = _pairs(x, y)
-    return jnp.sum(_unit(first) * _unit(second), axis=-1)
+    return jnp.sum(unit_at_zero(first) * unit_at_zero(second), axis=-1)
 
 
 def scaled_dot_scores(
@@ -81,7 +81,7 @@ def scaled_dot_scores(
       [[1.0]]
     """
     q, k = _sets(queries, keys)
-    return _products(q / math.sqrt(q.shape[-1]), k)
+    return q / math.sqrt(q.shape[-1]) @ jnp.swapaxes(k, -1, -2)
 
 
 def cosine_scores(
@@ -117,18 +117,7 @@ def cosine_scores(
             f"scale must be a scalar; got shape {factor.shape}. Multiply the scores of scale 1 by "
             "an array, such as one for each head."
         )
-    return factor.astype(q.dtype) * _products(_unit(q), _unit(k))
-
-
-def _unit(x: Array) -> Array:
-    length = norm_at_zero(x)[..., None]
-    zero = length == 0
-    # The direction has no derivative at 0; 0 by convention.
-    return jnp.where(zero, 0.0, x) / jnp.where(zero, 1.0, length)
-
-
-def _products(queries: Array, keys: Array) -> Array:
-    return queries @ jnp.swapaxes(keys, -1, -2)
+    return factor.astype(q.dtype) * (unit_at_zero(q) @ jnp.swapaxes(unit_at_zero(k), -1, -2))
 
 
 def _pairs(x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:

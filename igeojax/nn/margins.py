@@ -66,7 +66,7 @@ def cosface_logits(
 
     Raises:
       TypeError: `labels` are not integers, or another argument is not real.
-      ValueError: wrong sizes.
+      ValueError: wrong sizes, or a negative margin.
 
     References:
       [WangCosFace2018] equation (4).
@@ -75,6 +75,7 @@ def cosface_logits(
       >>> cosface_logits([1.0, 0.0], jnp.eye(2), 0, scale=1.0, margin=0.25).tolist()
       [0.75, 0.0]
     """
+    _require_margin(margin, 0)
     features, weights, scale = _checked(features, weights, scale)
     chosen = _chosen(features, weights, labels)
     logits = cosine_logits(features, weights, scale=scale)
@@ -107,7 +108,7 @@ def arcface_logits(
 
     Raises:
       TypeError: `labels` are not integers, or another argument is not real.
-      ValueError: wrong sizes.
+      ValueError: wrong sizes, or a negative margin.
 
     References:
       [DengArcFace2019] equation (3).
@@ -117,6 +118,7 @@ def arcface_logits(
       >>> bool(jnp.isclose(logits[0], jnp.cos(0.5)))
       True
     """
+    _require_margin(margin, 0)
     return _angular(features, weights, labels, scale, lambda angle: angle + margin)
 
 
@@ -145,7 +147,7 @@ def sphereface_logits(
 
     Raises:
       TypeError: `labels` are not integers, or another argument is not real.
-      ValueError: wrong sizes.
+      ValueError: wrong sizes, or a margin below 1.
 
     References:
       [LiuSphereFace2017] equations (6) and (7).
@@ -155,7 +157,18 @@ def sphereface_logits(
       >>> logits.round(6).tolist()
       [-3.0, 0.0]
     """
+    _require_margin(margin, 1)
     return _angular(features, weights, labels, scale, lambda angle: margin * angle)
+
+
+def _require_margin(margin: ArrayLike, least: int) -> None:
+    """Check that a margin makes the true class harder, where its value is known.
+
+    Raises:
+      ValueError: it is less than what changes nothing.
+    """
+    remedy = f"{least} is no margin; a smaller one would help the true class."
+    checks.require_values("margin", margin, lambda m: m >= least, f"at least {least}", remedy)
 
 
 def _angular(features, weights, labels, scale, enlarged):

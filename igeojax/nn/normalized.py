@@ -4,30 +4,13 @@ Tokens are unit vectors, weights have unit rows or columns, so every product is 
 scales and steps take the place of norms. The layers of `nn.linen` and `nn.nnx` call these.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from igeojax._core import checks
 from igeojax.discrete.softmax import softmax
-from igeojax.numerics.safe import norm_at_zero
-
-
-@jax.custom_jvp
-def _unit(x: Array) -> Array:
-    norm = norm_at_zero(x)[..., None]
-    return jnp.where(norm == 0, 0.0, x / jnp.where(norm == 0, 1.0, norm))
-
-
-@_unit.defjvp
-def _unit_jvp(primals, tangents):
-    # The projection of the tangent over the norm: no difference of large terms, no square of x.
-    (x,), (dx,) = primals, tangents
-    norm = norm_at_zero(x)[..., None]
-    unit = _unit(x)
-    across = dx - unit * jnp.sum(unit * dx, axis=-1, keepdims=True)
-    return unit, jnp.where(norm == 0, 0.0, across / jnp.where(norm == 0, 1.0, norm))
+from igeojax.numerics.safe import unit_at_zero
 
 
 def l2_normalize(x: Float[ArrayLike, "*shape"], *, axis: int = -1) -> Float[Array, "*shape"]:
@@ -52,6 +35,7 @@ def l2_normalize(x: Float[ArrayLike, "*shape"], *, axis: int = -1) -> Float[Arra
       [LoshchilovNgpt2024] section 2.1.
 
     Examples:
+      >>> import jax
       >>> l2_normalize(jnp.array([3e30, 4e30])).round(3).tolist()
       [0.6..., 0.8...]
       >>> jax.jacobian(l2_normalize)(jnp.zeros(2)).tolist()
@@ -62,7 +46,7 @@ def l2_normalize(x: Float[ArrayLike, "*shape"], *, axis: int = -1) -> Float[Arra
         raise ValueError(
             f"axis must be one of the {x.ndim} axes of x; got {axis} for shape {x.shape}."
         )
-    return jnp.moveaxis(_unit(jnp.moveaxis(x, axis, -1)), -1, axis)
+    return jnp.moveaxis(unit_at_zero(jnp.moveaxis(x, axis, -1)), -1, axis)
 
 
 def learned_scale(
@@ -115,7 +99,7 @@ def normalized_residual(
       [0.0, 1.0]
     """
     rates = jnp.broadcast_to(jnp.abs(step), x.shape)
-    return _unit(x + rates * (_unit(branch) - x))
+    return unit_at_zero(x + rates * (unit_at_zero(branch) - x))
 
 
 def rotary(x: Float[Array, "*batch T heads d"], *, base: float = 10000.0) -> Array:
@@ -188,7 +172,7 @@ def normalized_attention(
       >>> normalized_attention(100 * key, key, key, 10.0)[0, 0].round(3).tolist()
       [1.0, 0.0]
     """
-    query, key = (jnp.broadcast_to(scale, side.shape) * _unit(side) for side in (query, key))
+    query, key = (jnp.broadcast_to(scale, side.shape) * unit_at_zero(side) for side in (query, key))
     scale_of_scores = float(query.shape[-1]) ** 0.5
     return attention(scale_of_scores * query, key, value, mask=mask, is_causal=is_causal)
 

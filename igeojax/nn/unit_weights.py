@@ -42,7 +42,7 @@ def unit_manifolds(params: Any) -> Any:
       A tree of the same structure.
 
     Raises:
-      ValueError: no leaf has such a name.
+      ValueError: no leaf has such a name, or one that has is no matrix.
 
     References:
       [LoshchilovNgpt2024] section 2.3.
@@ -54,6 +54,11 @@ def unit_manifolds(params: Any) -> Any:
 
     def manifold(path: Any, leaf: Any) -> Manifold | None:
         names = [key for key in map(_name, path) if key in MANIFOLDS]
+        if names and leaf.ndim < 2:
+            raise ValueError(
+                f"{'/'.join(str(_name(key)) for key in path)} must be a matrix; got shape "
+                f"{leaf.shape}. A single vector is a matrix of one row or column."
+            )
         return MANIFOLDS[names[-1]](leaf.shape) if names else None
 
     found = jax.tree_util.tree_map_with_path(manifold, params)

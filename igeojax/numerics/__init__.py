@@ -53,7 +53,14 @@ from igeojax.numerics.remainders import (
     log_ratio,
     ratio_remainder,
 )
-from igeojax.numerics.safe import abs_at_zero, log_at_zero, norm_at_zero, quotient, sqrt_at_zero
+from igeojax.numerics.safe import (
+    abs_at_zero,
+    log_at_zero,
+    norm_at_zero,
+    quotient,
+    sqrt_at_zero,
+    unit_at_zero,
+)
 from igeojax.numerics.seeding import plus_plus_seeds
 from igeojax.numerics.small_solve import block_tridiagonal_solve, small_solve
 from igeojax.numerics.stirling import (
@@ -122,6 +129,7 @@ __all__ = [
     "student_t_log_density",
     "trigamma",
     "trigamma_drop",
+    "unit_at_zero",
     "vmf_bregman",
     "vmf_concentration",
     "vmf_dual_excess",

@@ -95,6 +95,34 @@ def _norm_at_zero_jvp(primals, tangents):
 
 
 @jax.custom_jvp
+def unit_at_zero(x: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
+    """Unit vectors `x / |x|` along the last axis; the zero vector stays 0, with derivative 0.
+
+    Args:
+      x: vectors of any length that the dtype holds.
+
+    Returns:
+      Their directions.
+
+    Examples:
+      >>> unit_at_zero(jnp.array([0.0, 5.0])).tolist(), unit_at_zero(jnp.zeros(2)).tolist()
+      ([0.0, 1.0], [0.0, 0.0])
+    """
+    norm = norm_at_zero(x)[..., None]
+    return jnp.where(norm == 0, 0.0, x / jnp.where(norm == 0, 1.0, norm))
+
+
+@unit_at_zero.defjvp
+def _unit_at_zero_jvp(primals, tangents):
+    # The projection of the tangent over the norm: no difference of large terms, no square of x.
+    (x,), (dx,) = primals, tangents
+    norm = norm_at_zero(x)[..., None]
+    unit = unit_at_zero(x)
+    across = dx - unit * jnp.sum(unit * dx, axis=-1, keepdims=True)
+    return unit, jnp.where(norm == 0, 0.0, across / jnp.where(norm == 0, 1.0, norm))
+
+
+@jax.custom_jvp
 def quotient(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Quotient `a / b` whose derivatives do not square b, which may over- or underflow.
 

@@ -1,5 +1,7 @@
 """Fréchet means and principal directions."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,7 @@ from igeojax.manifolds import (
     Sphere,
     SymmetricPositiveDefinite,
     frechet_mean,
+    statistics,
     tangent_pca,
 )
 
@@ -64,6 +67,14 @@ def test_principal_directions_of_flat_space():
     assert pca.variances[0] == pytest.approx(values[-1], rel=1e-12, abs=0)
     assert abs(pca.directions[0] @ vectors[:, -1]) == pytest.approx(1, rel=0, abs=1e-12)
     assert pca.coordinates.shape == (20, 1)
+
+
+def test_directions_at_a_mean_that_was_not_found_say_so(monkeypatch):
+    few = functools.partial(frechet_mean, max_steps=1)
+    monkeypatch.setattr(statistics, "frechet_mean", few)
+    points = cloud(Sphere(3))
+    assert not few(Sphere(3), points).converged
+    assert not tangent_pca(Sphere(3), points).converged
 
 
 def test_known_means():

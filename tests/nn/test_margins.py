@@ -102,3 +102,19 @@ def test_bad_input():
         margins.arcface_logits(FEATURES, WEIGHTS, LABELS[:5])
     with pytest.raises(TypeError, match="labels must be integers; got float64"):
         margins.sphereface_logits(FEATURES, WEIGHTS, LABELS * 1.0)
+
+
+@pytest.mark.parametrize(
+    ("logits", "margin", "least"),
+    [
+        (margins.cosface_logits, -0.1, 0),
+        (margins.arcface_logits, -0.1, 0),
+        (margins.sphereface_logits, 0.9, 1),
+    ],
+)
+def test_a_margin_that_would_help_is_refused(logits, margin, least):
+    with pytest.raises(ValueError, match=f"margin must be at least {least}; got {margin}"):
+        logits(jnp.ones((1, 2)), jnp.eye(2), jnp.array([0]), margin=margin)
+    plain = margins.cosine_logits(jnp.ones((1, 2)), jnp.eye(2), scale=64.0)
+    same = logits(jnp.ones((1, 2)), jnp.eye(2), jnp.array([0]), margin=float(least))
+    np.testing.assert_allclose(same, plain, rtol=1e-6)

@@ -261,3 +261,5 @@ def test_bad_input_is_told():
         tx.update(start, tx.init(start), twice)
     with pytest.raises(ValueError, match="must hold a weight named unit_columns or unit_rows"):
         nn.unit_manifolds({"kernel": jnp.eye(2)})
+    with pytest.raises(ValueError, match=r"head/unit_rows must be a matrix; got shape \(3,\)"):
+        nn.unit_manifolds({"head": {"unit_rows": jnp.ones(3)}})
