@@ -79,22 +79,27 @@ def as_rows(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class Tiling(NamedTuple):
-    """A cover of a matrix by tiles of `rows x block` elements (powers of two)."""
+    """A cover of a matrix by tiles of `rows x block` elements (powers of two).
+
+    Where a row is split among programs, `blocks_per_row` counts the blocks of one of its `splits`.
+    """
 
     rows: int
     block: int
     row_tiles: int
     blocks_per_row: int
+    splits: int = 1
 
 
 def tiling(n_rows: int, n_columns: int) -> Tiling:
     """One block a row while it fits in registers, several short rows a program."""
-    block = min(_power_of_two(n_columns), _LONGEST_BLOCK)
-    rows = min(_power_of_two(n_rows), max(1, _TILE // block))
+    block = min(power_of_two(n_columns), _LONGEST_BLOCK)
+    rows = min(power_of_two(n_rows), max(1, _TILE // block))
     return Tiling(rows, block, -(-n_rows // rows), max(1, -(-n_columns // block)))
 
 
-def _power_of_two(size: int) -> int:
+def power_of_two(size: int) -> int:
+    """The least power of two that is no less than `size`."""
     return 1 << max(0, size - 1).bit_length()
 
 
@@ -131,12 +136,17 @@ def launch(
             ACCUMULATOR=tl.float64 if accumulates == torch.float64 else tl.float32,
             ROWS=tiles.rows,
             BLOCK=tiles.block,
-            num_warps=4 if tiles.rows * tiles.block <= _TILE else 8,
+            num_warps=_warps(tiles.rows * tiles.block),
             enable_fp_fusion=True,
         )
     for output, buffer in zip(outputs, buffers, strict=True):
         if buffer is not output:
             output.copy_(buffer)
+
+
+def _warps(elements: int) -> int:
+    """Up to 64 elements a thread on NVIDIA, unspilled in float32."""
+    return 4 if elements <= _TILE else 8 if elements <= 8192 else 16
 
 
 def run(kernel: Any, programs: int, *arguments: Any, **constants: Any) -> None:

@@ -21,21 +21,15 @@ from torch import Tensor
 import kernels_triton._launch as _launch
 from kernels_triton._checks import require_floating, require_rows, require_temperature
 from kernels_triton._launch import jit, load_tile, tl
-
-
-@jit
-def _centered(x, peak, inverse_temperature):
-    # An empty row (peak -inf) is centered at 0, so that its weights are 0. Taking x = peak apart
-    # gives weight 1 to the +inf entries, where inf - inf would be nan.
-    center = tl.where(peak == -float("inf"), 0.0, peak)
-    return tl.where(x == center, 0.0, (x - center) * inverse_temperature)
-
-
-@jit
-def _share(p, cotangent):
-    # Where p = 0 the cotangent may be infinite; its share is 0.
-    return tl.where(p == 0.0, 0.0, p * cotangent)
-
+from kernels_triton._rows import (
+    absorb,
+    centered,
+    centered_torch,
+    inverse_temperature,
+    peak_torch,
+    share,
+    share_torch,
+)
 
 # Both kernels go over a row twice, block by block. In a row of one block the compiler merges the
 # two loops, so that everything is read once: stores come after the loads they could disturb.
@@ -70,11 +64,7 @@ def _softmax_kernel(
         columns = block * BLOCK + lanes
         inside = (rows < n_rows) & (columns < n_columns)
         x = load_tile(x_rows, columns * x_column_stride, inside, -float("inf"), ACCUMULATOR)
-        new_peak = tl.maximum(peak, tl.max(x, axis=1, keep_dims=True))
-        weights = tl.exp(_centered(x, new_peak, inverse_temperature))
-        total *= tl.exp(_centered(peak, new_peak, inverse_temperature))
-        total += tl.sum(weights, axis=1, keep_dims=True)
-        peak = new_peak
+        peak, total = absorb(peak, total, x, inverse_temperature)
 
     if KIND == "logsumexp":
         center = tl.where(peak == -float("inf"), 0.0, peak)
@@ -86,8 +76,8 @@ def _softmax_kernel(
             columns = block * BLOCK + lanes
             inside = (rows < n_rows) & (columns < n_columns)
             x = load_tile(x_rows, columns * x_column_stride, inside, -float("inf"), ACCUMULATOR)
-            centered = _centered(x, peak, inverse_temperature)
-            out = tl.exp(centered) / divisor if KIND == "softmax" else centered - tl.log(divisor)
+            gap = centered(x, peak, inverse_temperature)
+            out = tl.exp(gap) / divisor if KIND == "softmax" else gap - tl.log(divisor)
             out = out.to(out_ptr.dtype.element_ty)
             tl.store(out_ptr + rows * n_columns + columns, out, mask=inside)
     tl.store(peak_ptr + rows, peak, mask=rows < n_rows)
@@ -133,24 +123,24 @@ def _softmax_backward_kernel(
             )
             if KIND == "softmax":
                 x = load_tile(x_rows, columns * x_column_stride, inside, -float("inf"), ACCUMULATOR)
-                p = tl.exp(_centered(x, peak, inverse_temperature)) / divisor
-                cotangent = _share(p, cotangent)
+                p = tl.exp(centered(x, peak, inverse_temperature)) / divisor
+                cotangent = share(p, cotangent)
             pooled += tl.sum(cotangent, axis=1, keep_dims=True)
 
     for block in range(BLOCKS_PER_ROW):
         columns = block * BLOCK + lanes
         inside = (rows < n_rows) & (columns < n_columns)
         x = load_tile(x_rows, columns * x_column_stride, inside, -float("inf"), ACCUMULATOR)
-        p = tl.exp(_centered(x, peak, inverse_temperature)) / divisor
+        p = tl.exp(centered(x, peak, inverse_temperature)) / divisor
         cotangent = load_tile(
             cotangent_rows, columns * cotangent_column_stride, inside, 0.0, ACCUMULATOR
         )
         if KIND == "softmax":
-            gradient = _share(p, cotangent) - p * pooled
+            gradient = share(p, cotangent) - p * pooled
         elif KIND == "log_softmax":
-            gradient = tl.where(total == 0.0, 0.0, cotangent - _share(p, pooled))
+            gradient = tl.where(total == 0.0, 0.0, cotangent - share(p, pooled))
         else:
-            gradient = _share(p, cotangent)
+            gradient = share(p, cotangent)
         gradient = (gradient * inverse_temperature).to(gradient_ptr.dtype.element_ty)
         tl.store(gradient_ptr + rows * n_columns + columns, gradient, mask=inside)
 
@@ -159,7 +149,7 @@ def _softmax_backward_kernel(
 def _softmax(x: Tensor, temperature: float, kind: str) -> tuple[Tensor, Tensor, Tensor]:
     """The result of `kind` with the maximum of each row and the sum of its weights."""
     outputs = _empty_outputs(x, kind)
-    inverse = _inverse(temperature, x.dtype)
+    inverse = inverse_temperature(temperature, x.dtype)
     if not _launch.uses_triton(x):
         for output, value in zip(outputs, _softmax_torch(x, inverse, kind), strict=True):
             output.copy_(value)
@@ -184,7 +174,7 @@ def _softmax_backward(
     cotangent: Tensor, x: Tensor, peak: Tensor, total: Tensor, temperature: float, kind: str
 ) -> Tensor:
     gradient = torch.empty_like(x, memory_format=torch.contiguous_format)
-    inverse = _inverse(temperature, x.dtype)
+    inverse = inverse_temperature(temperature, x.dtype)
     if kind == "logsumexp":
         cotangent = cotangent.unsqueeze(-1).expand_as(x)
     if not _launch.uses_triton(x):
@@ -205,12 +195,6 @@ def _softmax_backward(
         BLOCKS_PER_ROW=tiles.blocks_per_row,
     )
     return gradient
-
-
-def _inverse(temperature: float, dtype: torch.dtype) -> float:
-    """`1 / temperature`, kept where it and its inverse are normal numbers of the accumulator."""
-    tiny = torch.finfo(_launch.accumulator(dtype)).tiny
-    return 1.0 / min(max(temperature, tiny), 1.0 / tiny)
 
 
 def _empty_outputs(x: Tensor, kind: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -252,22 +236,17 @@ def _autograd(ctx, cotangent, *_):
 _softmax.register_autograd(_autograd, setup_context=_setup_context)
 
 
-def _centered_torch(x: Tensor, peak: Tensor, inverse_temperature: float) -> Tensor:
-    center = torch.where(peak == -torch.inf, 0.0, peak)
-    return torch.where(x == center, 0.0, (x - center) * inverse_temperature)
-
-
 def _softmax_torch(x: Tensor, inverse_temperature: float, kind: str) -> tuple[Tensor, ...]:
     """The kernel's formulas in torch."""
     x = x.to(_launch.accumulator(x.dtype))
-    peak = torch.cat([x, x.new_full((*x.shape[:-1], 1), -torch.inf)], -1).amax(-1, keepdim=True)
-    centered = _centered_torch(x, peak, inverse_temperature)
-    total = centered.exp().sum(-1, keepdim=True)
+    peak = peak_torch(x)
+    gap = centered_torch(x, peak, inverse_temperature)
+    total = gap.exp().sum(-1, keepdim=True)
     divisor = torch.where(total == 0, 1.0, total)
     if kind == "softmax":
-        out = centered.exp() / divisor
+        out = gap.exp() / divisor
     elif kind == "log_softmax":
-        out = centered - divisor.log()
+        out = gap - divisor.log()
     else:
         center = torch.where(peak == -torch.inf, 0.0, peak)
         out = (center * inverse_temperature + total.log()).squeeze(-1)
@@ -286,13 +265,13 @@ def _softmax_backward_torch(
     peak, total = peak.unsqueeze(-1), total.unsqueeze(-1)
     x, cotangent = x.to(total.dtype), cotangent.to(total.dtype)
     divisor = torch.where(total == 0, 1.0, total)
-    p = _centered_torch(x, peak, inverse_temperature).exp() / divisor
-    share = torch.where(p == 0, 0.0, p * cotangent)
+    p = centered_torch(x, peak, inverse_temperature).exp() / divisor
+    share = share_torch(p, cotangent)
     if kind == "softmax":
         gradient = share - p * share.sum(-1, keepdim=True)
     elif kind == "log_softmax":
         pooled = cotangent.sum(-1, keepdim=True)
-        pooled_share = torch.where(p == 0, 0.0, p * pooled)
+        pooled_share = share_torch(p, pooled)
         gradient = torch.where(total == 0, 0.0, cotangent - pooled_share)
     else:
         gradient = share
