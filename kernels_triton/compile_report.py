@@ -1,20 +1,17 @@
 """Compile every kernel for GPUs that need not be present, and read what the compiler made of it.
 
     python -m kernels_triton.compile_report
-    python -m kernels_triton.compile_report --target sm_90 --dtype bfloat16
+    python -m kernels_triton.compile_report --target sm_90 --dtype bfloat16 --op softmax
 
-The arguments are not written down here: each operation is called on small tensors and the launch
-itself is recorded, so that what is compiled is what a GPU would be given. It needs triton, but no
-GPU and no driver, and a process in which `TRITON_INTERPRET` was never set.
+The arguments are not written down: each operation of `_operations` is called on small tensors and
+the launch itself is recorded, so that what is compiled is what a GPU would be given. It needs
+triton, but no GPU and no driver, and a process in which `TRITON_INTERPRET` was never set.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -22,13 +19,13 @@ from unittest import mock
 import torch
 
 import kernels_triton._launch as _launch
+from kernels_triton._assembly import resources, widths
 from kernels_triton._checks import FLOATING_DTYPES
 from kernels_triton._launch import triton
-from kernels_triton._normal_log_density import normal_log_density, normal_log_likelihood
-from kernels_triton._softmax import log_softmax, logsumexp, softmax
+from kernels_triton._operations.operation import Case, function_of, outputs_of
+from kernels_triton._operations.table import OPERATIONS
 
-_TARGETS = ("sm_80", "sm_90", "gfx942")
-
+_TARGETS = ("sm_80", "sm_90", "sm_100", "gfx942")
 
 # Words of spill that are no fault. triton 3.9 has ptxas trade two registers of the softmax backward
 # kernel, long float32 rows on sm_90, for more resident programs; 3.6 to 3.8 spill nothing.
@@ -36,66 +33,58 @@ _ALLOWED_SPILLS = 2
 
 
 class Compiled(NamedTuple):
-    """One kernel variant on one target: spilled 32-bit words, load instructions of a thread."""
+    """One kernel of one variant on one target.
+
+    Registers, spilled 32-bit words, loads and stores are those of a thread. `16:4,2:1` says that
+    four instructions move 16 bytes each and one moves 2.
+    """
 
     operation: str
-    direction: str
-    columns: int
+    variant: str
+    kernel: str
     dtype: str
     target: str
     registers: int
     spills: int
     shared_bytes: int
-    loads: int
+    loads: str
+    stores: str
 
 
-def _rows(operation: Callable, n_columns: int) -> Callable:
-    return lambda dtype: operation(torch.zeros(64, n_columns, dtype=dtype, requires_grad=True))
+class _Launch(NamedTuple):
+    kernel: Any
+    arguments: tuple
+    constants: dict[str, Any]
 
 
-def _normal(operation: Callable) -> Callable:
-    def call(dtype: torch.dtype) -> torch.Tensor:
-        x, loc, scale = (torch.ones(64, 4096, dtype=dtype, requires_grad=True) for _ in range(3))
-        return operation(x, loc, scale)
-
-    return call
-
-
-# Short rows share a program, 4096 columns are one block, longer rows are read block by block.
-_CASES: dict[tuple[str, int], Callable[[torch.dtype], torch.Tensor]] = {
-    (operation.__name__, n_columns): _rows(operation, n_columns)
-    for operation in (softmax, log_softmax, logsumexp)
-    for n_columns in (16, 4096, 16384)
-} | {
-    (operation.__name__, 4096): _normal(operation)
-    for operation in (normal_log_density, normal_log_likelihood)
-}
-
-
-def _launches(call: Callable[[], torch.Tensor]) -> list[tuple[Any, tuple, dict[str, Any]]]:
-    """The launches of an operation and of its backward pass: kernel, arguments, constants."""
-    seen: list[tuple[Any, tuple, dict[str, Any]]] = []
+def _launches(name: str, case: Case, dtype: torch.dtype) -> list[_Launch]:
+    """The launches of an operation and of its backward pass, in the order in which they come."""
+    seen: list[_Launch] = []
 
     def record(kernel: Any, _programs: int, *arguments: Any, **constants: Any) -> None:
-        seen.append((kernel, arguments, constants))
+        seen.append(_Launch(kernel, arguments, constants))
 
+    inputs = case.tensors(dtype)
+    for wanted in OPERATIONS[name].differentiable(inputs):
+        inputs[wanted].requires_grad_()
     with mock.patch.multiple(_launch, uses_triton=lambda _: True, run=record):
-        result = call()
-        result.backward(torch.ones_like(result))
+        outputs = outputs_of(function_of(name)(**inputs, **case.options))
+        outputs = [output for output in outputs if output.requires_grad]
+        if outputs:
+            torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
     return seen
 
 
-def _source(kernel: Any, arguments: tuple, constants: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _source(launch: _Launch) -> tuple[Any, dict[str, Any]]:
     """Triton's description of the launch, specialized as its launcher does, and the options."""
-    values = dict(zip(kernel.arg_names, arguments, strict=False))
-    fixed = {name: constants[name] for name in kernel.arg_names if name in constants}
-    options = {name: value for name, value in constants.items() if name not in fixed}
-    fixed |= {name: 1 for name, value in values.items() if type(value) is int and value == 1}
-    signature, divisible = {}, {}
+    kernel, arguments, constants = launch
+    values = dict(zip(kernel.arg_names, arguments, strict=False)) | constants
+    options = {name: value for name, value in constants.items() if name not in kernel.arg_names}
+    fixed, signature, divisible = {}, {}, {}
     for index, parameter in enumerate(kernel.params):
-        name = parameter.name
-        value = values.get(name)
-        if name in fixed:
+        name, value = parameter.name, values[parameter.name]
+        if parameter.is_constexpr or value is None or (type(value) is int and value == 1):
+            fixed[name] = value
             signature[name] = "constexpr"
         elif isinstance(value, torch.Tensor):
             signature[name] = "*" + _TRITON_NAMES[value.dtype]
@@ -105,7 +94,7 @@ def _source(kernel: Any, arguments: tuple, constants: dict[str, Any]) -> tuple[A
             if value % 16 == 0:
                 divisible[(index,)] = [["tt.divisibility", 16]]
         else:
-            signature[name] = parameter.annotation_type
+            signature[name] = parameter.annotation_type or "fp32"
     source = triton.compiler.ASTSource(kernel, signature, constexprs=fixed, attrs=divisible)
     return source, options
 
@@ -115,6 +104,12 @@ _TRITON_NAMES = {
     torch.bfloat16: "bf16",
     torch.float32: "fp32",
     torch.float64: "fp64",
+    torch.bool: "i1",
+    torch.uint8: "u8",
+    torch.int8: "i8",
+    torch.int16: "i16",
+    torch.int32: "i32",
+    torch.int64: "i64",
 }
 
 
@@ -125,39 +120,31 @@ def _target(name: str) -> Any:
     return target("hip", name, 64 if name.startswith("gfx9") else 32)
 
 
-def _resources(compiled: Any) -> tuple[int, int, int]:
-    """Registers, spilled words and global loads of one thread."""
-    if "amdgcn" in compiled.asm:
-        text = compiled.asm["amdgcn"]
-        registers, spills = (
-            int(re.findall(rf"\.{name}:\s*(\d+)", text)[0])
-            for name in ("vgpr_count", "vgpr_spill_count")
-        )
-        return registers, spills, len(re.findall(r"\b(?:global|buffer|flat)_load_", text))
-    with tempfile.TemporaryDirectory() as folder:
-        binary = Path(folder, "kernel.cubin")
-        binary.write_bytes(compiled.asm["cubin"])
-        usage = subprocess.run(
-            [triton.knobs.nvidia.cuobjdump.path, "-res-usage", str(binary)],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-    registers, stack = (int(re.findall(rf"{name}:(\d+)", usage)[0]) for name in ("REG", "STACK"))
-    return registers, stack // 4, len(re.findall(r"\bld\.global", compiled.asm["ptx"]))
+def _compiled(
+    launch: _Launch, targets: Sequence[str]
+) -> Iterator[tuple[str, tuple[int, int, int, str, str]]]:
+    source, options = _source(launch)
+    for target in targets:
+        compiled = triton.compile(source, target=_target(target), options=options)
+        loads, stores = (widths(compiled.asm, action) for action in ("load", "store"))
+        yield target, (*resources(compiled), compiled.metadata.shared, loads, stores)
 
 
 def compile_report(
-    targets: Sequence[str] = _TARGETS, dtypes: Sequence[torch.dtype] = FLOATING_DTYPES
+    targets: Sequence[str] = _TARGETS,
+    dtypes: Sequence[torch.dtype] = FLOATING_DTYPES,
+    operations: Sequence[str] = tuple(OPERATIONS),
 ) -> Iterator[Compiled]:
     """Compile every kernel for each target and dtype.
 
     Args:
       targets: names as `sm_90` (NVIDIA) or `gfx942` (AMD).
       dtypes: storage dtypes.
+      operations: names of public operations.
 
     Yields:
-      One row for each kernel variant, as soon as it is compiled.
+      One row for each kernel of each variant, as soon as it is compiled; a kernel that an operation
+      starts twice with the same constants comes once.
 
     Raises:
       RuntimeError: triton is missing, or was imported to interpret.
@@ -172,25 +159,58 @@ def compile_report(
             f"got {'its interpreter' if triton else 'no triton'}. "
             "Install triton (Linux) and start a process without TRITON_INTERPRET."
         )
-    for (operation, n_columns), call in _CASES.items():
-        for dtype in dtypes:
-            launches = _launches(lambda call=call, dtype=dtype: call(dtype))
-            for direction, launch in zip(("forward", "backward"), launches, strict=True):
-                source, options = _source(*launch)
-                for target in targets:
-                    compiled = triton.compile(source, target=_target(target), options=options)
-                    registers, spills, loads = _resources(compiled)
-                    yield Compiled(
-                        operation,
-                        direction,
-                        n_columns,
-                        str(dtype).removeprefix("torch."),
-                        target,
-                        registers,
-                        spills,
-                        compiled.metadata.shared,
-                        loads,
-                    )
+    for name in operations:
+        for variant, case in OPERATIONS[name].compiled.items():
+            for dtype in dtypes:
+                seen = set()
+                for launch in _launches(name, case, dtype):
+                    label = str(dtype).removeprefix("torch.")
+                    source, _ = _source(launch)
+                    if (key := source.hash()) in seen:
+                        continue
+                    seen.add(key)
+                    kernel = launch.kernel.__name__.strip("_")
+                    for target, found in _compiled(launch, targets):
+                        yield Compiled(name, variant, kernel, label, target, *found)
+
+
+_HEADER = """# What the compiler makes of the kernels
+
+triton {}; compiled only, not run on a GPU. Made by
+
+    python -m kernels_triton.compile_report --write benchmarks/results/kernels_compiled.md
+
+A cell is registers / spilled words / bytes of shared memory, then the global loads and stores of a
+thread as `bytes of one instruction:number of instructions`."""
+
+
+def _section(rows: Sequence[Compiled], targets: Sequence[str]) -> str:
+    """One operation of the table: a line for each variant, kernel and dtype, a cell a target."""
+    cells = {(*row[1:4], row.target): row for row in rows}
+    lines = [f"{rows[0].operation}", "", f"| variant | kernel | dtype | {' | '.join(targets)} |"]
+    lines.append("| --- " * (3 + len(targets)) + "|")
+    for key in dict.fromkeys(row[1:4] for row in rows):
+        found = [cells[*key, target] for target in targets]
+        texts = (
+            f"{row.registers} / {row.spills} / {row.shared_bytes}; {row.loads}; {row.stores}"
+            for row in found
+        )
+        lines.append(f"| {' | '.join([*key, *texts])} |")
+    return "\n".join(lines)
+
+
+def _write(path: Path, rows: Sequence[Compiled], targets: Sequence[str]) -> None:
+    """Replace the operations of `rows` in the table; those of another triton are dropped."""
+    text = path.read_text() if path.exists() else ""
+    header, *sections = text.rstrip("\n").split("\n\n## ")
+    own_header = _HEADER.format(triton.__version__)
+    if header != own_header:
+        sections = []
+    by_name = {section.partition("\n")[0]: section for section in sections}
+    for name in dict.fromkeys(row.operation for row in rows):
+        by_name[name] = _section([row for row in rows if row.operation == name], targets)
+    ordered = [by_name[name] for name in OPERATIONS if name in by_name]
+    path.write_text("\n\n## ".join([own_header, *ordered]) + "\n")
 
 
 def _main(arguments: Sequence[str] | None = None) -> int:
@@ -199,16 +219,23 @@ def _main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--target", action="append", choices=_TARGETS)
     names = [str(dtype).removeprefix("torch.") for dtype in FLOATING_DTYPES]
     parser.add_argument("--dtype", action="append", choices=names)
+    parser.add_argument("--op", action="append", choices=tuple(OPERATIONS))
+    parser.add_argument(
+        "--write", type=Path, help="a table in Markdown, in which these are replaced"
+    )
     options = parser.parse_args(arguments)
     dtypes = [getattr(torch, name) for name in options.dtype or names]
+    targets = options.target or _TARGETS
     print(f"triton {triton.__version__ if triton else 'absent'}; compiled only, not run on a GPU")
-    layout = "{:22} {:9} {:>7} {:9} {:7} {:>9} {:>6} {:>12} {:>5}"
+    layout = "{:22} {:18} {:40} {:9} {:7} {:>9} {:>6} {:>12} {:>14} {}"
     print(layout.format(*Compiled._fields))
-    spilled = False
-    for row in compile_report(options.target or _TARGETS, dtypes):
+    rows = []
+    for row in compile_report(targets, dtypes, options.op or tuple(OPERATIONS)):
         print(layout.format(*row), flush=True)
-        spilled |= row.spills > _ALLOWED_SPILLS
-    return int(spilled)
+        rows.append(row)
+    if options.write:
+        _write(options.write, rows, targets)
+    return int(any(row.spills > _ALLOWED_SPILLS for row in rows))
 
 
 if __name__ == "__main__":

@@ -12,29 +12,27 @@ arithmetic.
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import torch
 
+from kernels_triton._operations.operation import (
+    Case,
+    Operation,
+    function_of,
+    outputs_of,
+    reference_of,
+)
+from kernels_triton._operations.table import OPERATIONS
 from kernels_triton._tolerances import TOLERANCES, error
 from kernels_triton.jax_bridge import to_jax, to_torch
-
-OPERATIONS = (
-    "softmax",
-    "log_softmax",
-    "logsumexp",
-    "normal_log_density",
-    "normal_log_likelihood",
-)
-"""The names that `crosscheck` knows."""
-
-_TEMPERATURE = 0.7
-# Several rows a program; a transposed matrix; rows of more than one block.
-_CASES = {"33x10": (33, 10), "7x1000 transposed": (1000, 7), "2x5000": (2, 5000)}
 
 
 class Row(NamedTuple):
@@ -52,65 +50,8 @@ class Row(NamedTuple):
     passed: bool
 
 
-class _Operation(NamedTuple):
-    """Four implementations of one operation."""
-
-    triton: Callable
-    reference: Callable
-    torch: Callable
-    jax: Callable
-
-
-def _operations() -> dict[str, _Operation]:
-    # Imported here: importing a kernel imports triton, which fixes where it runs.
-    import kernels_triton._normal_log_density as normal
-    import kernels_triton._softmax as rows
-
-    def tempered(function: Callable) -> Callable:
-        return lambda x: function(x, _TEMPERATURE)
-
-    def scaled(function: Callable) -> Callable:
-        return lambda x: function(x / _TEMPERATURE, -1)
-
-    def torch_density(x: torch.Tensor, loc: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        return torch.distributions.Normal(loc, scale).log_prob(x)
-
-    return {
-        "softmax": _Operation(
-            tempered(rows.softmax),
-            tempered(rows.softmax_reference),
-            scaled(torch.softmax),
-            scaled(jax.nn.softmax),
-        ),
-        "log_softmax": _Operation(
-            tempered(rows.log_softmax),
-            tempered(rows.log_softmax_reference),
-            scaled(torch.log_softmax),
-            scaled(jax.nn.log_softmax),
-        ),
-        "logsumexp": _Operation(
-            tempered(rows.logsumexp),
-            tempered(rows.logsumexp_reference),
-            scaled(torch.logsumexp),
-            scaled(jax.scipy.special.logsumexp),
-        ),
-        "normal_log_density": _Operation(
-            normal.normal_log_density,
-            normal.normal_log_density_reference,
-            torch_density,
-            jax.scipy.stats.norm.logpdf,
-        ),
-        "normal_log_likelihood": _Operation(
-            normal.normal_log_likelihood,
-            normal.normal_log_likelihood_reference,
-            lambda *inputs: torch_density(*inputs).sum(),
-            lambda *inputs: jax.scipy.stats.norm.logpdf(*inputs).sum(),
-        ),
-    }
-
-
 def crosscheck(
-    operations: Sequence[str] = OPERATIONS,
+    operations: Sequence[str] = tuple(OPERATIONS),
     dtypes: Sequence[torch.dtype] = tuple(TOLERANCES),
     device: str | None = None,
 ) -> Iterator[Row]:
@@ -120,7 +61,7 @@ def crosscheck(
     then a CPU tensor is computed as everywhere else, by the kernels' formulas in torch.
 
     Args:
-      operations: names out of `OPERATIONS`.
+      operations: names of public operations.
       dtypes: storage dtypes.
       device: a torch device; by default a GPU where there is one.
 
@@ -146,11 +87,10 @@ def crosscheck(
             f"{', '.join(map(repr, strange))}. Pass the dtype itself, not its name."
         )
     device = _prepare(device)
-    table = _operations()
     for name in operations:
         for dtype in dtypes:
-            for case in _CASES:
-                yield from _compare(name, table[name], dtype, case, device)
+            for label, case in OPERATIONS[name].cases.items():
+                yield from _compare(name, dtype, label, case, device)
 
 
 def _prepare(device: str | None) -> str:
@@ -177,79 +117,108 @@ def _prepare(device: str | None) -> str:
     return device
 
 
-def _inputs(name: str, dtype: torch.dtype, case: str, device: str) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-
-    def draw() -> torch.Tensor:
-        values = torch.randn(_CASES[case], generator=generator).to(device, dtype)
-        return values.T if case.endswith("transposed") else values
-
-    if name.startswith("normal"):
-        return [draw(), draw(), 0.5 + draw().abs()]
-    return [3 * draw()]
-
-
-def _compare(
-    name: str, operation: _Operation, dtype: torch.dtype, case: str, device: str
-) -> Iterator[Row]:
-    inputs = _inputs(name, dtype, case, device)
-    output = operation.triton(*inputs)
-    cotangent = torch.rand(output.shape, generator=torch.Generator().manual_seed(1))
-    cotangent = cotangent.to(output)
+def _compare(name: str, dtype: torch.dtype, label: str, case: Case, device: str) -> Iterator[Row]:
+    operation, options = OPERATIONS[name], case.options
+    inputs = case.tensors(dtype, device)
+    wanted = operation.differentiable(inputs)
+    triton, reference = function_of(name), reference_of(name)
+    outputs = outputs_of(triton(**inputs, **options))
+    generator = torch.Generator().manual_seed(1)
+    cotangents = [torch.rand(output.shape, generator=generator).to(output) for output in outputs]
     accumulator = torch.promote_types(dtype, torch.float32)
 
-    def in_torch(*inputs: torch.Tensor) -> torch.Tensor:
-        return operation.torch(*(x.to(accumulator) for x in inputs)).to(output.dtype)
+    def in_torch(**arguments: Any) -> list[torch.Tensor]:
+        found = outputs_of(operation.torch(**_cast(arguments, accumulator)))
+        return [x.to(output.dtype) for x, output in zip(found, outputs, strict=True)]
 
-    double = [x.double() for x in inputs]
-    exact = _value_and_gradients(operation.reference, double, cotangent.double())
+    double = _cast(inputs, torch.float64)
+    wide = [cotangent.double() for cotangent in cotangents]
+    exact = _value_and_gradients(reference, double, options, wanted, wide)
     found = {
-        "triton": _value_and_gradients(operation.triton, inputs, cotangent),
-        "torch": _value_and_gradients(in_torch, inputs, cotangent),
-        "jax": _value_and_gradients_in_jax(operation.jax, inputs, cotangent),
+        "triton": _value_and_gradients(triton, inputs, options, wanted, cotangents),
+        "torch": _value_and_gradients(in_torch, inputs, options, wanted, cotangents),
+        "jax": _value_and_gradients_in_jax(operation, inputs, options, wanted, cotangents),
     }
     pairs = [(found["triton"], exact), (found["torch"], exact), (found["jax"], exact)]
     pairs.append((found["triton"], found["jax"]))
-    for quantity, part in (("value", slice(0, 1)), ("gradient", slice(1, None))):
+    parts = {"value": slice(0, len(outputs)), "gradient": slice(len(outputs), None)}
+    tolerances = {"value": max(TOLERANCES[output.dtype] for output in outputs)}
+    if wanted:
+        tolerances["gradient"] = TOLERANCES[dtype]
+    for quantity, tolerance in tolerances.items():
+        part = parts[quantity]
         errors = [
             torch.tensor([error(a, b) for a, b in zip(left[part], right[part], strict=True)])
             .max()
             .item()  # Python's max would drop a nan
             for left, right in pairs
         ]
-        tolerance = TOLERANCES[output.dtype if quantity == "value" else dtype]
         passed = all(value <= tolerance for value in errors)
-        label = str(dtype).removeprefix("torch.")
-        yield Row._make([name, label, case, quantity, *errors, tolerance, passed])
+        dtype_name = str(dtype).removeprefix("torch.")
+        yield Row._make([name, dtype_name, label, quantity, *errors, tolerance, passed])
+
+
+def _cast(arguments: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+    """The arguments, with floating tensors in another dtype."""
+    return {
+        name: x.to(dtype) if isinstance(x, torch.Tensor) and x.is_floating_point() else x
+        for name, x in arguments.items()
+    }
 
 
 def _value_and_gradients(
-    function: Callable, inputs: Sequence[torch.Tensor], cotangent: torch.Tensor
+    function: Callable,
+    inputs: Mapping[str, torch.Tensor],
+    options: Mapping[str, Any],
+    wanted: Sequence[str],
+    cotangents: Sequence[torch.Tensor],
 ) -> list[torch.Tensor]:
-    inputs = [x.detach().requires_grad_() for x in inputs]
-    output = function(*inputs)
-    return [output.detach(), *torch.autograd.grad(output, inputs, cotangent)]
+    inputs = {name: x.detach().requires_grad_(name in wanted) for name, x in inputs.items()}
+    outputs = outputs_of(function(**inputs, **options))
+    values = [output.detach() for output in outputs]
+    if not wanted:
+        return values
+    return [*values, *torch.autograd.grad(outputs, [inputs[name] for name in wanted], cotangents)]
 
 
 def _value_and_gradients_in_jax(
-    function: Callable, inputs: Sequence[torch.Tensor], cotangent: torch.Tensor
+    operation: Operation,
+    inputs: Mapping[str, torch.Tensor],
+    options: Mapping[str, Any],
+    wanted: Sequence[str],
+    cotangents: Sequence[torch.Tensor],
 ) -> list[torch.Tensor]:
     """The same by JAX, the tensors passed both ways across the bridge."""
-    device = inputs[0].device if jax.default_backend() != "cpu" else torch.device("cpu")
+    place = cotangents[0].device
+    device = place if jax.default_backend() != "cpu" else torch.device("cpu")
 
     @jax.jit
-    def compiled(arrays: list[jax.Array], cotangent: jax.Array) -> list[jax.Array]:
-        def in_accumulator(*arrays: jax.Array) -> jax.Array:
-            wide = [x.astype(jax.numpy.promote_types(x.dtype, jax.numpy.float32)) for x in arrays]
-            return function(*wide).astype(cotangent.dtype)
+    def compiled(arrays: dict[str, jax.Array], cotangents: list[jax.Array]) -> list[jax.Array]:
+        fixed = {name: x for name, x in arrays.items() if name not in wanted}
 
-        value, pull_back = jax.vjp(in_accumulator, *arrays)
-        return [value, *pull_back(cotangent)]
+        def in_accumulator(moving: dict[str, jax.Array]) -> list[jax.Array]:
+            wide = {
+                name: x.astype(jax.numpy.promote_types(x.dtype, jax.numpy.float32))
+                if jax.numpy.issubdtype(x.dtype, jax.numpy.floating)
+                else x
+                for name, x in (fixed | moving).items()
+            }
+            values = jax.tree.leaves(operation.jax(**wide, **options))
+            return [x.astype(y.dtype) for x, y in zip(values, cotangents, strict=True)]
 
-    with jax.enable_x64(inputs[0].dtype == torch.float64):
-        arrays = [to_jax(x.to(device)) for x in inputs]
-        results = compiled(arrays, to_jax(cotangent.to(device)))
-    return [to_torch(x).to(inputs[0].device) for x in results]
+        values, pull_back = jax.vjp(in_accumulator, {name: arrays[name] for name in wanted})
+        (gradients,) = pull_back(cotangents)
+        return [*values, *(gradients[name] for name in wanted)]
+
+    with jax.enable_x64(any(x.dtype == torch.float64 for x in [*inputs.values(), *cotangents])):
+        arrays = {name: to_jax(_narrow(x).to(device)) for name, x in inputs.items()}
+        results = compiled(arrays, [to_jax(x.to(device)) for x in cotangents])
+    return [to_torch(x).to(place) for x in results]
+
+
+def _narrow(x: torch.Tensor) -> torch.Tensor:
+    """Labels as int32, which JAX has with 64-bit numbers switched off too."""
+    return x.int() if x.dtype == torch.int64 else x
 
 
 def _mode(device: str) -> str:
@@ -263,13 +232,32 @@ def _mode(device: str) -> str:
     return f"{version}: the torch formulas on CPU in place of the kernels; not run on a GPU"
 
 
+def _worst(rows: Sequence[Row]) -> Iterator[str]:
+    """For each operation and quantity, the row whose error is largest beside its tolerance."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.operation, row.quantity), []).append(row)
+    for (operation, quantity), members in groups.items():
+        # A nan is worse than any number, and no comparison finds it.
+        row = max(members, key=lambda row: math.inf if row.triton != row.triton else _share(row))
+        yield (
+            f"{operation:21} {quantity:8} {row.triton:.1e} of {row.tolerance:.1e} allowed, "
+            f"{row.dtype} {row.shape}"
+        )
+
+
+def _share(row: Row) -> float:
+    return row.triton / row.tolerance
+
+
 def _main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; the exit status is 1 when a comparison fails, 2 for wrong arguments."""
     parser = argparse.ArgumentParser(prog="python -m kernels_triton.crosscheck")
-    parser.add_argument("--op", action="append", choices=OPERATIONS)
+    parser.add_argument("--op", action="append", choices=tuple(OPERATIONS))
     names = [str(dtype).removeprefix("torch.") for dtype in TOLERANCES]
     parser.add_argument("--dtype", action="append", choices=names)
     parser.add_argument("--device", help="a torch device, for example cpu or cuda:1")
+    parser.add_argument("--json", type=Path, help="a file for the rows, besides the table")
     options = parser.parse_args(arguments)
     dtypes = [getattr(torch, name) for name in options.dtype or names]
 
@@ -281,12 +269,24 @@ def _main(arguments: Sequence[str] | None = None) -> int:
     print("errors against float64, and of Triton against JAX")
     layout = "{:21} {:8} {:17} {:8} {:>8} {:>8} {:>8} {:>10} {:>9} {}"
     print(layout.format(*Row._fields))
-    failures = 0
-    for row in crosscheck(options.op or OPERATIONS, dtypes, device):
+    rows = []
+    for row in crosscheck(options.op or tuple(OPERATIONS), dtypes, device):
         numbers = (f"{value:.1e}" for value in row[4:9])
         print(layout.format(*row[:4], *numbers, "pass" if row.passed else "FAIL"), flush=True)
-        failures += not row.passed
+        rows.append(row)
+    print("worst errors of Triton")
+    for line in _worst(rows):
+        print(line)
+    failures = sum(not row.passed for row in rows)
     print(f"{failures} failed" if failures else "all passed")
+    if options.json:
+        found = {
+            "mode": _mode(device),
+            "torch": torch.__version__,
+            "jax": jax.__version__,
+            "rows": [row._asdict() for row in rows],
+        }
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
     return int(failures > 0)
 
 

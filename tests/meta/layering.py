@@ -43,7 +43,12 @@ FORBIDDEN_ROOTS = {
     "kernels_triton": {"igeojax", "tensorflow", "numba"},
 }
 JAX_ROOTS = {"jax", "jaxlib", "jaxtyping", "optax", "flax"}
-JAX_ROOMS = ("kernels_triton.jax_bridge", "kernels_triton.jax", "kernels_triton.crosscheck")
+JAX_ROOMS = (
+    "kernels_triton._operations",
+    "kernels_triton.crosscheck",
+    "kernels_triton.jax",
+    "kernels_triton.jax_bridge",
+)
 # Public parts of modules that are otherwise the inside of JAX and move between releases.
 PUBLIC_INSIDE = {"jax.core": {"Tracer"}, "jax.interpreters": set(), "jax.lib": set()}
 

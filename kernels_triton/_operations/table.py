@@ -1,0 +1,6 @@
+"""The table of all operations, by name."""
+
+from kernels_triton._operations import normal, softmax
+
+OPERATIONS = {**softmax.OPERATIONS, **normal.OPERATIONS}
+"""Every public operation; a new one is one entry in a module beside this one."""
