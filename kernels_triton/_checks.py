@@ -1,8 +1,5 @@
 """Argument checks with one message style: what was required, what came, what to do."""
 
-import math
-from numbers import Real
-
 import torch
 from torch.autograd import forward_ad
 
@@ -67,23 +64,3 @@ def require_alike(name: str, value: torch.Tensor, other_name: str, other: torch.
             f"{name} must be on the device of {other_name}, {other.device}; got {value.device}. "
             f"Move it with {name}.to({other_name}.device)."
         )
-
-
-def require_temperature(temperature: float) -> float:
-    """Return the temperature as a Python float.
-
-    Raises:
-      TypeError: it is not a Python number.
-      ValueError: it is not positive and finite.
-    """
-    if isinstance(temperature, bool) or not isinstance(temperature, Real):
-        raise TypeError(
-            f"temperature must be a Python number; got {type(temperature).__name__}. "
-            "For a learned or per-row temperature divide x by it before the call."
-        )
-    if not 0 < temperature < math.inf:
-        raise ValueError(
-            f"temperature must be positive and finite; got {temperature}. "
-            "The limit 0 is argmax, the limit inf is uniform: compute those directly."
-        )
-    return float(temperature)

@@ -11,7 +11,8 @@ that no layout is copied that can be viewed as a matrix. Outputs are new contigu
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -55,7 +56,8 @@ def load_tile(ptr, offsets, inside, fill, ACCUMULATOR: tl.constexpr):
 
 def uses_triton(tensor: torch.Tensor) -> bool:
     """Whether this tensor is computed by a Triton kernel rather than by torch."""
-    return triton is not None and (INTERPRETED or tensor.device.type == "cuda")
+    here = INTERPRETED or tensor.device.type == "cuda"
+    return triton is not None and (here or _recorded.get() is not None)
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -150,8 +152,35 @@ def _warps(elements: int) -> int:
 
 
 def run(kernel: Any, programs: int, *arguments: Any, **constants: Any) -> None:
-    """Start the kernel; the place where `compile_report` listens instead."""
-    kernel[(programs,)](*arguments, **constants)
+    """Start the kernel, or put it on the list of `recording`."""
+    launches = _recorded.get()
+    if launches is None:
+        kernel[(programs,)](*arguments, **constants)
+    else:
+        launches.append(Launch(kernel, programs, arguments, constants))
+
+
+class Launch(NamedTuple):
+    """A launch that was not made: what a GPU would have been given."""
+
+    kernel: Any
+    programs: int
+    arguments: tuple[Any, ...]
+    constants: dict[str, Any]
+
+
+_recorded: ContextVar[list[Launch] | None] = ContextVar("recorded", default=None)
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[list[Launch]]:
+    """Send every tensor to the kernels, and list their launches instead of making them."""
+    launches: list[Launch] = []
+    token = _recorded.set(launches)
+    try:
+        yield launches
+    finally:
+        _recorded.reset(token)
 
 
 def _widened(tensor: torch.Tensor) -> torch.Tensor:

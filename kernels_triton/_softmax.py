@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 import kernels_triton._launch as _launch
-from kernels_triton._checks import require_floating, require_rows, require_temperature
+from kernels_triton._checks import require_floating, require_rows
 from kernels_triton._launch import jit, load_tile, tl
+from kernels_triton._options import require_temperature
 from kernels_triton._rows import (
     absorb,
     centered,

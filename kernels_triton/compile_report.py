@@ -14,14 +14,13 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock
 
 import torch
 
 import kernels_triton._launch as _launch
 from kernels_triton._assembly import resources, widths
 from kernels_triton._checks import FLOATING_DTYPES
-from kernels_triton._launch import triton
+from kernels_triton._launch import Launch, triton
 from kernels_triton._operations.operation import Case, function_of, outputs_of
 from kernels_triton._operations.table import OPERATIONS
 
@@ -51,33 +50,22 @@ class Compiled(NamedTuple):
     stores: str
 
 
-class _Launch(NamedTuple):
-    kernel: Any
-    arguments: tuple
-    constants: dict[str, Any]
-
-
-def _launches(name: str, case: Case, dtype: torch.dtype) -> list[_Launch]:
+def _launches(name: str, case: Case, dtype: torch.dtype) -> list[Launch]:
     """The launches of an operation and of its backward pass, in the order in which they come."""
-    seen: list[_Launch] = []
-
-    def record(kernel: Any, _programs: int, *arguments: Any, **constants: Any) -> None:
-        seen.append(_Launch(kernel, arguments, constants))
-
     inputs = case.tensors(dtype)
     for wanted in OPERATIONS[name].differentiable(inputs):
         inputs[wanted].requires_grad_()
-    with mock.patch.multiple(_launch, uses_triton=lambda _: True, run=record):
+    with _launch.recording() as launches:
         outputs = outputs_of(function_of(name)(**inputs, **case.options))
         outputs = [output for output in outputs if output.requires_grad]
         if outputs:
             torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
-    return seen
+    return launches
 
 
-def _source(launch: _Launch) -> tuple[Any, dict[str, Any]]:
+def _source(launch: Launch) -> tuple[Any, dict[str, Any]]:
     """Triton's description of the launch, specialized as its launcher does, and the options."""
-    kernel, arguments, constants = launch
+    kernel, _, arguments, constants = launch
     values = dict(zip(kernel.arg_names, arguments, strict=False)) | constants
     options = {name: value for name, value in constants.items() if name not in kernel.arg_names}
     fixed, signature, divisible = {}, {}, {}
@@ -121,7 +109,7 @@ def _target(name: str) -> Any:
 
 
 def _compiled(
-    launch: _Launch, targets: Sequence[str]
+    launch: Launch, targets: Sequence[str]
 ) -> Iterator[tuple[str, tuple[int, int, int, str, str]]]:
     source, options = _source(launch)
     for target in targets:

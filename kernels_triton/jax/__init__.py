@@ -1,0 +1,27 @@
+"""The operations as functions of JAX, for `jit`, `grad`, `vmap` and sharded arrays.
+
+    from kernels_triton import jax as kernels
+    kernels.softmax(logits, temperature=0.7)
+
+On CUDA, with torch and [jax-triton](https://github.com/jax-ml/jax-triton) installed (the extra
+`jax-triton`), they launch the kernels that torch launches, with the same options, inside the
+compiled program. Everywhere else, and on CPU and TPU without torch, they are the same formulas in
+JAX: values, gradients and conventions at infinities agree.
+
+Each has its own gradient (`custom_vjp`: reverse mode, first order). Under `vmap` the mapped axis is
+one more axis of rows. Rows may be sharded over devices under `jit`, each device computing its own
+(on a mesh with axes of type `Explicit`, which leaves that to the program: inside `jax.shard_map`).
+"""
+
+from kernels_triton.jax._kernels import lowering_for
+from kernels_triton.jax._normal_log_density import normal_log_density, normal_log_likelihood
+from kernels_triton.jax._softmax import log_softmax, logsumexp, softmax
+
+__all__ = [
+    "log_softmax",
+    "logsumexp",
+    "lowering_for",
+    "normal_log_density",
+    "normal_log_likelihood",
+    "softmax",
+]

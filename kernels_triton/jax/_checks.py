@@ -1,0 +1,40 @@
+"""Argument checks of the JAX functions, in the words of those of torch."""
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+
+def floating_array(name: str, value: ArrayLike) -> Array:
+    """The argument as an array of a dtype the kernels know.
+
+    Raises:
+      TypeError: it is of another dtype.
+    """
+    array = jnp.asarray(value)
+    if array.dtype.name not in ("float16", "bfloat16", "float32", "float64"):
+        raise TypeError(
+            f"{name} must be float16, bfloat16, float32 or float64; got {array.dtype}. "
+            "Cast it with .astype(jnp.float32)."
+        )
+    return array
+
+
+def rows_of(name: str, value: ArrayLike) -> Array:
+    """The argument as a floating array with a last axis to reduce.
+
+    Raises:
+      TypeError: it is of another dtype.
+      ValueError: it is a scalar.
+    """
+    array = floating_array(name, value)
+    if array.ndim == 0:
+        raise ValueError(
+            f"{name} must have at least one axis; got a scalar. Reshape it with .reshape(1)."
+        )
+    return array
+
+
+def accumulated(*arrays: Array) -> list[Array]:
+    """The arrays in the dtype of all arithmetic: float64 for float64, otherwise float32."""
+    return [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in arrays]

@@ -1,0 +1,165 @@
+"""`softmax`, `log_softmax` and `logsumexp` of JAX arrays, with the conventions of the kernels."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kernels_triton._options import require_temperature
+from kernels_triton.jax._checks import accumulated, rows_of
+from kernels_triton.jax._operator import Operator
+
+
+def _forward_formula(x: Array, temperature: float, kind: str) -> tuple[Array, Array, Array]:
+    """The result with the maximum of each row and the sum of its weights."""
+    dtype = x.dtype
+    (x,) = accumulated(x)
+    inverse = _inverse(temperature, x.dtype)
+    peak = jnp.max(x, axis=-1, keepdims=True, initial=-jnp.inf)
+    centered = _centered(x, peak, inverse)
+    total = jnp.exp(centered).sum(-1, keepdims=True)
+    divisor = jnp.where(total == 0, 1.0, total)
+    if kind == "softmax":
+        out = jnp.exp(centered) / divisor
+    elif kind == "log_softmax":
+        out = centered - jnp.log(divisor)
+    else:
+        center = jnp.where(peak == -jnp.inf, 0.0, peak)
+        out = (center * inverse + jnp.log(total))[..., 0]
+    return out.astype(dtype), peak[..., 0], total[..., 0]
+
+
+def _backward_formula(
+    cotangent: Array, x: Array, peak: Array, total: Array, temperature: float, kind: str
+) -> tuple[Array]:
+    dtype = x.dtype
+    cotangent, x = accumulated(cotangent, x)
+    inverse = _inverse(temperature, x.dtype)
+    peak, total = peak[..., None], total[..., None]
+    p = jnp.exp(_centered(x, peak, inverse)) / jnp.where(total == 0, 1.0, total)
+    if kind == "logsumexp":
+        gradient = _share(p, cotangent[..., None])
+    elif kind == "log_softmax":
+        pooled = cotangent.sum(-1, keepdims=True)
+        gradient = jnp.where(total == 0, 0.0, cotangent - _share(p, pooled))
+    else:
+        shared = _share(p, cotangent)
+        gradient = shared - p * shared.sum(-1, keepdims=True)
+    return ((gradient * inverse).astype(dtype),)
+
+
+def _centered(x: Array, peak: Array, inverse: float) -> Array:
+    center = jnp.where(peak == -jnp.inf, 0.0, peak)
+    return jnp.where(x == center, 0.0, (x - center) * inverse)
+
+
+def _share(p: Array, cotangent: Array) -> Array:
+    return jnp.where(p == 0, 0.0, p * cotangent)
+
+
+def _inverse(temperature: float, dtype: jnp.dtype) -> float:
+    tiny = float(jnp.finfo(dtype).tiny)
+    return 1.0 / min(max(temperature, tiny), 1.0 / tiny)
+
+
+_FORWARD = {
+    kind: Operator(_forward_formula, "_softmax", "_softmax", (1,), (out, 0, 0))
+    for kind, out in (("softmax", 1), ("log_softmax", 1), ("logsumexp", 0))
+}
+_BACKWARD = {
+    kind: Operator(_backward_formula, "_softmax", "_softmax_backward", (out, 1, 0, 0), (1,))
+    for kind, out in (("softmax", 1), ("log_softmax", 1), ("logsumexp", 0))
+}
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _softmax(x: Array, temperature: float, kind: str) -> Array:
+    return _FORWARD[kind]((temperature, kind), x)[0]
+
+
+def _forward(x: Array, temperature: float, kind: str) -> tuple[Array, tuple[Array, ...]]:
+    out, peak, total = _FORWARD[kind]((temperature, kind), x)
+    return out, (x, peak, total)
+
+
+def _backward(
+    temperature: float, kind: str, saved: tuple[Array, ...], cotangent: Array
+) -> tuple[Array, ...]:
+    return _BACKWARD[kind]((temperature, kind), cotangent, *saved)
+
+
+_softmax.defvjp(_forward, _backward)
+
+
+def softmax(x: Array, temperature: float = 1.0) -> Array:
+    """Softmax `p_i = exp(x_i / t) / sum_j exp(x_j / t)` of every row (last axis).
+
+    As `kernels_triton.softmax`, for JAX: by the same kernels on CUDA, by their formula elsewhere.
+
+    Args:
+      x: scores, any shape with a last axis; infinities are allowed.
+      temperature: `t`, a positive finite Python number.
+
+    Returns:
+      Probabilities of the shape and dtype of `x`; a row of all `-inf` gives 0.
+
+    Raises:
+      TypeError: `x` is not a floating array, or `temperature` not a Python number.
+      ValueError: `x` is a scalar, or `temperature` is not positive and finite.
+
+    Examples:
+      >>> softmax(jnp.array([0.0, -jnp.inf, 0.0])).tolist()
+      [0.5, 0.0, 0.5]
+    """
+    return _softmax(rows_of("x", x), require_temperature(temperature), "softmax")
+
+
+def log_softmax(x: Array, temperature: float = 1.0) -> Array:
+    """Log-probabilities `x_i / t - log sum_j exp(x_j / t)` of every row, in nats.
+
+    As `kernels_triton.log_softmax`, for JAX: by the same kernels on CUDA, by their formula
+    elsewhere.
+
+    Args:
+      x: scores, any shape with a last axis; infinities are allowed.
+      temperature: `t`, a positive finite Python number.
+
+    Returns:
+      Non-positive values of the shape and dtype of `x`; a row of all `-inf` stays so.
+
+    Raises:
+      TypeError: `x` is not a floating array, or `temperature` not a Python number.
+      ValueError: `x` is a scalar, or `temperature` is not positive and finite.
+
+    Examples:
+      >>> [round(value, 4) for value in log_softmax(jnp.array([1.0, 1.0])).tolist()]
+      [-0.6931, -0.6931]
+    """
+    return _softmax(rows_of("x", x), require_temperature(temperature), "log_softmax")
+
+
+def logsumexp(x: Array, temperature: float = 1.0) -> Array:
+    """Log-sum-exp `log sum_j exp(x_j / t)` of every row, in nats.
+
+    As `kernels_triton.logsumexp`, for JAX: by the same kernels on CUDA, by their formula elsewhere.
+
+    Args:
+      x: scores, any shape with a last axis; infinities are allowed.
+      temperature: `t`, a positive finite Python number.
+
+    Returns:
+      The value without the last axis, in the dtype of `x`; `-inf` for a row that is empty or all
+      `-inf`.
+
+    Raises:
+      TypeError: `x` is not a floating array, or `temperature` not a Python number.
+      ValueError: `x` is a scalar, or `temperature` is not positive and finite.
+
+    Examples:
+      >>> round(logsumexp(jnp.zeros(2)).item(), 6)
+      0.693147
+    """
+    return _softmax(rows_of("x", x), require_temperature(temperature), "logsumexp")
