@@ -1,0 +1,211 @@
+"""What `benchmarks/gpu.py` times: operations, sizes, the bytes that must move, peers and goals.
+
+A peer is given the fair form of the operation, not one with a temperature it must divide by.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import torch
+
+LENGTHS = (1024, 4096, 8192, 32_768, 65_536, 131_072, 262_144)
+ELEMENTS = 2**28  # of each matrix: far more than a cache holds
+QUICK_LENGTHS, QUICK_ELEMENTS = (64, 1000), 2**14
+DTYPES = ("bfloat16", "float32")
+BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+NO_TIME = "no time"
+PEERS = ("torch", "torch.compile", "jax", "liger", "quack")
+
+
+@dataclass(frozen=True)
+class Work:
+    """One row of the table.
+
+    Attributes:
+      operation: its public name.
+      direction: forward or backward.
+      shape: rows and columns.
+      dtype: of storage.
+      moved: the bytes that must be read and written.
+      goal: the least share of the bandwidth of a copy that is aimed at, or None.
+    """
+
+    operation: str
+    direction: str
+    shape: tuple[int, int]
+    dtype: str
+    moved: int
+    goal: float | None
+
+    @property
+    def label(self) -> str:
+        """All but the figures."""
+        rows, columns = self.shape
+        return f"{self.operation} {self.direction} {rows}x{columns} {self.dtype}"
+
+
+class Draw:
+    """Makes the inputs of one row of the table on the device, the same on every run."""
+
+    def __init__(self, dtype: str, device: str):
+        torch.manual_seed(0)
+        self._made = {"dtype": getattr(torch, dtype), "device": device}
+
+    def normal(self, *shape: int) -> torch.Tensor:
+        """Standard normal numbers."""
+        return torch.randn(shape, **self._made)
+
+    def positive(self, *shape: int) -> torch.Tensor:
+        """Numbers from 0.5 on."""
+        return torch.randn(shape, **self._made).abs_().add_(0.5)
+
+    def labels(self, below: int, *shape: int) -> torch.Tensor:
+        """Numbers of int64 from 0 on, `below` left out."""
+        return torch.randint(below, shape, device=self._made["device"])
+
+
+@dataclass(frozen=True)
+class Subject:
+    """How one operation is called and what it costs.
+
+    Attributes:
+      inputs: `inputs(draw, rows, columns)`, the tensors by the names of their parameters.
+      passes: reads and writes of a matrix of `rows x columns`, forward and backward; None for a
+        direction that is not timed.
+      goal: `goal(columns)` forward and backward.
+      torch: the same by torch; `torch.compile` is given it too.
+      jax: the same by JAX.
+      others: peers that need a package: `name -> (package, function that makes the call)`, called
+        with the inputs in their order.
+      shapes: rows and columns, where they are not those of the grid.
+    """
+
+    inputs: Callable[[Draw, int, int], dict[str, torch.Tensor]]
+    passes: tuple[float | None, float | None]
+    goal: tuple[Callable[[int], float | None], Callable[[int], float | None]]
+    torch: Callable
+    jax: Callable
+    others: dict[str, tuple[str, Callable[[], Callable]]] = field(default_factory=dict)
+    shapes: tuple[tuple[int, int], ...] = ()
+
+
+def _softmax_goal(columns: int) -> float:
+    return 0.92 if columns <= 32_768 else 0.80
+
+
+def _always(goal: float | None) -> Callable[[int], float | None]:
+    return lambda _columns: goal
+
+
+def _torch_softmax(kind: str) -> Callable:
+    return lambda x: getattr(torch, kind)(x, -1)
+
+
+def _jax_softmax(kind: str) -> Callable:
+    return lambda x: getattr(jax.nn, kind)(x, -1)
+
+
+def _liger_softmax() -> Callable:
+    from liger_kernel.ops.softmax import LigerSoftmaxFunction
+
+    return LigerSoftmaxFunction.apply
+
+
+def _quack_softmax() -> Callable:
+    from quack.softmax import softmax
+
+    return softmax
+
+
+def _liger_cross_entropy() -> Callable:
+    from liger_kernel.transformers.functional import liger_cross_entropy
+
+    return lambda x, labels: liger_cross_entropy(x, labels, reduction="sum")
+
+
+def _quack_cross_entropy() -> Callable:
+    from quack.cross_entropy import cross_entropy
+
+    return lambda x, labels: cross_entropy(x, labels, reduction="sum")
+
+
+def _torch_normal(x: Any, loc: Any, scale: Any) -> Any:
+    return torch.distributions.Normal(loc, scale, validate_args=False).log_prob(x)
+
+
+def _jax_normal(x: Any, loc: Any, scale: Any) -> Any:
+    return jax.scipy.stats.norm.logpdf(x, loc, scale)
+
+
+SUBJECTS = {
+    "softmax": Subject(
+        lambda draw, *shape: {"x": draw.normal(*shape)},
+        (2, 3),
+        (_softmax_goal, _softmax_goal),
+        _torch_softmax("softmax"),
+        _jax_softmax("softmax"),
+        {
+            "liger": ("liger_kernel", _liger_softmax),
+            "quack": ("quack", _quack_softmax),
+        },
+    ),
+    "log_softmax": Subject(
+        lambda draw, *shape: {"x": draw.normal(*shape)},
+        (2, 3),
+        (_softmax_goal, _softmax_goal),
+        _torch_softmax("log_softmax"),
+        _jax_softmax("log_softmax"),
+    ),
+    "logsumexp": Subject(
+        lambda draw, *shape: {"x": draw.normal(*shape)},
+        (1, 2),
+        (_always(0.90), _always(None)),
+        _torch_softmax("logsumexp"),
+        _jax_softmax("logsumexp"),
+    ),
+    "normal_log_density": Subject(
+        lambda draw, *shape: {
+            "x": draw.normal(*shape),
+            "loc": draw.normal(*shape),
+            "scale": draw.positive(*shape),
+        },
+        (4, 7),
+        (_always(0.93), _always(None)),
+        _torch_normal,
+        _jax_normal,
+    ),
+}
+"""The operations that are timed, in the order of the table."""
+
+
+def grid(
+    *, quick: bool = False, dtypes: tuple[str, ...] = DTYPES, operations: tuple[str, ...] = ()
+) -> list[Work]:
+    """The rows of the table."""
+    lengths, elements = (QUICK_LENGTHS, QUICK_ELEMENTS) if quick else (LENGTHS, ELEMENTS)
+    usual = tuple((max(1, elements // columns), columns) for columns in lengths)
+    return [
+        Work(name, direction, shape, dtype, int(passes * math.prod(shape) * BYTES[dtype]), goal)
+        for name, subject in SUBJECTS.items()
+        if not operations or name in operations
+        for direction, passes, goal_of in zip(
+            ("forward", "backward"), subject.passes, subject.goal, strict=True
+        )
+        if passes is not None
+        for dtype in dtypes
+        for shape in (usual if quick or not subject.shapes else subject.shapes)
+        for goal in [goal_of(shape[1])]
+    ]
+
+
+@functools.cache
+def is_installed(package: str) -> bool:
+    """Whether a peer's package is here."""
+    return importlib.util.find_spec(package) is not None
