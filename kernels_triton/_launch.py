@@ -109,21 +109,22 @@ def launch(
     kernel: Any,
     tiles: Tiling,
     programs: int,
-    outputs: Sequence[torch.Tensor],
+    outputs: Sequence[torch.Tensor | None],
     matrices: Sequence[torch.Tensor],
     *arguments: Any,
     **constants: Any,
 ) -> None:
     """Run `kernel(*outputs, *(matrix, row stride, column stride), rows, columns, *arguments)`.
 
-    The constants ROWS, BLOCK and ACCUMULATOR are added to `constants`.
+    The constants ROWS, BLOCK and ACCUMULATOR are added to `constants`. An output that this launch
+    does not write may be None.
     """
     if programs == 0:
         return
     n_rows, n_columns = matrices[0].shape
     accumulates = accumulator(matrices[0].dtype)
     # The interpreter truncates bfloat16 instead of rounding: it computes on float32 copies.
-    buffers = [_widened(output) for output in outputs]
+    buffers = [output if output is None else _widened(output) for output in outputs]
     matrices = [_widened(matrix) for matrix in matrices]
     with _guard(matrices[0]):
         run(
@@ -142,7 +143,7 @@ def launch(
             enable_fp_fusion=True,
         )
     for output, buffer in zip(outputs, buffers, strict=True):
-        if buffer is not output:
+        if output is not None and buffer is not output:
             output.copy_(buffer)
 
 

@@ -5,13 +5,17 @@ read once: the compiler merges the loops. Rows that are longer are read block by
 rows are split among several programs: each *collects* its part's sums, and a second launch
 *finishes*, in which every program joins the parts of its row in one fixed order.
 
-Sixteen elements are a granule. Triton loads 16 bytes at once where it can prove that the address is
-a multiple of a granule and that the mask is one value in it. A row that begins or ends inside a
-granule (50257 columns) is therefore read by *places*, counted from the last granule before the row:
-whole granules in blocks, and the up to 30 elements at its two *edges* as one small tile.
+Triton loads 16 bytes at once where it can prove that their address is a multiple of 16 and that the
+mask is one value in them; of a number it knows only whether 16 divides it. The kernels are told
+what else does (8, of 1000 columns). Rows that nothing divides (50257 columns) are read in granules
+of 16 elements by *places*, counted from the last granule before the row: whole granules in blocks,
+and the up to 30 elements at its two *edges* as one small tile.
 """
 
 from __future__ import annotations
+
+import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,10 +24,11 @@ import kernels_triton._launch as _launch
 from kernels_triton._launch import Tiling, jit, tl
 
 GRANULE = 16  # Triton's own unit of divisibility; written as a literal in the kernels
-_RESIDENT = 32768  # float32 elements that 16 warps hold in registers, 64 a thread, unspilled
+_RESIDENT = 32768  # elements that 16 warps hold in registers unspilled, 64 a thread; 16 of float64
 _STREAMED = 8192  # elements of one block of a row that is read block by block
 _SHORT = 2048  # elements of one program that holds several rows
-_NO_EDGES = 128  # columns below which edges would be most of a row
+_PROCESSORS = 132  # of an H200
+_NO_EDGES = 2048  # columns up to which the loads of the edges cost as much as they save
 
 
 @jit
@@ -51,18 +56,33 @@ def absorb(peak, total, x, inverse_temperature):
 
 
 @jit
-def joined(peaks, totals, inverse_temperature):
-    """The maximum and the sum of weights of a row from those of its parts, along the last axis."""
-    peak = tl.max(peaks, axis=1, keep_dims=True)
-    weights = tl.exp(centered(peaks, peak, inverse_temperature))
-    return peak, tl.sum(share(totals, weights), axis=1, keep_dims=True)
+def load_of_rows(ptr, stride, first_row, n_rows, fill, ROWS: tl.constexpr):
+    """One number a row, as a column; loaded on one axis, for on two each lane would load it."""
+    rows = first_row + tl.arange(0, ROWS)
+    return tl.load(ptr + rows * stride, mask=rows < n_rows, other=fill)[:, None]
 
 
 @jit
-def load_parts(ptr, rows, n_rows, fill, SPLITS: tl.constexpr, PARTS: tl.constexpr):
-    """One number a part, of a matrix `[rows, SPLITS]`; `PARTS` is a power of two, or 1."""
-    parts = tl.arange(0, PARTS)[None, :]
-    return tl.load(ptr + rows * SPLITS + parts, mask=(rows < n_rows) & (parts < SPLITS), other=fill)
+def load_parts(ptr, row, fill, SPLITS: tl.constexpr, PARTS: tl.constexpr):
+    """One number for each part of a row, of a matrix `[rows, SPLITS]`; `PARTS` a power of two."""
+    parts = tl.arange(0, PARTS)
+    return tl.load(ptr + row * SPLITS + parts, mask=parts < SPLITS, other=fill)
+
+
+@jit
+def joined(peaks, totals, inverse_temperature):
+    """The maximum and the sum of weights of a row from those of its parts, in one fixed order."""
+    peak = tl.max(peaks, axis=0)
+    inverse_temperature = tl.max(inverse_temperature)  # of shape (1, 1), as a scalar
+    weights = tl.exp(centered(peaks, peak, inverse_temperature))
+    return peak, tl.sum(share(totals, weights), axis=0)
+
+
+@jit
+def multiple_of(number, DIVISOR: tl.constexpr):
+    """The number, of which the compiler sees that `DIVISOR` divides it."""
+    # Not tl.multiple_of, which says nothing of a kernel's own argument.
+    return number // DIVISOR * DIVISOR
 
 
 @jit
@@ -95,6 +115,23 @@ def edge_places(rows, n_rows, shift, n_columns):
     return places, inside & (places < shift + n_columns) & (rows < n_rows)
 
 
+def row_axes(tensor: Tensor) -> Tensor:
+    """The rows of a broadcast tensor on three axes and its columns on the last, as `[a, b, c, d]`.
+
+    It is copied only where its leading axes lie on more than three strides.
+    """
+    axes: list[tuple[int, int]] = []
+    for size, stride in zip(tensor.shape[:-1], tensor.stride()[:-1], strict=True):
+        if axes and axes[-1][1] == size * stride:
+            axes[-1] = (axes[-1][0] * size, stride)
+        elif size != 1:
+            axes.append((size, stride))
+    if len(axes) > 3:
+        return row_axes(tensor.contiguous())
+    axes = [(1, 0)] * (3 - len(axes)) + axes + [(tensor.shape[-1], tensor.stride(-1))]
+    return tensor.as_strided([size for size, _ in axes], [stride for _, stride in axes])
+
+
 def inverse_temperature(temperature: float, dtype: torch.dtype) -> float:
     """`1 / temperature`, kept where it and its inverse are normal numbers of the accumulator."""
     tiny = torch.finfo(_launch.accumulator(dtype)).tiny
@@ -119,9 +156,7 @@ def peak_torch(x: Tensor) -> Tensor:
     return x.new_full((*x.shape[:-1], 1), -torch.inf)
 
 
-def row_tiling(
-    n_rows: int, n_columns: int, dtype: torch.dtype, *, held: int = 0, programs: int = 132
-) -> Tiling:
+def row_tiling(n_rows: int, n_columns: int, dtype: torch.dtype, *, held: int) -> Tiling:
     """How rows are cut into tiles.
 
     Args:
@@ -129,17 +164,17 @@ def row_tiling(
       n_columns: its columns.
       dtype: storage dtype.
       held: values of a column that are used twice: a row is one block while that many fit in
-        registers. With 0 a row is read once anyhow, in blocks.
-      programs: rows that are longer are split until there are about so many programs (an H200 has
-        132 processors).
+        registers. With 0 each is used once, and a row is read in blocks.
 
     Returns:
-      The tiles; `blocks_per_row` are those of one of the `splits` of a row.
+      The tiles; `blocks_per_row` are those of one of the `splits` of a row. Longer rows are split
+      while that gives every processor a program, or four where splitting costs no second read.
     """
-    resident = _RESIDENT // (2 if dtype == torch.float64 else 1) // held if held else _STREAMED
+    resident = _RESIDENT // (4 if dtype == torch.float64 else 1) // held if held else _STREAMED
     whole = _launch.power_of_two(n_columns)
     if whole > resident:
         blocks = -(-n_columns // _STREAMED)
+        programs = _PROCESSORS if held else 4 * _PROCESSORS
         wanted = min(blocks, max(1, programs // max(n_rows, 1)))
         blocks_per_split = -(-blocks // wanted)
         splits = -(-blocks // blocks_per_split)
@@ -149,14 +184,31 @@ def row_tiling(
     return Tiling(rows, block, -(-n_rows // rows), 1)
 
 
-def row_edges(n_columns: int, *matrices: Tensor) -> int:
-    """Whether rows have edges: 0 none, 1 those of the first matrix, 2 of all matrices alike.
+def stages(tiles: Tiling) -> tuple[str, ...]:
+    """The launches of an operation that needs whole rows."""
+    return ("collect", "finish") if tiles.splits > 1 else ("whole",)
 
-    The first matrix then is read in whole granules, and with 2 the others are too.
+
+class Alignment(NamedTuple):
+    """What is known of where rows begin.
+
+    Attributes:
+      divisor: a power of two that divides the number of columns and all strides of rows.
+      edges: 0 where rows have none; 1 where the first matrix has; 2 where all have them alike, and
+        so all are read in whole granules.
     """
-    first, *others = (matrix.stride(0) % GRANULE for matrix in matrices)
-    if n_columns < _NO_EDGES or any(matrix.stride(1) != 1 for matrix in matrices):
-        return 0
-    if first == n_columns % GRANULE == 0:
-        return 0
-    return 2 if all(other == first for other in others) else 1
+
+    divisor: int
+    edges: int
+
+
+def alignment(*matrices: Tensor) -> Alignment:
+    """How matrices of one shape can be loaded 16 bytes at once; outputs are counted in."""
+    n_columns = matrices[0].shape[1]
+    strides = [matrix.stride(0) for matrix in matrices]
+    divisor = math.gcd(GRANULE, n_columns, *strides)
+    wide = divisor * matrices[0].element_size() >= 16
+    if wide or n_columns <= _NO_EDGES or any(matrix.stride(1) != 1 for matrix in matrices):
+        return Alignment(divisor, 0)
+    alike = len({stride % GRANULE for stride in strides}) == 1
+    return Alignment(divisor, 2 if alike else 1)
