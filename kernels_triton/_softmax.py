@@ -48,15 +48,16 @@ def _softmax(
             output.copy_(value)
         return outputs
     matrix, mask_axes = _launch.as_rows(x), row_axes(x if mask is None else mask)
+    n_rows, n_columns = matrix.shape
     if kind == "logsumexp":
-        tiles = row_tiling(*matrix.shape, x.dtype, held=0)
+        tiles = row_tiling(n_rows, n_columns, x.dtype, held=0)
         aligned = alignment(matrix)
     else:
-        tiles = row_tiling(*matrix.shape, x.dtype, held=1)
+        tiles = row_tiling(n_rows, n_columns, x.dtype, held=1)
         aligned = alignment(matrix, _launch.as_rows(outputs[0]))
     parts = [None, None]
     if tiles.splits > 1:
-        parts = [outputs[1].new_empty(len(matrix), tiles.splits) for _ in parts]
+        parts = [outputs[1].new_empty(n_rows, tiles.splits) for _ in parts]
     for stage in stages(tiles):
         _launch.launch(
             softmax_kernel,
@@ -64,7 +65,7 @@ def _softmax(
             tiles.row_tiles * tiles.splits,
             [None, *parts] if stage == "collect" else outputs,
             [matrix, mask_axes],
-            *parts,
+            *([None, None] if stage == "collect" else parts),
             *mask_axes.shape[1:3],
             inverse,
             KIND=kind,
@@ -99,13 +100,14 @@ def _softmax_backward(
         return gradient.copy_(value)
     matrices = [_launch.as_rows(tensor) for tensor in (x, cotangent, gradient)]
     mask_axes = row_axes(x if mask is None else mask)
+    n_rows, n_columns = matrices[0].shape
     if kind == "logsumexp":  # every element by itself: parts of a row need no collecting
-        tiles = row_tiling(*matrices[0].shape, x.dtype, held=0)
+        tiles = row_tiling(n_rows, n_columns, x.dtype, held=0)
         aligned, launches = alignment(matrices[0], matrices[2]), ("whole",)
     else:
-        tiles = row_tiling(*matrices[0].shape, x.dtype, held=2)
+        tiles = row_tiling(n_rows, n_columns, x.dtype, held=2)
         aligned, launches = alignment(*matrices), stages(tiles)
-    pooled = total.new_empty(len(matrices[0]), tiles.splits) if len(launches) > 1 else None
+    pooled = total.new_empty(n_rows, tiles.splits) if len(launches) > 1 else None
     for stage in launches:
         _launch.launch(
             softmax_backward_kernel,

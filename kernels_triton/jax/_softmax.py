@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kernels_triton._options import require_temperature
-from kernels_triton.jax._checks import accumulated, rows_of
+from kernels_triton.jax._checks import accumulated, floating_array, rows_of
 from kernels_triton.jax._operator import Operator
 
 
@@ -94,7 +94,34 @@ def _backward(
 _softmax.defvjp(_forward, _backward)
 
 
-def softmax(x: Array, temperature: float = 1.0) -> Array:
+def _apply(x: Array, temperature: float, mask: Array | None, kind: str) -> Array:
+    x, temperature = rows_of("x", x), require_temperature(temperature)
+    if mask is None:
+        return _softmax(x, temperature, kind)
+    mask = floating_array("mask", mask)
+    if mask.dtype != x.dtype:
+        raise TypeError(
+            f"mask must have the dtype of x, {x.dtype}; got {mask.dtype}. "
+            "Cast one of them, for example mask.astype(x.dtype)."
+        )
+    try:
+        mask = jnp.broadcast_to(mask, x.shape)
+    except ValueError:
+        raise ValueError(
+            f"mask must have a shape that broadcasts to that of x, {x.shape}; got {mask.shape}. "
+            "Insert axes of length one, for example mask[:, None]."
+        ) from None
+    # Added by XLA, in one pass of its own: a kernel would need the broadcast mask in memory.
+    scores, wide_mask = accumulated(x, mask)
+    excluded = mask == -jnp.inf
+    scores = jnp.where(excluded, -jnp.inf, scores + wide_mask)
+    out: Array = _softmax(scores, temperature, kind)
+    if kind == "log_softmax":
+        out = jnp.where(excluded, -jnp.inf, out)  # constants, so their cotangents count nowhere
+    return out.astype(x.dtype)
+
+
+def softmax(x: Array, temperature: float = 1.0, *, mask: Array | None = None) -> Array:
     """Softmax `p_i = exp(x_i / t) / sum_j exp(x_j / t)` of every row (last axis).
 
     As `kernels_triton.softmax`, for JAX: by the same kernels on CUDA, by their formula elsewhere.
@@ -102,22 +129,26 @@ def softmax(x: Array, temperature: float = 1.0) -> Array:
     Args:
       x: scores, any shape with a last axis; infinities are allowed.
       temperature: `t`, a positive finite Python number.
+      mask: what is added to `x` first, of its dtype, broadcast to its shape, by a pass of its own;
+        `-inf` excludes an entry whatever it holds.
 
     Returns:
       Probabilities of the shape and dtype of `x`; a row of all `-inf` gives 0.
 
     Raises:
-      TypeError: `x` is not a floating array, or `temperature` not a Python number.
-      ValueError: `x` is a scalar, or `temperature` is not positive and finite.
+      TypeError: `x` or `mask` is not a floating array, their dtypes differ, or `temperature` is not
+        a Python number.
+      ValueError: `x` is a scalar, `temperature` is not positive and finite, or the shape of `mask`
+        does not broadcast to that of `x`.
 
     Examples:
       >>> softmax(jnp.array([0.0, -jnp.inf, 0.0])).tolist()
       [0.5, 0.0, 0.5]
     """
-    return _softmax(rows_of("x", x), require_temperature(temperature), "softmax")
+    return _apply(x, temperature, mask, "softmax")
 
 
-def log_softmax(x: Array, temperature: float = 1.0) -> Array:
+def log_softmax(x: Array, temperature: float = 1.0, *, mask: Array | None = None) -> Array:
     """Log-probabilities `x_i / t - log sum_j exp(x_j / t)` of every row, in nats.
 
     As `kernels_triton.log_softmax`, for JAX: by the same kernels on CUDA, by their formula
@@ -126,22 +157,26 @@ def log_softmax(x: Array, temperature: float = 1.0) -> Array:
     Args:
       x: scores, any shape with a last axis; infinities are allowed.
       temperature: `t`, a positive finite Python number.
+      mask: what is added to `x` first, of its dtype, broadcast to its shape, by a pass of its own;
+        `-inf` excludes an entry whatever it holds.
 
     Returns:
       Non-positive values of the shape and dtype of `x`; a row of all `-inf` stays so.
 
     Raises:
-      TypeError: `x` is not a floating array, or `temperature` not a Python number.
-      ValueError: `x` is a scalar, or `temperature` is not positive and finite.
+      TypeError: `x` or `mask` is not a floating array, their dtypes differ, or `temperature` is not
+        a Python number.
+      ValueError: `x` is a scalar, `temperature` is not positive and finite, or the shape of `mask`
+        does not broadcast to that of `x`.
 
     Examples:
       >>> [round(value, 4) for value in log_softmax(jnp.array([1.0, 1.0])).tolist()]
       [-0.6931, -0.6931]
     """
-    return _softmax(rows_of("x", x), require_temperature(temperature), "log_softmax")
+    return _apply(x, temperature, mask, "log_softmax")
 
 
-def logsumexp(x: Array, temperature: float = 1.0) -> Array:
+def logsumexp(x: Array, temperature: float = 1.0, *, mask: Array | None = None) -> Array:
     """Log-sum-exp `log sum_j exp(x_j / t)` of every row, in nats.
 
     As `kernels_triton.logsumexp`, for JAX: by the same kernels on CUDA, by their formula elsewhere.
@@ -149,17 +184,21 @@ def logsumexp(x: Array, temperature: float = 1.0) -> Array:
     Args:
       x: scores, any shape with a last axis; infinities are allowed.
       temperature: `t`, a positive finite Python number.
+      mask: what is added to `x` first, of its dtype, broadcast to its shape, by a pass of its own;
+        `-inf` excludes an entry whatever it holds.
 
     Returns:
       The value without the last axis, in the dtype of `x`; `-inf` for a row that is empty or all
       `-inf`.
 
     Raises:
-      TypeError: `x` is not a floating array, or `temperature` not a Python number.
-      ValueError: `x` is a scalar, or `temperature` is not positive and finite.
+      TypeError: `x` or `mask` is not a floating array, their dtypes differ, or `temperature` is not
+        a Python number.
+      ValueError: `x` is a scalar, `temperature` is not positive and finite, or the shape of `mask`
+        does not broadcast to that of `x`.
 
     Examples:
       >>> round(logsumexp(jnp.zeros(2)).item(), 6)
       0.693147
     """
-    return _softmax(rows_of("x", x), require_temperature(temperature), "logsumexp")
+    return _apply(x, temperature, mask, "logsumexp")
