@@ -18,11 +18,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kernels_triton._cross_entropy import cross_entropy
     from kernels_triton._normal_log_density import normal_log_density, normal_log_likelihood
     from kernels_triton._softmax import log_softmax, logsumexp, softmax
+    from kernels_triton._token_log_probs import token_log_probs
     from kernels_triton.jax_bridge import to_jax, to_torch
 
 __all__ = [
+    "cross_entropy",
     "log_softmax",
     "logsumexp",
     "normal_log_density",
@@ -30,9 +33,11 @@ __all__ = [
     "softmax",
     "to_jax",
     "to_torch",
+    "token_log_probs",
 ]
 
 _HOMES = {
+    "cross_entropy": "_cross_entropy",
     "log_softmax": "_softmax",
     "logsumexp": "_softmax",
     "normal_log_density": "_normal_log_density",
@@ -40,6 +45,7 @@ _HOMES = {
     "softmax": "_softmax",
     "to_jax": "jax_bridge",
     "to_torch": "jax_bridge",
+    "token_log_probs": "_token_log_probs",
 }
 
 

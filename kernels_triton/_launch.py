@@ -112,12 +112,13 @@ def launch(
     outputs: Sequence[torch.Tensor | None],
     matrices: Sequence[torch.Tensor],
     *arguments: Any,
+    written: int | None = None,
     **constants: Any,
 ) -> None:
     """Run `kernel(*outputs, *(matrix, row stride, column stride), rows, columns, *arguments)`.
 
     The constants ROWS, BLOCK and ACCUMULATOR are added to `constants`. An output that this launch
-    does not write may be None.
+    does not write may be None; one with strides is the matrix of index `written`.
     """
     if programs == 0:
         return
@@ -125,6 +126,7 @@ def launch(
     accumulates = accumulator(matrices[0].dtype)
     # The interpreter truncates bfloat16 instead of rounding: it computes on float32 copies.
     buffers = [output if output is None else _widened(output) for output in outputs]
+    target = None if written is None else matrices[written]
     matrices = [_widened(matrix) for matrix in matrices]
     with _guard(matrices[0]):
         run(
@@ -143,8 +145,10 @@ def launch(
             enable_fp_fusion=True,
         )
     for output, buffer in zip(outputs, buffers, strict=True):
-        if output is not None and buffer is not output:
+        if output is not None and buffer is not None and buffer is not output:
             output.copy_(buffer)
+    if target is not None and written is not None and matrices[written] is not target:
+        target.copy_(matrices[written])
 
 
 def _warps(elements: int) -> int:

@@ -13,15 +13,18 @@ one more axis of rows. Rows may be sharded over devices under `jit`, each device
 (on a mesh with axes of type `Explicit`, which leaves that to the program: inside `jax.shard_map`).
 """
 
+from kernels_triton.jax._cross_entropy import cross_entropy, token_log_probs
 from kernels_triton.jax._kernels import lowering_for
 from kernels_triton.jax._normal_log_density import normal_log_density, normal_log_likelihood
 from kernels_triton.jax._softmax import log_softmax, logsumexp, softmax
 
 __all__ = [
+    "cross_entropy",
     "log_softmax",
     "logsumexp",
     "lowering_for",
     "normal_log_density",
     "normal_log_likelihood",
     "softmax",
+    "token_log_probs",
 ]

@@ -11,21 +11,22 @@ from jax import Array
 from kernels_triton._options import require_temperature
 from kernels_triton.jax._checks import accumulated, floating_array, rows_of
 from kernels_triton.jax._operator import Operator
+from kernels_triton.jax._rows import centered, inverse_temperature, share
 
 
 def _forward_formula(x: Array, temperature: float, kind: str) -> tuple[Array, Array, Array]:
     """The result with the maximum of each row and the sum of its weights."""
     dtype = x.dtype
     (x,) = accumulated(x)
-    inverse = _inverse(temperature, x.dtype)
+    inverse = inverse_temperature(temperature, x.dtype)
     peak = jnp.max(x, axis=-1, keepdims=True, initial=-jnp.inf)
-    centered = _centered(x, peak, inverse)
-    total = jnp.exp(centered).sum(-1, keepdims=True)
+    gap = centered(x, peak, inverse)
+    total = jnp.exp(gap).sum(-1, keepdims=True)
     divisor = jnp.where(total == 0, 1.0, total)
     if kind == "softmax":
-        out = jnp.exp(centered) / divisor
+        out = jnp.exp(gap) / divisor
     elif kind == "log_softmax":
-        out = centered - jnp.log(divisor)
+        out = gap - jnp.log(divisor)
     else:
         center = jnp.where(peak == -jnp.inf, 0.0, peak)
         out = (center * inverse + jnp.log(total))[..., 0]
@@ -37,32 +38,18 @@ def _backward_formula(
 ) -> tuple[Array]:
     dtype = x.dtype
     cotangent, x = accumulated(cotangent, x)
-    inverse = _inverse(temperature, x.dtype)
+    inverse = inverse_temperature(temperature, x.dtype)
     peak, total = peak[..., None], total[..., None]
-    p = jnp.exp(_centered(x, peak, inverse)) / jnp.where(total == 0, 1.0, total)
+    p = jnp.exp(centered(x, peak, inverse)) / jnp.where(total == 0, 1.0, total)
     if kind == "logsumexp":
-        gradient = _share(p, cotangent[..., None])
+        gradient = share(p, cotangent[..., None])
     elif kind == "log_softmax":
         pooled = cotangent.sum(-1, keepdims=True)
-        gradient = jnp.where(total == 0, 0.0, cotangent - _share(p, pooled))
+        gradient = jnp.where(total == 0, 0.0, cotangent - share(p, pooled))
     else:
-        shared = _share(p, cotangent)
+        shared = share(p, cotangent)
         gradient = shared - p * shared.sum(-1, keepdims=True)
     return ((gradient * inverse).astype(dtype),)
-
-
-def _centered(x: Array, peak: Array, inverse: float) -> Array:
-    center = jnp.where(peak == -jnp.inf, 0.0, peak)
-    return jnp.where(x == center, 0.0, (x - center) * inverse)
-
-
-def _share(p: Array, cotangent: Array) -> Array:
-    return jnp.where(p == 0, 0.0, p * cotangent)
-
-
-def _inverse(temperature: float, dtype: jnp.dtype) -> float:
-    tiny = float(jnp.finfo(dtype).tiny)
-    return 1.0 / min(max(temperature, tiny), 1.0 / tiny)
 
 
 _FORWARD = {
