@@ -57,7 +57,7 @@ def load_tile(ptr, offsets, inside, fill, ACCUMULATOR: tl.constexpr):
 def uses_triton(tensor: torch.Tensor) -> bool:
     """Whether this tensor is computed by a Triton kernel rather than by torch."""
     here = INTERPRETED or tensor.device.type == "cuda"
-    return triton is not None and (here or _recorded.get() is not None)
+    return triton is not None and (here or _listener.get() is not None)
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -137,6 +137,7 @@ def launch(
             n_rows,
             n_columns,
             *arguments,
+            n_outputs=len(buffers),
             **constants,
             ACCUMULATOR=tl.float64 if accumulates == torch.float64 else tl.float32,
             ROWS=tiles.rows,
@@ -156,13 +157,16 @@ def _warps(elements: int) -> int:
     return 4 if elements <= _TILE else 8 if elements <= 8192 else 16
 
 
-def run(kernel: Any, programs: int, *arguments: Any, **constants: Any) -> None:
-    """Start the kernel, or put it on the list of `recording`."""
-    launches = _recorded.get()
-    if launches is None:
+def run(kernel: Any, programs: int, *arguments: Any, n_outputs: int = 0, **constants: Any) -> None:
+    """Start the kernel, or hand it to the listener of `recording`.
+
+    The first `n_outputs` arguments are what it writes; what a listener never saw is written too.
+    """
+    listener = _listener.get()
+    if listener is None:
         kernel[(programs,)](*arguments, **constants)
     else:
-        launches.append(Launch(kernel, programs, arguments, constants))
+        listener(Launch(kernel, programs, arguments, n_outputs, constants))
 
 
 class Launch(NamedTuple):
@@ -171,21 +175,21 @@ class Launch(NamedTuple):
     kernel: Any
     programs: int
     arguments: tuple[Any, ...]
+    n_outputs: int
     constants: dict[str, Any]
 
 
-_recorded: ContextVar[list[Launch] | None] = ContextVar("recorded", default=None)
+_listener: ContextVar[Callable[[Launch], None] | None] = ContextVar("listener", default=None)
 
 
 @contextlib.contextmanager
-def recording() -> Iterator[list[Launch]]:
-    """Send every tensor to the kernels, and list their launches instead of making them."""
-    launches: list[Launch] = []
-    token = _recorded.set(launches)
+def recording(listener: Callable[[Launch], None]) -> Iterator[None]:
+    """Send every tensor to the kernels, and their launches to the listener instead of a GPU."""
+    token = _listener.set(listener)
     try:
-        yield launches
+        yield
     finally:
-        _recorded.reset(token)
+        _listener.reset(token)
 
 
 def _widened(tensor: torch.Tensor) -> torch.Tensor:

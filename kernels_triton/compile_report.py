@@ -55,7 +55,8 @@ def _launches(name: str, case: Case, dtype: torch.dtype) -> list[Launch]:
     inputs = case.tensors(dtype)
     for wanted in OPERATIONS[name].differentiable(inputs):
         inputs[wanted].requires_grad_()
-    with _launch.recording() as launches:
+    launches: list[Launch] = []
+    with _launch.recording(launches.append):
         outputs = outputs_of(function_of(name)(**inputs, **case.options))
         outputs = [output for output in outputs if output.requires_grad]
         if outputs:
@@ -65,7 +66,7 @@ def _launches(name: str, case: Case, dtype: torch.dtype) -> list[Launch]:
 
 def _source(launch: Launch) -> tuple[Any, dict[str, Any]]:
     """Triton's description of the launch, specialized as its launcher does, and the options."""
-    kernel, _, arguments, constants = launch
+    kernel, _, arguments, _, constants = launch
     values = dict(zip(kernel.arg_names, arguments, strict=False)) | constants
     options = {name: value for name, value in constants.items() if name not in kernel.arg_names}
     fixed, signature, divisible = {}, {}, {}

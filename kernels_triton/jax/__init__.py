@@ -9,8 +9,8 @@ compiled program. Everywhere else, and on CPU and TPU without torch, they are th
 JAX: values, gradients and conventions at infinities agree.
 
 Each has its own gradient (`custom_vjp`: reverse mode, first order). Under `vmap` the mapped axis is
-one more axis of rows. Rows may be sharded over devices under `jit`, each device computing its own
-(on a mesh with axes of type `Explicit`, which leaves that to the program: inside `jax.shard_map`).
+one more axis of rows. Rows may be sharded over devices under `jit`, each device computing its own,
+and inside `jax.shard_map` the functions see the rows of one device.
 """
 
 from kernels_triton.jax._cross_entropy import cross_entropy, token_log_probs

@@ -35,6 +35,38 @@ def rows_of(name: str, value: ArrayLike) -> Array:
     return array
 
 
+def alike(
+    name: str, value: ArrayLike, other_name: str, other: Array, shape: tuple[int, ...]
+) -> Array:
+    """The argument as an array of the dtype of another one, broadcast to a shape.
+
+    A Python number takes that dtype.
+
+    Raises:
+      TypeError: the dtypes differ, or it is a bool.
+      ValueError: the shape does not broadcast.
+    """
+    if isinstance(value, bool):
+        raise TypeError(
+            f"{name} must be an array or a number; got bool. Pass {float(value)} if meant."
+        )
+    if isinstance(value, (int, float)):
+        value = jnp.asarray(value, other.dtype)
+    array = floating_array(name, value)
+    if array.dtype != other.dtype:
+        raise TypeError(
+            f"{name} must have the dtype of {other_name}, {other.dtype}; got {array.dtype}. "
+            f"Cast one of them, for example {name}.astype({other_name}.dtype)."
+        )
+    try:
+        return jnp.broadcast_to(array, shape)
+    except ValueError:
+        raise ValueError(
+            f"{name} must have a shape that broadcasts to {shape}; got {array.shape}. Insert axes "
+            f"of length one, for example {name}[:, None]."
+        ) from None
+
+
 def accumulated(*arrays: Array) -> list[Array]:
     """The arrays in the dtype of all arithmetic: float64 for float64, otherwise float32."""
     return [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in arrays]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable, Hashable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from kernels_triton._options import (
     require_ignore_index,
@@ -16,20 +16,22 @@ from kernels_triton._options import (
     require_temperature,
 )
 from kernels_triton.jax._checks import accumulated, rows_of
-from kernels_triton.jax._operator import Operator
+from kernels_triton.jax._operator import RowOperation
 from kernels_triton.jax._rows import centered, inverse_temperature, share
 
 
-def _forward_formula(
-    x: Array,
+def _formula(
+    logits: Array,
     labels: Array,
+    *,
     temperature: float,
     ignore_index: int,
-    smoothing: float,
-    _in_place: bool,
-) -> tuple[Array, Array, Array]:
-    """The value of each row, with the maximum of the row and the sum of its weights."""
-    (x,) = accumulated(x)
+    label_smoothing: float = 0.0,
+    reduction: str = "none",  # read by the torch function
+) -> tuple[Array]:
+    """Of `token_log_probs`, with the smoothing of `cross_entropy`."""
+    del reduction
+    (x,) = accumulated(logits)
     inverse = inverse_temperature(temperature, x.dtype)
     label = labels[..., None]
     n_columns = x.shape[-1]
@@ -38,72 +40,63 @@ def _forward_formula(
     total = jnp.exp(centered(x, peak, inverse)).sum(-1, keepdims=True)
     x_label = jnp.take_along_axis(x, jnp.where(known, label, 0), -1) if n_columns else peak
     out = centered(x_label, peak, inverse) - jnp.log(jnp.where(total == 0, 1.0, total))
-    if smoothing:
+    if label_smoothing:
         distance = centered(x, x_label, inverse).sum(-1, keepdims=True)
-        out = jnp.where(out == -jnp.inf, out, out + smoothing / n_columns * distance)
+        out = jnp.where(out == -jnp.inf, out, out + label_smoothing / n_columns * distance)
     out = jnp.where(label == ignore_index, 0.0, jnp.where(known, out, jnp.nan))
-    return out[..., 0], peak[..., 0], total[..., 0]
+    return (out[..., 0],)
 
 
-def _backward_formula(
-    cotangent: Array,
-    x: Array,
+def _pull(
+    cotangents: tuple[Array],
+    logits: Array,
     labels: Array,
-    peak: Array,
-    total: Array,
+    *,
     temperature: float,
     ignore_index: int,
-    smoothing: float,
+    label_smoothing: float = 0.0,
+    reduction: str = "none",
 ) -> tuple[Array]:
-    dtype = x.dtype
-    (x,) = accumulated(x)
+    del reduction
+    (cotangent,) = cotangents
+    (x,) = accumulated(logits)
     inverse = inverse_temperature(temperature, x.dtype)
-    label, peak, total = labels[..., None], peak[..., None], total[..., None]
-    p = jnp.exp(centered(x, peak, inverse)) / jnp.where(total == 0, 1.0, total)
-    target = jax.nn.one_hot(labels, x.shape[-1], dtype=x.dtype)
-    slope = (1.0 - smoothing) * target + smoothing / max(x.shape[-1], 1) - p
-    known = (label >= 0) & (label < x.shape[-1])
+    label, n_columns = labels[..., None], x.shape[-1]
+    peak = jnp.max(x, axis=-1, keepdims=True, initial=-jnp.inf)
+    weights = jnp.exp(centered(x, peak, inverse))
+    total = weights.sum(-1, keepdims=True)
+    p = weights / jnp.where(total == 0, 1.0, total)
+    target = jax.nn.one_hot(labels, n_columns, dtype=x.dtype)
+    slope = (1.0 - label_smoothing) * target + label_smoothing / max(n_columns, 1) - p
+    known = (label >= 0) & (label < n_columns)
     slope = jnp.where(known, jnp.where(total == 0, 0.0, slope), jnp.nan)
     slope = jnp.where(label == ignore_index, 0.0, slope)
-    return ((share(slope, cotangent[..., None]) * inverse).astype(dtype),)
+    return ((share(slope, cotangent[..., None]) * inverse).astype(logits.dtype),)
 
 
-_HOME = "_token_log_probs"
-_FORWARD = Operator(_forward_formula, _HOME, "_token_log_probs", (1, 0), (0, 0, 0))
-_BACKWARD = Operator(_backward_formula, _HOME, "_token_log_probs_backward", (0, 1, 0, 0, 0), (1,))
+def _operation(name: str, formula: Callable, pull: Callable) -> RowOperation:
+    inputs, saved = {"logits": 1, "labels": 0}, {1: 0, 2: 0}
+    return RowOperation(name, formula, inputs, (0,), saved, constant=("labels",), pull=pull)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _log_probs(
-    x: Array, labels: Array, temperature: float, ignore_index: int, smoothing: float
-) -> Array:
-    return _FORWARD((temperature, ignore_index, smoothing, False), x, labels)[0]
-
-
-def _forward(
-    x: Array, labels: Array, temperature: float, ignore_index: int, smoothing: float
-) -> tuple[Array, tuple[Array, ...]]:
-    options = temperature, ignore_index, smoothing
-    out, peak, total = _FORWARD((*options, False), x, labels)
-    return out, (x, labels, peak, total)
-
-
-def _backward(
-    temperature: float,
-    ignore_index: int,
-    smoothing: float,
-    saved: tuple[Array, ...],
-    cotangent: Array,
-) -> tuple[Array, np.ndarray]:
-    (gradient,) = _BACKWARD((temperature, ignore_index, smoothing), cotangent, *saved)
-    return gradient, np.zeros(saved[1].shape, jax.dtypes.float0)  # labels are integers
-
-
-_log_probs.defvjp(_forward, _backward)
+# `cross_entropy` of each token is the negative of the other, by the same kernels.
+OPERATIONS = {
+    "token_log_probs": _operation("token_log_probs", _formula, _pull),
+    "cross_entropy": _operation(
+        "cross_entropy",
+        lambda **arguments: (0.0 - _formula(**arguments)[0],),
+        lambda cotangents, **arguments: _pull((-cotangents[0],), **arguments),
+    ),
+}
 
 
 def _values(
-    logits: Array, labels: Array, temperature: float, ignore_index: int, smoothing: float
+    name: str,
+    logits: ArrayLike,
+    labels: ArrayLike,
+    temperature: float,
+    ignore_index: int,
+    **options: Hashable,
 ) -> Array:
     logits, labels = rows_of("logits", logits), jnp.asarray(labels)
     if labels.dtype.name not in ("int32", "int64"):
@@ -117,8 +110,9 @@ def _values(
             f"{labels.shape}. Classes are the last axis here: move it with "
             "jnp.moveaxis(logits, 1, -1)."
         )
-    temperature = require_temperature(temperature)
-    return _log_probs(logits, labels, temperature, ignore_index, smoothing)
+    options |= {"temperature": require_temperature(temperature), "ignore_index": ignore_index}
+    (out,) = OPERATIONS[name]({"logits": logits, "labels": labels}, **options)
+    return out
 
 
 def token_log_probs(
@@ -149,7 +143,7 @@ def token_log_probs(
       >>> round(token_log_probs(jnp.zeros((1, 2)), jnp.array([1])).item(), 4)
       -0.6931
     """
-    return _values(logits, labels, temperature, ignore_index, 0.0)
+    return _values("token_log_probs", logits, labels, temperature, ignore_index)
 
 
 def cross_entropy(
@@ -188,7 +182,8 @@ def cross_entropy(
     """
     smoothing = require_smoothing(label_smoothing)
     require_reduction(reduction)
-    values = 0.0 - _values(logits, labels, temperature, ignore_index, smoothing)
+    options: dict[str, Hashable] = {"label_smoothing": smoothing, "reduction": "none"}
+    values = _values("cross_entropy", logits, labels, temperature, ignore_index, **options)
     if reduction == "none":
         return values
     if reduction == "sum":

@@ -1,8 +1,7 @@
-"""The launches of a torch operator, made by jax-triton on JAX arrays instead.
+"""A public torch function of this package by its kernels, on JAX arrays, through jax-triton.
 
-An operator of this package picks its kernels and their options from shapes and strides alone. So it
-is called once on empty tensors of the arrays' shapes while its launches are recorded, and each
-launch becomes one `jax_triton.triton_call`. What is launched from JAX is what torch would launch.
+`_session` follows the function; here its launches are made. What is launched from JAX is what torch
+would launch.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import functools
 import inspect
 import os
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from importlib import import_module
 from typing import Any
@@ -74,66 +73,76 @@ def _jax_triton() -> Any:
     return None if launch.triton is None or launch.INTERPRETED else module
 
 
-def call_kernels(home: str, name: str, arrays: Sequence[Array], options: Sequence[Any]) -> list:
-    """The results of a torch operator on JAX arrays, by its kernels.
-
-    The operator must only allocate, view and launch: what torch computes between is not recorded,
-    and refused. A launch must write into tensors that none before it wrote or was given.
-
-    Args:
-      home: the module of the operator, for example `_softmax`.
-      name: the operator's name there.
-      arrays: its tensors, in its order.
-      options: its other arguments.
-    """
-    torch = import_module("torch")
-    launch = import_module("kernels_triton._launch")
-    operator = getattr(import_module(f"kernels_triton.{home}"), name)
-    tensors = [torch.empty(x.shape, dtype=getattr(torch, x.dtype.name)) for x in arrays]
-    body = getattr(operator, "_init_fn", operator)  # what torch.library.custom_op decorated
-    with launch.recording() as launches, _only_launches():
-        results = body(*tensors, *options)
-    known = {_address(tensor): array for tensor, array in zip(tensors, arrays, strict=True)}
-    for item in launches:
-        _run(item, known)
-    results = [results] if isinstance(results, torch.Tensor) else results
-    return [known[_address(tensor)].reshape(tensor.shape) for tensor in results]
-
-
-def _run(item: Any, known: dict[int, Array]) -> None:
-    """Make one recorded launch on the arrays at the addresses of its tensors; add its outputs."""
-    tensor_type = import_module("torch").Tensor
-    named = dict(zip(item.kernel.arg_names, item.arguments, strict=False))
-    tensors = {name: value for name, value in named.items() if isinstance(value, tensor_type)}
-    inputs = [name for name, tensor in tensors.items() if _address(tensor) in known]
-    outputs = [name for name in tensors if name not in inputs]
-    # jax-triton specializes no number: as constants they let the compiler prove alignment.
-    numbers = {name: value for name, value in named.items() if name not in tensors}
-    shapes = [_shape_of(tensors[name]) for name in outputs]
-    values = _triton_call(
-        [known[_address(tensors[name])] for name in inputs],
-        shapes,
-        _reordered(item.kernel, (*inputs, *outputs)),
-        item.programs,
-        numbers | item.constants,
-    )
-    known.update(zip((_address(tensors[name]) for name in outputs), values, strict=True))
-
-
-def _triton_call(
-    arrays: list[Array], shapes: list, kernel: Any, programs: int, constants: dict[str, Any]
+def results_by_kernels(
+    name: str, arrays: Mapping[str, Array], options: Mapping[str, Any], saved: Sequence[int]
 ) -> list[Array]:
+    """The results of a public torch function, then those of its operator that `saved` counts."""
+    function = _function(name)  # before: the session knows the operators that are loaded
+    with _session() as session:
+        tensors = {key: session.tensor(array) for key, array in arrays.items()}
+        results = function(**tensors, **options)
+        kept = [session.results[0][place] for place in saved]
+        return [session.value(tensor) for tensor in (*_listed(results), *kept)]
+
+
+def gradients_by_kernels(
+    name: str,
+    arrays: Mapping[str, Array],
+    options: Mapping[str, Any],
+    wanted: Sequence[str],
+    saved: Mapping[int, Array],
+    cotangents: Sequence[Array],
+) -> list[Array]:
+    """The gradients to the `wanted` arrays, from what `results_by_kernels` saved."""
+    torch = import_module("torch")
+    function = _function(name)
+    with _session(saved) as session:
+        tensors = {key: session.tensor(array) for key, array in arrays.items()}
+        for key in wanted:
+            tensors[key].requires_grad_()
+        results = _listed(function(**tensors, **options))
+        differentiable = [x for x in results if x.requires_grad]
+        pulled = [
+            session.tensor(cotangent)
+            for result, cotangent in zip(results, cotangents, strict=True)
+            if result.requires_grad
+        ]
+        gradients = torch.autograd.grad(differentiable, [tensors[key] for key in wanted], pulled)
+        return [session.value(gradient) for gradient in gradients]
+
+
+def _function(name: str) -> Callable:
+    return getattr(import_module("kernels_triton"), name)
+
+
+def _listed(results: Any) -> list:
+    return [results] if hasattr(results, "shape") else [x for x in results if x is not None]
+
+
+def _session(saved: Mapping[int, Array] | None = None) -> Any:
+    return import_module("kernels_triton.jax._session").Session(_made_by_jax_triton, saved)
+
+
+def _made_by_jax_triton(
+    launch: Any, inputs: list[Array], shapes: list, names: tuple, numbers: dict[str, Any]
+) -> list[Array]:
+    """One launch; jax-triton gives a kernel its inputs, then its outputs, then constants."""
+    read, begun, written = names
     module = _jax_triton()
+    # jax-triton specializes no number: as constants they let the compiler prove alignment.
+    constants = numbers | launch.constants
     fusion = constants.pop("enable_fp_fusion")
     if hasattr(module, "__version__") and _version(module) >= (0, 4):
         spelled = {"out_type": shapes, "backend_options": {"enable_fp_fusion": fusion}}
     else:
         spelled = {"out_shape": shapes, "enable_fp_fusion": fusion}
+    before = tuple(f"{name}_before" for name in begun)
     return module.triton_call(
-        *arrays,
-        kernel=kernel,
-        grid=(programs,),
+        *inputs,
+        kernel=_reordered(launch.kernel, (*read, *before, *written)),
+        grid=(launch.programs,),
         compute_capability=_capability.get(),
+        input_output_aliases={len(read) + place: place for place in range(len(begun))},
         **spelled,
         **constants,
     )
@@ -143,20 +152,11 @@ def _version(module: Any) -> tuple[int, ...]:
     return tuple(int(part) for part in module.__version__.split(".")[:2])
 
 
-def _shape_of(tensor: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
-
-
-def _address(tensor: Any) -> int:
-    if tensor.storage_offset():
-        raise NotImplementedError("a kernel must be given whole tensors, not a part of one")
-    return tensor.untyped_storage().data_ptr()
-
-
 @functools.cache
 def _reordered(kernel: Any, first: tuple[str, ...]) -> Any:
-    """The same kernel with some parameters first: jax-triton gives inputs, outputs, constants."""
+    """The same kernel with these parameters first; those that it has not are not used."""
     jit_function = import_module("triton").JITFunction
+    new = [name for name in first if name not in kernel.arg_names]
 
     def position(name: str) -> int:
         return first.index(name) if name in first else len(first)
@@ -165,13 +165,17 @@ def _reordered(kernel: Any, first: tuple[str, ...]) -> Any:
         def parse(self) -> ast.Module:
             tree = super().parse()
             arguments = tree.body[0].args
+            arguments.args += [ast.copy_location(ast.arg(name), arguments.args[0]) for name in new]
             arguments.args.sort(key=lambda argument: position(argument.arg))
             arguments.defaults.clear()  # every argument is given
             return tree
 
     function = _copied(kernel.fn)
-    parameters = inspect.signature(function).parameters.values()
-    bare = [parameter.replace(default=inspect.Parameter.empty) for parameter in parameters]
+    bare = [
+        parameter.replace(default=inspect.Parameter.empty)
+        for parameter in inspect.signature(function).parameters.values()
+    ]
+    bare += [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in new]
     function.__signature__ = inspect.Signature(  # pyright: ignore[reportFunctionMemberAccess]
         sorted(bare, key=lambda parameter: position(parameter.name))
     )
@@ -183,42 +187,3 @@ def _copied(function: Callable) -> Callable:
         function.__code__, function.__globals__, function.__name__, None, function.__closure__
     )
     return functools.update_wrapper(copy, function)
-
-
-def _only_launches() -> Any:
-    """A mode in which torch refuses to compute: only allocations and views pass."""
-    torch_dispatch = import_module("torch.utils._python_dispatch")
-
-    class OnlyLaunches(torch_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            name = function.overloadpacket.__name__
-            if name not in _ALLOCATIONS_AND_VIEWS:
-                raise NotImplementedError(
-                    f"an operator that is launched from JAX must leave `{name}` to JAX: between "
-                    "its kernels it may only allocate and view"
-                )
-            return function(*args, **(kwargs or {}))
-
-    return OnlyLaunches()
-
-
-_ALLOCATIONS_AND_VIEWS = {
-    "_unsafe_view",
-    "alias",
-    "as_strided",
-    "detach",
-    "empty",
-    "empty_like",
-    "empty_strided",
-    "expand",
-    "new_empty",
-    "new_empty_strided",
-    "permute",
-    "select",
-    "slice",
-    "squeeze",
-    "t",
-    "transpose",
-    "unsqueeze",
-    "view",
-}

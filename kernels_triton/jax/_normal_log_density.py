@@ -2,74 +2,47 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from kernels_triton.jax._checks import accumulated, floating_array
-from kernels_triton.jax._operator import Operator
+from kernels_triton.jax._checks import accumulated, alike, floating_array
+from kernels_triton.jax._operator import RowOperation
 
 
-def _forward_formula(x: Array, loc: Array, scale: Array, _reduce: bool) -> tuple[Array]:
+def _formula(x: Array, loc: Array, scale: Array) -> tuple[Array]:
     dtype = x.dtype
     x, loc, scale = accumulated(x, loc, scale)
     z = (x - loc) / scale
     return ((-0.5 * z * z - jnp.log(scale) - 0.9189385332046727418).astype(dtype),)
 
 
-def _backward_formula(
-    cotangent: Array, x: Array, loc: Array, scale: Array, _needs: tuple[bool, ...]
-) -> tuple[Array, Array, Array]:
+def _pull(cotangents: tuple[Array], x: Array, loc: Array, scale: Array) -> tuple[Array, ...]:
     dtype = x.dtype
-    cotangent, x, loc, scale = accumulated(cotangent, x, loc, scale)
+    cotangent, x, loc, scale = accumulated(*cotangents, x, loc, scale)
     z = (x - loc) / scale
     slope = cotangent / scale
     gradients = -z * slope, z * slope, (z * z - 1.0) * slope
-    first, second, third = (gradient.astype(dtype) for gradient in gradients)
-    return first, second, third
+    return tuple(gradient.astype(dtype) for gradient in gradients)
 
 
-_HOME = "_normal_log_density"
-_FORWARD = Operator(_forward_formula, _HOME, "_normal_log_density", (0, 0, 0), (0,))
-_BACKWARD = Operator(
-    _backward_formula, _HOME, "_normal_log_density_backward", (0, 0, 0, 0), (0, 0, 0)
-)
+def _sum_formula(x: Array, loc: Array, scale: Array) -> tuple[Array]:
+    return (_formula(*accumulated(x, loc, scale))[0].sum(),)
 
 
-@jax.custom_vjp
-def _normal_log_density(x: Array, loc: Array, scale: Array) -> Array:
-    return _FORWARD((False,), x, loc, scale)[0]
+def _sum_pull(cotangents: tuple[Array], x: Array, loc: Array, scale: Array) -> tuple[Array, ...]:
+    return _pull((jnp.broadcast_to(cotangents[0], x.shape),), x, loc, scale)
 
 
-def _forward(x: Array, loc: Array, scale: Array) -> tuple[Array, tuple[Array, ...]]:
-    return _normal_log_density(x, loc, scale), (x, loc, scale)
+_ELEMENTS = {"x": 0, "loc": 0, "scale": 0}
+_DENSITY = RowOperation("normal_log_density", _formula, _ELEMENTS, (0,), pull=_pull)
+_SUM = RowOperation("normal_log_likelihood", _sum_formula, _ELEMENTS, (None,), pull=_sum_pull)
+OPERATIONS = {operation.name: operation for operation in (_DENSITY, _SUM)}
 
 
-def _backward(saved: tuple[Array, ...], cotangent: Array) -> tuple[Array, ...]:
-    return _BACKWARD(((True, True, True),), cotangent, *saved)
-
-
-_normal_log_density.defvjp(_forward, _backward)
-
-
-def _broadcast(x: ArrayLike, loc: ArrayLike, scale: ArrayLike) -> list[Array]:
+def _broadcast(x: ArrayLike, loc: ArrayLike, scale: ArrayLike) -> dict[str, Array]:
     x = floating_array("x", x)
-    arrays = [x]
-    for name, value in (("loc", loc), ("scale", scale)):
-        if isinstance(value, bool):
-            raise TypeError(
-                f"{name} must be an array or a number; got bool. Pass {float(value)} if meant."
-            )
-        value = jnp.asarray(value, x.dtype) if isinstance(value, (int, float)) else value
-        value = floating_array(name, value)
-        if value.dtype != x.dtype:
-            raise TypeError(
-                f"{name} must have the dtype of x, {x.dtype}; got {value.dtype}. "
-                f"Cast one of them, for example {name}.astype(x.dtype)."
-            )
-        arrays.append(value)
-    shapes = [array.shape for array in arrays]
+    shapes = [jnp.shape(value) for value in (x, loc, scale)]
     try:
         shape = jnp.broadcast_shapes(*shapes)
     except ValueError:
@@ -78,7 +51,8 @@ def _broadcast(x: ArrayLike, loc: ArrayLike, scale: ArrayLike) -> list[Array]:
             f"{', '.join(map(str, shapes))}. "
             "Insert axes of length one where they differ, for example loc[:, None]."
         ) from None
-    return [jnp.broadcast_to(array, shape) for array in arrays]
+    values = {"x": x, "loc": loc, "scale": scale}
+    return {name: alike(name, value, "x", x, shape) for name, value in values.items()}
 
 
 def normal_log_density(x: ArrayLike, loc: ArrayLike, scale: ArrayLike) -> Array:
@@ -105,13 +79,14 @@ def normal_log_density(x: ArrayLike, loc: ArrayLike, scale: ArrayLike) -> Array:
       >>> round(normal_log_density(jnp.zeros(1), 0.0, 1.0).item(), 6)
       -0.918939
     """
-    return _normal_log_density(*_broadcast(x, loc, scale))
+    return _DENSITY(_broadcast(x, loc, scale))[0]
 
 
 def normal_log_likelihood(x: ArrayLike, loc: ArrayLike, scale: ArrayLike) -> Array:
     """The sum of `normal_log_density` over all elements, in nats.
 
-    As `kernels_triton.normal_log_likelihood`, for JAX; the sum is JAX's own.
+    As `kernels_triton.normal_log_likelihood`, for JAX: by the same kernels on CUDA, by their
+    formula elsewhere.
 
     Args:
       x: observations, any shape.
@@ -130,4 +105,4 @@ def normal_log_likelihood(x: ArrayLike, loc: ArrayLike, scale: ArrayLike) -> Arr
       >>> round(normal_log_likelihood(jnp.zeros(10), 0.0, 1.0).item(), 4)
       -9.1894
     """
-    return normal_log_density(*accumulated(*_broadcast(x, loc, scale))).sum()
+    return _SUM(_broadcast(x, loc, scale))[0]
