@@ -13,6 +13,7 @@ results of the operators of the forward pass, which need not be computed again.
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -50,6 +51,7 @@ class Session(TorchDispatchMode):
         self._call = call
         self._bodies = _bodies()
         self._saved = saved
+        self._unknown: set[int] = set()  # what was not saved, and what would be computed from it
         self._recordings: list[Any] = []  # it is entered again inside itself
         self._memory: dict[int, Array] = {}
         self._alive: list[Tensor] = []  # a storage that is freed could lend its address to another
@@ -111,6 +113,8 @@ class Session(TorchDispatchMode):
         name = function.overloadpacket.__name__
         if name.startswith(("empty", "new_empty")) or self._is_copy_of_nothing(name, args):
             self._key(result)
+        elif any(isinstance(x, Tensor) and self._key(x) in self._unknown for x in args):
+            self._unknown.add(self._key(result))
         elif name == "copy_":
             self._write(args[0], self.value(args[1]))
         elif not self._is_view(result, args):
@@ -134,8 +138,11 @@ class Session(TorchDispatchMode):
     def _operator(self, function: Any, args: Any, kwargs: Any) -> Any:
         if self._saved is not None and not self.results:
             results = function(*args, **kwargs)  # shapes alone
-            for place, array in self._saved.items():
-                self._memory[self._key(_listed(results)[place])] = array
+            for place, tensor in enumerate(_listed(results)):
+                if place in self._saved:
+                    self._memory[self._key(tensor)] = self._saved[place]
+                else:
+                    self._unknown.add(self._key(tensor))
         else:
             with self:
                 results = self._bodies[function](*args, **kwargs)
@@ -149,6 +156,8 @@ class Session(TorchDispatchMode):
         if any(tensor.storage_offset() for tensor in tensors.values()):
             raise NotImplementedError("a kernel must be given tensors that begin their storage")
         keys = {name: self._key(tensor) for name, tensor in tensors.items()}
+        if self._unknown & set(keys.values()):
+            raise NotImplementedError(f"{launch.kernel} reads a result that was not saved")
         written = set(list(named)[: launch.n_outputs]) | {
             n for n in keys if keys[n] not in self._memory
         }
@@ -247,6 +256,10 @@ def _two(function: Callable) -> Callable:
     return compute
 
 
+def _pair(function: Callable) -> Callable:
+    return lambda a, b, *, like, **_: function(a, b)  # noqa: ARG005 - every entry is called alike
+
+
 def _one(function: Callable) -> Callable:
     return lambda a, *_, like, **__: function(a)  # noqa: ARG005 - every entry is called alike
 
@@ -283,7 +296,8 @@ _JAX: dict[str, Callable[..., Array]] = {
     "_to_copy": _one(lambda a: a),
     "_unsafe_view": _one(lambda a: a),
     "add": _two(jnp.add),
-    "bmm": _two(jnp.matmul),
+    "bmm": _pair(functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)),
+    "clamp": lambda a, low=None, high=None, **_: jnp.clip(a, low, high),
     "clone": _one(lambda a: a),
     "constant_pad_nd": _padded,
     "div": _two(jnp.divide),
@@ -294,8 +308,9 @@ _JAX: dict[str, Callable[..., Array]] = {
     "isinf": _one(jnp.isinf),
     "linalg_solve_triangular": _solved_triangular,
     "log": _one(jnp.log),
-    "mm": lambda a, b, *, like: jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST),  # noqa: ARG005
+    "mm": _pair(functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)),
     "mul": _two(jnp.multiply),
+    "ne": _pair(jnp.not_equal),
     "neg": _one(jnp.negative),
     "new_zeros": _filled(0),
     "ones": _filled(1),
@@ -311,4 +326,3 @@ _JAX: dict[str, Callable[..., Array]] = {
     "zeros": _filled(0),
     "zeros_like": _filled(0),
 }
-_JAX["bmm"] = _JAX["mm"]
