@@ -142,7 +142,7 @@ def launch(
             ACCUMULATOR=tl.float64 if accumulates == torch.float64 else tl.float32,
             ROWS=tiles.rows,
             BLOCK=tiles.block,
-            num_warps=_warps(tiles.rows * tiles.block),
+            num_warps=_warps(tiles.rows * tiles.block, accumulates),
             enable_fp_fusion=True,
         )
     for output, buffer in zip(outputs, buffers, strict=True):
@@ -152,9 +152,11 @@ def launch(
         target.copy_(matrices[written])
 
 
-def _warps(elements: int) -> int:
-    """Up to 64 elements a thread on NVIDIA, unspilled in float32."""
-    return 4 if elements <= _TILE else 8 if elements <= 8192 else 16
+def _warps(elements: int, accumulates: torch.dtype) -> int:
+    """As many as hold the tile in registers: up to 64 elements a thread, of float64 16."""
+    if elements <= _TILE:
+        return 4
+    return 8 if elements <= (4096 if accumulates == torch.float64 else 8192) else 16
 
 
 def run(kernel: Any, programs: int, *arguments: Any, n_outputs: int = 0, **constants: Any) -> None:

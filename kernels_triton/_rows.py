@@ -25,7 +25,7 @@ from kernels_triton._launch import Tiling, jit, tl
 
 GRANULE = 16  # Triton's own unit of divisibility; written as a literal in the kernels
 _RESIDENT = 32768  # elements that 16 warps hold in registers unspilled, 64 a thread; 16 of float64
-_STREAMED = 8192  # elements of one block of a row that is read block by block
+_STREAMED = 8192  # elements of one block of a row read block by block; of float64 half as many
 _SHORT = 2048  # elements of one program that holds several rows
 _PROCESSORS = 132  # of an H200
 _NO_EDGES = 2048  # columns up to which the loads of the edges cost as much as they save
@@ -170,15 +170,17 @@ def row_tiling(n_rows: int, n_columns: int, dtype: torch.dtype, *, held: int) ->
       The tiles; `blocks_per_row` are those of one of the `splits` of a row. Longer rows are split
       while that gives every processor a program, or four where splitting costs no second read.
     """
-    resident = _RESIDENT // (4 if dtype == torch.float64 else 1) // held if held else _STREAMED
+    wide = dtype == torch.float64
+    streamed = _STREAMED // (2 if wide else 1)
+    resident = _RESIDENT // (4 if wide else 1) // held if held else streamed
     whole = _launch.power_of_two(n_columns)
     if whole > resident:
-        blocks = -(-n_columns // _STREAMED)
+        blocks = -(-n_columns // streamed)
         programs = _PROCESSORS if held else 4 * _PROCESSORS
         wanted = min(blocks, max(1, programs // max(n_rows, 1)))
         blocks_per_split = -(-blocks // wanted)
         splits = -(-blocks // blocks_per_split)
-        return Tiling(1, _STREAMED, n_rows, blocks_per_split, splits)
+        return Tiling(1, streamed, n_rows, blocks_per_split, splits)
     block = max(whole, GRANULE)
     rows = min(_launch.power_of_two(n_rows), max(1, _SHORT // block))
     return Tiling(rows, block, -(-n_rows // rows), 1)

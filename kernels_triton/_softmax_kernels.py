@@ -177,8 +177,10 @@ def softmax_kernel(
                 out = _result(x, peak, inverse_total, log_total, inverse_temperature, KIND)
                 _store(out_row, places, inside, out)
             if EDGES:
-                out = _result(x_edge, peak, inverse_total, log_total, inverse_temperature, KIND)
-                _store(out_row, edge, at_edge, out)
+                out_edge = _result(
+                    x_edge, peak, inverse_total, log_total, inverse_temperature, KIND
+                )
+                _store(out_row, edge, at_edge, out_edge)
         tl.store(peak_ptr + rows, peak, mask=writes_row)
         tl.store(total_ptr + rows, total, mask=writes_row)
 
@@ -250,9 +252,8 @@ def softmax_backward_kernel(
     shift = rows * x_row_stride % 16 if EDGES else rows * 0
     x_row = x_ptr + row_start(rows, x_row_stride, shift, EDGES > 0)
     if KIND == "logsumexp":  # one number a row
-        cotangent = load_of_rows(cotangent_ptr, cotangent_row_stride, first_row, n_rows, 0.0, ROWS)
-        cotangent = cotangent.to(ACCUMULATOR)
-        cotangent_edge = cotangent
+        of_row = load_of_rows(cotangent_ptr, cotangent_row_stride, first_row, n_rows, 0.0, ROWS)
+        of_row = of_row.to(ACCUMULATOR)
     else:
         cotangent_row_stride = multiple_of(cotangent_row_stride, DIVISOR)
         cotangent_row = cotangent_ptr + row_start(rows, cotangent_row_stride, shift, EDGES == 2)
@@ -273,19 +274,20 @@ def softmax_backward_kernel(
     if EDGES:
         edge, at_edge = edge_places(rows, n_rows, shift, n_columns)
         at_edge = at_edge & (split == 0)
-        x_edge = _load_scores(
-            x_row, 1, mask_row, mask_column_stride, edge, at_edge, MASKED, ACCUMULATOR
-        )
-        if KIND != "logsumexp":
-            cotangent_edge = _load_cotangent(
-                cotangent_row, 1, mask_row, mask_column_stride, edge, at_edge, MASKED, ACCUMULATOR
-            )
     pooled = tl.zeros((ROWS, 1), ACCUMULATOR)
     if STAGE == "finish":
         parts = load_parts(pooled_ptr, first_row, 0.0, SPLITS, PARTS)
         pooled += tl.sum(parts, axis=0)
     elif KIND != "logsumexp":
         if EDGES:
+            x_edge = peak
+            if KIND == "softmax":
+                x_edge = _load_scores(
+                    x_row, 1, mask_row, mask_column_stride, edge, at_edge, MASKED, ACCUMULATOR
+                )
+            cotangent_edge = _load_cotangent(
+                cotangent_row, 1, mask_row, mask_column_stride, edge, at_edge, MASKED, ACCUMULATOR
+            )
             pooled += _pool(x_edge, cotangent_edge, peak, inverse_total, inverse_temperature, KIND)
         for block in range(BLOCKS_PER_ROW):
             places = block * BLOCK + lanes
@@ -331,7 +333,9 @@ def softmax_backward_kernel(
                 MASKED,
                 ACCUMULATOR,
             )
-            if KIND != "logsumexp":
+            if KIND == "logsumexp":
+                cotangent = of_row
+            else:
                 cotangent = _load_cotangent(
                     cotangent_row,
                     cotangent_column_stride,
@@ -346,8 +350,24 @@ def softmax_backward_kernel(
                 x, cotangent, pooled, peak, total, inverse_total, inverse_temperature, KIND
             )
             _store(gradient_row, places, inside, gradient)
-        if EDGES:
-            gradient = _gradient(
+        if EDGES:  # loaded again: held, they would take registers from the loops
+            x_edge = _load_scores(
+                x_row, 1, mask_row, mask_column_stride, edge, at_edge, MASKED, ACCUMULATOR
+            )
+            if KIND == "logsumexp":
+                cotangent_edge = of_row
+            else:
+                cotangent_edge = _load_cotangent(
+                    cotangent_row,
+                    1,
+                    mask_row,
+                    mask_column_stride,
+                    edge,
+                    at_edge,
+                    MASKED,
+                    ACCUMULATOR,
+                )
+            gradient_edge = _gradient(
                 x_edge,
                 cotangent_edge,
                 pooled,
@@ -357,4 +377,4 @@ def softmax_backward_kernel(
                 inverse_temperature,
                 KIND,
             )
-            _store(gradient_row, edge, at_edge, gradient)
+            _store(gradient_row, edge, at_edge, gradient_edge)
