@@ -2,11 +2,12 @@
 
     from kernels_triton import softmax, normal_log_density, to_jax
 
-Row-wise `softmax`, `log_softmax` and `logsumexp` with temperature, and the `normal_log_density` of
-data, elementwise or summed (`normal_log_likelihood`): forward and backward, any length, any stride,
-float16, bfloat16, float32 and float64, accumulated in float32 (float64). A CUDA or ROCm tensor is
-computed by the kernel; a CPU tensor by the same formula in torch, or by the kernel in Triton's
-interpreter when `TRITON_INTERPRET=1` is set before triton is first imported.
+Row-wise `softmax`, `log_softmax` and `logsumexp` with temperature and mask; `token_log_probs` of
+labels, their `cross_entropy`, and `sequence_log_probs` and `perplexity` of whole sequences; the
+`normal_log_density` of data, elementwise or summed (`normal_log_likelihood`): forward and backward,
+any length, any stride, float16, bfloat16, float32 and float64, accumulated in float32 (float64). A
+CUDA or ROCm tensor is computed by the kernel; a CPU tensor by the same formula in torch, or by the
+kernel in Triton's interpreter when `TRITON_INTERPRET=1` is set before triton is first imported.
 
 `python -m kernels_triton.crosscheck` compares Triton, torch and JAX with float64, and
 `python -m kernels_triton.compile_report` compiles every kernel for GPUs that need not be present.
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kernels_triton._cross_entropy import cross_entropy
     from kernels_triton._normal_log_density import normal_log_density, normal_log_likelihood
+    from kernels_triton._sequences import perplexity, sequence_log_probs
     from kernels_triton._softmax import log_softmax, logsumexp, softmax
     from kernels_triton._token_log_probs import token_log_probs
     from kernels_triton.jax_bridge import to_jax, to_torch
@@ -30,6 +32,8 @@ __all__ = [
     "logsumexp",
     "normal_log_density",
     "normal_log_likelihood",
+    "perplexity",
+    "sequence_log_probs",
     "softmax",
     "to_jax",
     "to_torch",
@@ -42,6 +46,8 @@ _HOMES = {
     "logsumexp": "_softmax",
     "normal_log_density": "_normal_log_density",
     "normal_log_likelihood": "_normal_log_density",
+    "perplexity": "_sequences",
+    "sequence_log_probs": "_sequences",
     "softmax": "_softmax",
     "to_jax": "jax_bridge",
     "to_torch": "jax_bridge",

@@ -16,6 +16,7 @@ and inside `jax.shard_map` the functions see the rows of one device.
 from kernels_triton.jax._cross_entropy import cross_entropy, token_log_probs
 from kernels_triton.jax._kernels import lowering_for
 from kernels_triton.jax._normal_log_density import normal_log_density, normal_log_likelihood
+from kernels_triton.jax._sequences import perplexity, sequence_log_probs
 from kernels_triton.jax._softmax import log_softmax, logsumexp, softmax
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "lowering_for",
     "normal_log_density",
     "normal_log_likelihood",
+    "perplexity",
+    "sequence_log_probs",
     "softmax",
     "token_log_probs",
 ]

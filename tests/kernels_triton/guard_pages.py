@@ -9,10 +9,11 @@ import functools
 import itertools
 import mmap
 import sys
+from unittest import mock
 
 import torch
 
-from kernels_triton import _launch, _softmax
+from kernels_triton import _launch, _rows, _sequences, _softmax, cross_entropy
 from kernels_triton import _normal_log_density as normal
 from kernels_triton._launch import tl
 
@@ -53,18 +54,36 @@ def run_guarded(at_end, kernel, programs, *arguments, **constants):
         arguments[index].copy_(copy)
 
 
+def run_rows(x):
+    labels = torch.randint(x.shape[1], x.shape[:1]) if x.shape[1] else torch.full((len(x),), -100)
+    mask = x[0].contiguous() if len(x) else None
+    for operation in (_softmax.softmax, _softmax.log_softmax, _softmax.logsumexp):
+        leaf = x.detach().requires_grad_()
+        operation(leaf, mask=mask if operation is _softmax.softmax else None).sum().backward()
+    leaf = x.detach().requires_grad_()
+    cross_entropy(leaf, labels, label_smoothing=0.1).backward()
+
+
+def run_sequences():
+    values = torch.ones(9, requires_grad=True)
+    _sequences._sequence_sums(values, torch.tensor([0, 4, 9])).sum().backward()
+    _sequences._sequence_sums(values, torch.tensor([0, 18, 28]))  # past the end
+
+
 def run_all():
     for at_end in (True, False):
         _launch.run = functools.partial(run_guarded, at_end)
+        run_sequences()
         for shape, dtype in itertools.product(
             [(1, 1), (3, 5), (33, 10), (2, 4097), (0, 3), (3, 0)],
             [torch.float32, torch.float16],
         ):
             for view in (lambda x: x, lambda x: x.T):
                 x = view(guarded(shape, dtype, at_end).normal_())
-                for operation in (_softmax.softmax, _softmax.log_softmax, _softmax.logsumexp):
-                    leaf = x.detach().requires_grad_()
-                    operation(leaf).float().sum().backward()
+                run_rows(x)
+                if x.shape == (2, 4097) and dtype == torch.float16:
+                    with mock.patch.multiple(_rows, _RESIDENT=1024, _STREAMED=1024):
+                        run_rows(x)  # in parts
                 for operation in (normal.normal_log_density, normal.normal_log_likelihood):
                     leaves = [
                         view(guarded(shape, dtype, at_end).fill_(1)).detach().requires_grad_()
