@@ -90,14 +90,16 @@ def tensors_of(work: Work, device: str) -> dict[str, Any]:
 
 
 def calls_in_torch(work: Work, function: Callable, tensors: dict[str, Any]) -> Callable[[], Any]:
-    """The forward pass, or the backward pass alone of one forward pass."""
+    """The forward pass, the backward pass alone of one forward pass, or both."""
     import torch
 
     if work.direction == "forward":
         return lambda: function(**tensors)
     leaves = {name: x.detach().requires_grad_(x.is_floating_point()) for name, x in tensors.items()}
-    output = function(**leaves)
     wanted = [x for x in leaves.values() if x.requires_grad]
+    if work.direction == "both":
+        return lambda: torch.autograd.grad(function(**leaves).sum(), wanted)
+    output = function(**leaves)
     cotangent = torch.ones_like(output)
     return lambda: torch.autograd.grad(output, wanted, cotangent, retain_graph=True)
 
@@ -114,6 +116,10 @@ def calls_in_jax(work: Work, function: Callable, tensors: dict[str, Any]) -> Cal
         return lambda: compiled(arrays)
     moving = {name: x for name, x in arrays.items() if tensors[name].is_floating_point()}
     fixed = {name: x for name, x in arrays.items() if name not in moving}
+    if work.direction == "both":
+        total = lambda moving: function(**moving, **fixed).sum()
+        gradient = jax.jit(lambda moving: [jax.grad(total)(moving)])
+        return lambda: gradient(moving)
     output, pull_back = jax.jit(
         lambda moving: jax.vjp(lambda moving: function(**moving, **fixed), moving)
     )(moving)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +30,7 @@ class Work:
 
     Attributes:
       operation: its public name.
-      direction: forward or backward.
+      direction: forward, backward, or both.
       shape: rows and columns.
       dtype: of storage.
       moved: the bytes that must be read and written.
@@ -85,6 +85,8 @@ class Subject:
       others: peers that need a package: `name -> (package, function that makes the call)`, called
         with the inputs in their order.
       shapes: rows and columns, where they are not those of the grid.
+      both: whether one forward and one backward pass are timed together too, as a peer may do the
+        work of the one in the other.
     """
 
     inputs: Callable[[Draw, int, int], dict[str, torch.Tensor]]
@@ -94,6 +96,16 @@ class Subject:
     jax: Callable
     others: dict[str, tuple[str, Callable[[], Callable]]] = field(default_factory=dict)
     shapes: tuple[tuple[int, int], ...] = ()
+    both: bool = False
+
+    def directions(self) -> Iterator[tuple[str, float, Callable[[int], float | None]]]:
+        """What is timed, with its passes and its goal."""
+        passes = zip(("forward", "backward"), self.passes, self.goal, strict=True)
+        for direction, count, goal in passes:
+            if count is not None:
+                yield direction, count, goal
+        if self.both:
+            yield "both", sum(count or 0 for count in self.passes), _always(None)
 
 
 def _softmax_goal(columns: int) -> float:
@@ -127,13 +139,26 @@ def _quack_softmax() -> Callable:
 def _liger_cross_entropy() -> Callable:
     from liger_kernel.transformers.functional import liger_cross_entropy
 
-    return lambda x, labels: liger_cross_entropy(x, labels, reduction="sum")
+    return liger_cross_entropy
 
 
 def _quack_cross_entropy() -> Callable:
     from quack.cross_entropy import cross_entropy
 
-    return lambda x, labels: cross_entropy(x, labels, reduction="sum")
+    return lambda x, labels: cross_entropy(x, labels, reduction="mean")
+
+
+def _labeled(draw: Draw, rows: int, columns: int) -> dict[str, torch.Tensor]:
+    return {"logits": draw.normal(rows, columns), "labels": draw.labels(columns, rows)}
+
+
+def _torch_log_probs(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return -torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+def _jax_log_probs(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    log_probs = jax.nn.log_softmax(logits.astype(jax.numpy.float32))
+    return jax.numpy.take_along_axis(log_probs, labels[:, None], 1)[:, 0]
 
 
 def _torch_normal(x: Any, loc: Any, scale: Any) -> Any:
@@ -170,6 +195,25 @@ SUBJECTS = {
         _torch_softmax("logsumexp"),
         _jax_softmax("logsumexp"),
     ),
+    "token_log_probs": Subject(
+        _labeled,
+        (1, 2),
+        (_always(0.90), _always(0.88)),
+        _torch_log_probs,
+        _jax_log_probs,
+    ),
+    "cross_entropy": Subject(
+        _labeled,
+        (1, 2),
+        (_always(0.90), _always(0.88)),
+        lambda logits, labels: torch.nn.functional.cross_entropy(logits, labels),
+        lambda logits, labels: -_jax_log_probs(logits, labels).mean(),
+        {
+            "liger": ("liger_kernel", _liger_cross_entropy),
+            "quack": ("quack", _quack_cross_entropy),
+        },
+        both=True,
+    ),
     "normal_log_density": Subject(
         lambda draw, *shape: {
             "x": draw.normal(*shape),
@@ -195,10 +239,7 @@ def grid(
         Work(name, direction, shape, dtype, int(passes * math.prod(shape) * BYTES[dtype]), goal)
         for name, subject in SUBJECTS.items()
         if not operations or name in operations
-        for direction, passes, goal_of in zip(
-            ("forward", "backward"), subject.passes, subject.goal, strict=True
-        )
-        if passes is not None
+        for direction, passes, goal_of in subject.directions()
         for dtype in dtypes
         for shape in (usual if quick or not subject.shapes else subject.shapes)
         for goal in [goal_of(shape[1])]
