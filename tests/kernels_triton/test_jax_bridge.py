@@ -14,16 +14,23 @@ NARROW = [
     torch.int8,
     torch.int16,
     torch.int32,
+    torch.uint16,
+    torch.uint32,
+    torch.float8_e4m3fn,
+    torch.float8_e5m2,
     torch.float16,
     torch.bfloat16,
     torch.float32,
     torch.complex64,
 ]
-WIDE = [torch.int64, torch.float64, torch.complex128]
+WIDE = [torch.int64, torch.uint64, torch.float64, torch.complex128]
 LAYOUTS = {
     "contiguous": lambda x: x,
     "transposed": lambda x: x.T,
     "permuted": lambda x: x.reshape(2, 3, 4).permute(2, 0, 1),
+    "channels last": lambda x: (
+        x.reshape(1, 2, 3, 4).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    ),
     "step": lambda x: x[:, ::2],
     "slice": lambda x: x[1:, 1:],
     "expanded": lambda x: x[:1].expand(5, -1),
@@ -44,8 +51,9 @@ def bits(tensor):
 def assert_same(tensor, array):
     assert array.shape == tuple(tensor.shape)
     assert str(array.dtype) == str(tensor.dtype).removeprefix("torch.")
-    expected = tensor.float() if tensor.dtype == torch.bfloat16 else tensor.resolve_conj()
-    found = np.asarray(array.astype(jnp.float32) if tensor.dtype == torch.bfloat16 else array)
+    strange = tensor.dtype == torch.bfloat16 or tensor.dtype.itemsize == 1  # to numpy
+    expected = tensor.float() if strange else tensor.resolve_conj()
+    found = np.asarray(array.astype(jnp.float32) if strange else array)
     np.testing.assert_array_equal(found, expected.resolve_neg().numpy())
 
 
@@ -64,6 +72,19 @@ def test_copies_are_equal_and_independent(dtype, layout):
     (tensor if layout != "expanded" else tensor[0]).zero_()
     back.zero_()
     np.testing.assert_array_equal(np.array(array), before)
+
+
+@pytest.mark.parametrize("dtype", NARROW + WIDE, ids=str)
+def test_every_dtype_is_shared_without_a_copy(dtype):
+    tensor = torch.arange(64).reshape(4, 16).to(dtype)
+    with jax.enable_x64(dtype in WIDE):
+        array = to_jax(tensor, copy=False)
+        assert array.unsafe_buffer_pointer() == tensor.data_ptr()
+        assert_same(tensor, array)
+        back = to_torch(array, copy=False)
+        assert back.data_ptr() == tensor.data_ptr()
+        assert to_torch(array).data_ptr() != tensor.data_ptr()
+    assert back.dtype == dtype
 
 
 def test_sharing_shows_writes_on_the_other_side():
