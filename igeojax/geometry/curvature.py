@@ -17,7 +17,7 @@ from igeojax.geometry.connection import connection_first_kind, raised
 from igeojax.geometry.coordinates import ravel
 from igeojax.geometry.metric import fisher_matrix
 from igeojax.geometry.statistical_manifold import StatisticalManifold, require_manifold
-from igeojax.numerics.safe import norm_at_zero
+from igeojax.numerics.rows import norm_at_zero
 
 
 def riemann_tensor(

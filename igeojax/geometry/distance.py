@@ -44,10 +44,12 @@ from igeojax.families.von_mises import VonMises
 from igeojax.families.von_mises_fisher import VonMisesFisher
 from igeojax.families.weibull import Weibull
 from igeojax.geometry.numerical_distance import numerical_distance
+from igeojax.numerics.angles import unit_angle
 from igeojax.numerics.bessel_ratio import vmf_mean_length
 from igeojax.numerics.positive_definite import whitened
 from igeojax.numerics.remainders import log_ratio
-from igeojax.numerics.safe import abs_at_zero, norm_at_zero, sqrt_at_zero
+from igeojax.numerics.rows import norm_at_zero
+from igeojax.numerics.safe import abs_at_zero, sqrt_at_zero
 from igeojax.numerics.symmetric import change_log_norm
 from igeojax.numerics.triangular import cholesky, solve_triangular
 
@@ -277,7 +279,7 @@ def _negative_binomial(family: Any, p: Any, q: Any) -> Array:
 def _same_concentration(family: Any, p: Any, q: Any) -> Array:
     first, second = _shared(family, p, q, "concentration")
     u, v = first.mean_direction, second.mean_direction
-    angle = 2 * jnp.arctan2(norm_at_zero(u - v), norm_at_zero(u + v))
+    angle = unit_angle(u, v)
     kappa = first.concentration
     return sqrt_at_zero(kappa * vmf_mean_length(family.dim, kappa)) * angle
 

@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from igeojax._core import checks
 from igeojax.manifolds.base import Manifold
-from igeojax.numerics.safe import norm_at_zero
+from igeojax.numerics.rows import norm_at_zero
 
 
 @jax.tree_util.register_static

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,8 @@ from jaxtyping import Array
 from igeojax._core import checks
 from igeojax.manifolds.base import Manifold, relative_tolerance
 from igeojax.manifolds.poincare_ball import gyration, require_negative_curvature
-from igeojax.numerics.safe import norm_at_zero
+from igeojax.numerics.rows import norm_at_zero, row_norm, row_sum
+from igeojax.numerics.safe import quotient, sqrt_at_zero
 from igeojax.numerics.square_ratios import arcsinh_ratio, cosh_excess, sinh_ratio
 
 
@@ -74,15 +75,13 @@ class Lorentz(Manifold):
         return norm_at_zero(_frame(self._root * x[..., 1:], u[..., 1:]))
 
     def _distance(self, x: Array, y: Array) -> Array:
-        return 2 / self._root * jnp.arcsinh(_half_chord(*self._spaces(x, y)))
+        return 2 / self._root * jnp.arcsinh(_half_chord(_pair(x, y, self._root)))
 
     def _exp(self, x: Array, u: Array) -> Array:
-        x, u = self._root * x[..., 1:], self._root * u[..., 1:]
-        return self._from_space(_exp(x, u))
+        return self._from_space(_exp(self._root * x[..., 1:], self._root * u[..., 1:]))
 
     def _log(self, x: Array, y: Array) -> Array:
-        spaces = self._spaces(x, y)
-        return self._tangent(spaces[0], _log(*spaces) / self._root)
+        return _log(x, y, self._root)
 
     def _transport(self, x: Array, y: Array, u: Array) -> Array:
         spaces = self._spaces(x, y)
@@ -132,16 +131,18 @@ class Lorentz(Manifold):
         return jnp.concatenate([_dot(space / time, u), u], axis=-1)
 
 
+_FAR = math.sqrt(2.0)  # time from which on polar coordinates serve
+
 # On the unit hyperboloid, in space parts alone. Polar coordinates, in which nothing cancels along a
 # ray, have no derivatives at the origin: within a length of 1 other formulas do as well.
 
 
 def _dot(a: Array, b: Array) -> Array:
-    return jnp.sum(a * b, axis=-1, keepdims=True)
+    return row_sum(jnp.multiply, a, b)[..., None]
 
 
 def _time(x: Array) -> Array:
-    return jnp.sqrt(1 + jnp.sum(x * x, axis=-1))
+    return jnp.sqrt(1 + row_sum(jnp.square, x))
 
 
 def _split(x: Array, u: Array) -> tuple[Array, Array, Array]:
@@ -165,101 +166,134 @@ def _from_frame(x: Array, n: Array) -> Array:
     return n + _dot(n, x) / (1 + _time(x)[..., None]) * x
 
 
-def _rise(x: Array, y: Array, step: Array) -> Array:
-    """How much further y is from the origin than x, from their difference; both far."""
-    a, b = norm_at_zero(x), norm_at_zero(y)
+class _Pair(NamedTuple):
+    """What two points x and y of the unit hyperboloid have in common: numbers."""
+
+    square: Array  # |x|^2
+    other_square: Array
+    time: Array
+    other_time: Array
+    product: Array  # <x, y>
+    length: Array  # |y - x|
+    rise: Array  # |y|^2 - |x|^2, as <y - x, y + x>
+    polar: Array  # both are out where polar coordinates serve
+    apart: Array  # there, the difference of their distances from the origin
+    across: Array  # there, sqrt((|x| |y| - <x, y>) / 2), of the angle between both
+
+
+def _pair(x: Array, y: Array, root: float) -> _Pair:
+    """Of points of the hyperboloid `root` times smaller, whose differences are exact.
+
+    The difference before the product: fused into one operation, `root y - root x` would keep the
+    rounding of a product at equal points.
+    """
+    x, y = x[..., 1:], y[..., 1:]
+    square, other_square = (row_sum(lambda v: (root * v) ** 2, v) for v in (x, y))
+    time, other_time = jnp.sqrt(1 + square), jnp.sqrt(1 + other_square)
+    product = row_sum(lambda x, y: root * x * (root * y), x, y)
+    length = root * row_norm(jnp.subtract, y, x)
+    total = sqrt_at_zero(row_sum(lambda x, y: (root * (y + x)) ** 2, x, y))
+    rise = row_sum(lambda x, y: root * (y - x) * (root * (y + x)), x, y)
+    polar = (time > _FAR) & (other_time > _FAR)
+    # Elsewhere any numbers, whose derivatives are finite.
+    a, b = (jnp.sqrt(jnp.where(polar, v, 1.0)) for v in (square, other_square))
     most = jnp.maximum(a, b)
-    apart = jnp.sum(step / most[..., None] * (y + x), axis=-1)
     # sinh of it is (b^2 - a^2) / (b sqrt(1 + a^2) + a sqrt(1 + b^2)).
-    return jnp.arcsinh(apart / (b / most * _time(x) + a / most * _time(y)))
-
-
-def _across(x: Array, y: Array, step: Array) -> Array:
-    """`sqrt((|x| |y| - <x, y>) / 2)`, of the angle between both; both far."""
-    a, b = norm_at_zero(x), norm_at_zero(y)
-    total = y + x
-    near = 4 * norm_at_zero(step) < norm_at_zero(total)
+    apart = jnp.arcsinh(
+        jnp.where(polar, rise, 0.0) / most / (b / most * time + a / most * other_time)
+    )
+    near = polar & (4 * length < total)
     # Near, the part of the step across the middle ray: |rest| / (2 sqrt(1 - (a - b)^2/|total|^2)).
-    # Taken twice, for the first pass leaves a rounding of the step along the ray.
-    along, rest, ray = _split(jnp.where(near[..., None], total, 1.0), step)
-    rest = rest - _dot(rest, ray) * ray
-    slope = jnp.where(near, along[..., 0] / (a + b), 0.0)
-    close = 0.5 * norm_at_zero(rest) / jnp.sqrt(1 - slope**2)
-    units = y / b[..., None] - x / a[..., None]
-    wide = 0.5 * jnp.sqrt(a) * jnp.sqrt(b) * norm_at_zero(units)
-    return jnp.where(near, close, wide)
+    # Taken twice, for the first pass leaves a rounding of the step along the ray. On an axis the
+    # ray is exact, and the rest 0.
+    middle = jnp.where(near, total, root)
+    ray = (y + x) / (middle / root)[..., None]
+    along = row_sum(lambda x, y, ray: (y - x) * ray, x, y, ray)
+    along = jnp.where(near, along, 0.0)
+    again = row_sum(lambda x, y, ray, along: ((y - x) - along * ray) * ray, x, y, ray, along)
+    unit = jax.lax.stop_gradient(root / jnp.where(length == 0, 1.0, length))
+    # The same numbers with the other sign: XLA would store those that two sums have in common.
+    minus = lambda x, y, ray, along, again: ((x - y) + along * ray) + again * ray
+    square_rest = row_sum(
+        lambda x, y, ray, along, again, unit: (unit * minus(x, y, ray, along, again)) ** 2,
+        *(x, y, ray, along, again, unit),
+    )
+    units = row_sum(lambda x, y, a, b: (y * b - x * a) ** 2, x, y, root / a, root / b)
+    close, wide = root * sqrt_at_zero(square_rest), jnp.sqrt(a) * jnp.sqrt(b) * sqrt_at_zero(units)
+    slope = root * along / (a + b)
+    across = jnp.where(near, close, wide) / jnp.where(near, 2 * unit * jnp.sqrt(1 - slope**2), 2.0)
+    return _Pair(
+        square, other_square, time, other_time, product, length, rise, polar, apart, across
+    )
 
 
-def _far(*points: Array) -> Array:
-    """Whether points are out where polar coordinates serve."""
-    return jnp.stack([jnp.sum(x * x, axis=-1) > 1 for x in points]).all(axis=0)
-
-
-def _kept(far: Array, *points: Array) -> list[Array]:
-    """Points where they are far, and any that are elsewhere."""
-    return [jnp.where(far[..., None], x, 1.0) for x in points]
-
-
-def _half_chord(x: Array, y: Array, step: Array) -> Array:
+def _half_chord(pair: _Pair) -> Array:
     """`sinh(d / 2)` of the distance d."""
-    polar = _far(x, y)
-    both = _kept(polar, x, y, step)
-    far = norm_at_zero(jnp.stack([jnp.sinh(0.5 * _rise(*both)), _across(*both)], axis=-1))
+    far = jnp.stack([jnp.sinh(0.5 * pair.apart), pair.across], axis=-1)
     # From differences, (|y - x|^2 - (y_0 - x_0)^2) / 4, unless one of both is far.
-    total = _time(x) + _time(y)
+    total = pair.time + pair.other_time
     one_far = total > 4
-    length = norm_at_zero(step)
-    unit = step / jnp.where(length == 0, 1.0, length)[..., None]
-    rise = jnp.where(one_far, 0.0, jnp.sum(unit * (y + x), axis=-1)) / total
-    near = 0.5 * length * jnp.sqrt(1 - rise**2)
-    product = 0.5 * (_time(x) * _time(y) - 1 - jnp.sum(x * y, axis=-1))
-    mixed = jnp.sqrt(jnp.where(one_far & ~polar, product, 1.0))
-    return jnp.where(polar, far, jnp.where(one_far, mixed, near))
+    length = jnp.where(pair.length == 0, 1.0, pair.length)
+    rise = jnp.where(one_far, 0.0, pair.rise / length) / total
+    near = pair.length * jnp.sqrt(1 - rise**2)
+    product = 0.5 * (pair.time * pair.other_time - 1 - pair.product)
+    mixed = jnp.sqrt(jnp.where(one_far & ~pair.polar, product, 1.0))
+    half = jnp.where(pair.polar, norm_at_zero(far), jnp.where(one_far, mixed, near))
+    return half / jnp.where(pair.polar | one_far, 1.0, 2.0)
 
 
-def _chord(x: Array, y: Array, step: Array, half: Array) -> Array:
-    """`y - cosh(d) x` in the frame at x, of length `sinh(d)`."""
-    out = _far(x)
-    # Where it is not taken its derivative, times 0, must be a number too.
-    short = jnp.where(out, 0.0, half)[..., None]
-    smooth = _frame(x, step - 2 * short**2 * x)
-    (base,) = _kept(out, x)
-    shorter = (norm_at_zero(step) < norm_at_zero(y))[..., None]
-    along, rest, ray = _split(base, y)
-    rest = jnp.where(shorter, _split(base, step)[1], rest)
-    polar = _far(x, y)
-    both = _kept(polar, x, y, step)
-    steep = _time(both[0]) / norm_at_zero(both[0])
-    rise = jnp.sinh(_rise(*both)) - 2 * steep * _across(*both) ** 2
-    plain = along[..., 0] * _time(base) - norm_at_zero(base) * _time(y)
-    rise = jnp.where(polar, rise, plain)[..., None]
-    return jnp.where(out[..., None], rest + rise * ray, smooth)
-
-
-def _log(x: Array, y: Array, step: Array) -> Array:
-    half = _half_chord(x, y, step)
+def _log(x: Array, y: Array, root: float) -> Array:
+    """`d / sinh(d)` times `y - cosh(d) x`, as a sum of `y` or `y - x` and a multiple of x."""
+    pair = _pair(x, y, root)
+    half = _half_chord(pair)
+    far = pair.time > _FAR
+    # Of y - x and y, whose parts across x are one, the shorter has all digits.
+    shorter = ~far | (pair.length**2 < pair.other_square)
+    start = jnp.where(shorter, 1.0, 0.0).astype(x.dtype)
+    space, other = x[..., 1:], y[..., 1:]
+    product = row_sum(lambda x, y, start: root * x * (root * (y - start * x)), space, other, start)
+    # Far, the part along the ray by polar coordinates: of the frame at x, sinh(d) long.
+    radius = jnp.sqrt(jnp.where(far, pair.square, 1.0))
+    polar = jnp.sinh(pair.apart) - 2 * (pair.time / radius) * pair.across**2
+    plain = pair.product / radius * pair.time - radius * pair.other_time
+    along = jnp.where(pair.polar, polar, plain)
+    short = jnp.where(far, 0.0, half)
+    smooth = -2 * short**2
+    factor = jnp.where(far, along * pair.time - product / radius, smooth)
+    factor = factor / jnp.where(far, radius, 1.0)
     # d / sinh(d) = asinh(h) / (h sqrt(1 + h^2)).
-    scale = arcsinh_ratio(half**2) / jnp.sqrt(1 + half**2)
-    return _from_frame(x, scale[..., None] * _chord(x, y, step, half))
+    cosh = 1 + half**2
+    scale = quotient(arcsinh_ratio(half**2) * jnp.sqrt(cosh), cosh)
+    level = jnp.where(far, radius * along, product + smooth * pair.square)
+    level = level / jnp.where(far, 1.0, pair.time)
+    scale, start, factor = (v[..., None] for v in (scale, start, factor))
+    tangent = scale * ((other - start * space) + factor * space)
+    return jnp.concatenate([scale * level[..., None] / root, tangent], axis=-1)
 
 
 def _exp(x: Array, u: Array) -> Array:
-    n = _frame(x, u)
-    square = _dot(n, n)
-    ratio, excess = sinh_ratio(square), cosh_excess(square)
-    out = _far(x)
-    near = ~out[..., None]
-    smooth = x + (jnp.where(near, excess, 0.0) * x + jnp.where(near, ratio, 0.0) * u)
-    (base,) = _kept(out, x)
-    along, rest, ray = _split(base, n)
-    length, time = norm_at_zero(base)[..., None], _time(base)[..., None]
-    plain = length + (excess * length + ratio * along * time)
+    square = row_sum(jnp.square, x)
+    time = jnp.sqrt(1 + square)
+    far = time > _FAR
+    # Coordinates of the frame at x: far the part along the ray and the rest, near all in one.
+    radius = jnp.where(far, jnp.sqrt(jnp.where(far, square, 1.0)), 1.0)
+    ray = x / radius[..., None]
+    product = row_sum(jnp.multiply, u, ray)
+    part = product / jnp.where(far, 1.0, time * (1 + time))
+    rest = row_sum(lambda ray, u, part: (u - part * ray) ** 2, ray, u, part)
+    along = jnp.where(far, product, 0.0)
+    length = rest + (along / time) ** 2
+    ratio, excess = sinh_ratio(length), cosh_excess(length)
+    plain = radius + (excess * radius + ratio * along)
     # Back towards the origin cosh and sinh cancel: sinh(r - rho), and what the way is askew.
-    back = (along < 0) & (square > 0.25)
-    speed = jnp.sqrt(jnp.where(back, square, 1.0))
-    askew = time * ratio * _dot(rest, rest) / (speed - jnp.where(back, along, 0.0))
-    inward = jnp.sinh(jnp.arcsinh(length) - speed) + askew
-    return jnp.where(out[..., None], jnp.where(back, inward, plain) * ray + ratio * rest, smooth)
+    back = (along < 0) & (length > 0.25)
+    speed = jnp.sqrt(jnp.where(back, length, 1.0))
+    askew = time * ratio * rest / (speed - jnp.where(back, along / time, 0.0))
+    inward = jnp.sinh(jnp.arcsinh(radius) - speed) + askew
+    end = jnp.where(far, jnp.where(back, inward, plain), 1.0)
+    excess = jnp.where(far, 0.0, excess)
+    end, excess, ratio, along = (v[..., None] for v in (end, excess, ratio, along))
+    return end * ray + (excess * ray + ratio * (u - along * ray))
 
 
 def _transport(x: Array, y: Array, step: Array, u: Array) -> Array:

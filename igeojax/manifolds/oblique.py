@@ -10,7 +10,7 @@ from jaxtyping import Array
 from igeojax._core import checks
 from igeojax.manifolds.base import Manifold
 from igeojax.manifolds.sphere import Sphere
-from igeojax.numerics.safe import norm_at_zero
+from igeojax.numerics.rows import norm_at_zero
 
 
 @jax.tree_util.register_static

@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
 from igeojax.manifolds.base import Manifold, lifted
-from igeojax.numerics.safe import norm_at_zero
+from igeojax.numerics.rows import norm_at_zero, row_norm, row_sum
 from igeojax.numerics.square_ratios import arcsinh_ratio, tanh_ratio
 from igeojax.numerics.weighting import normalized_weights
 
@@ -95,7 +95,7 @@ class PoincareBall(Manifold):
           Points.
         """
         first, second = self._arguments({"x": x, "y": y})
-        moved = _moved(self._root * first, self._root * second)
+        moved = _sum(self._root * first, self._root * second)
         return self._project_point(moved / self._root)
 
     def mobius_scale(
@@ -179,8 +179,8 @@ class PoincareBall(Manifold):
         share = jnp.full(count, 1 / count, dtype) if share is None else share.astype(dtype)
         share = lifted(share, ball.ndim - 2)
         start = jax.lax.stop_gradient(_midpoint(ball, share))
-        near = _moved(jnp.broadcast_to(-start, ball.shape), ball)
-        return self._project_point(_moved(start, _midpoint(near, share)) / self._root)
+        near = _sum(jnp.broadcast_to(-start, ball.shape), ball)
+        return self._project_point(_sum(start, _midpoint(near, share)) / self._root)
 
     def _inner(self, x: Array, u: Array, v: Array) -> Array:
         gap = rim_gap(self._root * x)[..., None]
@@ -190,23 +190,26 @@ class PoincareBall(Manifold):
         return 2 * norm_at_zero(u) / rim_gap(self._root * x)
 
     def _distance(self, x: Array, y: Array) -> Array:
-        gap, other, step = self._gaps(x, y)
+        gap, other = rim_gap(self._root * x), rim_gap(self._root * y)
         # Root by root: outside the ball the product of two negative gaps would pass unseen.
-        half = norm_at_zero(step) / (jnp.sqrt(gap) * jnp.sqrt(other))
+        half = self._root * row_norm(jnp.subtract, x, y) / (jnp.sqrt(gap) * jnp.sqrt(other))
         return 2 / self._root * jnp.arcsinh(half)
 
     def _exp(self, x: Array, u: Array) -> Array:
-        x = self._root * x
-        half = self._root * u / rim_gap(x)[..., None]
-        return self._project_point(_moved(x, _from_origin(half)) / self._root)
+        x, u = self._root * x, self._root * u
+        gap, length = rim_gap(x), row_sum(jnp.square, u)
+        ratio = tanh_ratio(length / gap**2)
+        moved = _moved(x, u, ratio / gap, ratio * length * ratio / gap**2)
+        length = jnp.sqrt(row_sum(jnp.square, jax.lax.stop_gradient(moved)))
+        return self._inside(moved / self._root, length / self._root)
 
     def _log(self, x: Array, y: Array) -> Array:
         gap, other, step = self._gaps(x, y)
-        gap, other = gap[..., None], other[..., None]
-        square = jnp.sum(step**2, axis=-1, keepdims=True)
+        square = self._root**2 * row_sum(lambda x, y: (y - x) ** 2, x, y)
         # With s = sinh(d / 2): asinh(s) / s, times the gyro-difference over cosh(d / 2).
         roots = jnp.sqrt(gap) * jnp.sqrt(other)
         scale = gap * arcsinh_ratio(square / roots**2) / (roots * jnp.sqrt(roots**2 + square))
+        scale, gap, square = scale[..., None], gap[..., None], square[..., None]
         return scale * (gap * step - square * (self._root * x)) / self._root
 
     def _transport(self, x: Array, y: Array, u: Array) -> Array:
@@ -223,10 +226,13 @@ class PoincareBall(Manifold):
         return rim_gap(self._root * x), rim_gap(self._root * y), self._root * (y - x)
 
     def _project_point(self, ambient: Array) -> Array:
-        length = norm_at_zero(jax.lax.stop_gradient(ambient))[..., None]
+        return self._inside(ambient, norm_at_zero(jax.lax.stop_gradient(ambient)))
+
+    def _inside(self, ambient: Array, length: Array) -> Array:
+        """Vectors of the given lengths, those at the rim and beyond pulled inside."""
         most = (1 - 4 * float(jnp.finfo(ambient.dtype).eps)) / self._root
-        beyond = length > most
-        return jnp.where(beyond, ambient * (most / jnp.where(beyond, length, 1.0)), ambient)
+        pull = jnp.where(length > most, most, 1.0) / jnp.where(length > most, length, 1.0)
+        return jnp.where((length > most)[..., None], ambient * pull[..., None], ambient)
 
     def _project_tangent(self, x: Array, ambient: Array) -> Array:
         return ambient
@@ -282,10 +288,9 @@ def rim_gap(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
     # The leading half of the digits on a fixed grid: their squares, and sums of them below 2, are
     # exact.
     bits = jnp.finfo(x.dtype).nmant // 2
-    coarse = jnp.round(jax.lax.stop_gradient(x) * 2.0**bits) * 2.0**-bits
-    rest = x - coarse
-    exact = 1 - jnp.sum(coarse * coarse, axis=-1)
-    return exact - jnp.sum(rest * (coarse + x), axis=-1)
+    coarse = lambda x: jnp.round(jax.lax.stop_gradient(x) * 2.0**bits) * 2.0**-bits
+    exact = 1 - row_sum(lambda x: coarse(x) ** 2, x)
+    return exact - row_sum(lambda x: (x - coarse(x)) * (coarse(x) + x), x)
 
 
 def gyration(
@@ -326,29 +331,39 @@ def gyration(
     return u + 2 / (gap * other[..., None] + square) * turn
 
 
-def _moved(x: Array, y: Array) -> Array:
-    """Möbius sum in the unit ball, as a step from x: `x + (1 - |x|^2) (y + |y|^2 x) / D`."""
-    dot = lambda a, b: jnp.sum(a * b, axis=-1, keepdims=True)
-    square = dot(y, y)
-    step = y + square * x
+def _sum(x: Array, y: Array) -> Array:
+    """Möbius sum in the unit ball."""
+    square = row_sum(jnp.square, y)
+    return _moved(x, y, jnp.ones_like(square), square)
+
+
+def _moved(x: Array, v: Array, times: Array, square: Array) -> Array:
+    """Möbius sum of x and `y = times v`, whose square is given, as a step from x.
+
+    That is `x + (1 - |x|^2) (y + |y|^2 x) / D`.
+    """
+    step = lambda x, v, times, square: times * v + square * x
     near = square < 0.25
     # D is |y / |y| + |y| x|^2 = |step|^2 / |y|^2, which does not cancel where y leads back over the
     # origin; near the origin the sum is smooth.
-    plain = 1 + 2 * dot(x, y) + dot(x, x) * square
-    whole = jnp.where(near, 1.0, dot(step, step)) / jnp.where(near, 1.0, square)
-    return x + rim_gap(x)[..., None] / jnp.where(near, plain, whole) * step
+    plain = 1 + 2 * times * row_sum(jnp.multiply, x, v) + row_sum(jnp.square, x) * square
+    length = row_sum(lambda *inputs: step(*inputs) ** 2, x, v, times, square)
+    whole = jnp.where(near, 1.0, length) / jnp.where(near, 1.0, square)
+    factor = rim_gap(x) / jnp.where(near, plain, whole)
+    factor, times, square = (number[..., None] for number in (factor, times, square))
+    return x + factor * step(x, v, times, square)
 
 
 def _from_origin(half: Array) -> Array:
     """`exp_0(2 v)` in the unit ball."""
-    return tanh_ratio(jnp.sum(half**2, axis=-1, keepdims=True)) * half
+    return tanh_ratio(row_sum(jnp.square, half))[..., None] * half
 
 
 def _to_origin(x: Array) -> Array:
     """`log_0(x) / 2` in the unit ball: `artanh(|x|) x / |x|`."""
-    gap = rim_gap(x)[..., None]
-    square = jnp.sum(x**2, axis=-1, keepdims=True)
-    return arcsinh_ratio(square / gap) / jnp.sqrt(gap) * x
+    gap = rim_gap(x)
+    ratio = arcsinh_ratio(row_sum(jnp.square, x) / gap)
+    return (ratio / jnp.sqrt(gap))[..., None] * x
 
 
 def _midpoint(x: Array, share: Array) -> Array:

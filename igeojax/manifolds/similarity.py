@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from igeojax._core import checks
-from igeojax.numerics.safe import unit_at_zero
+from igeojax.numerics.rows import unit_at_zero
 
 
 def dot_similarity(

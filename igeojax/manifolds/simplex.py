@@ -9,9 +9,11 @@ from jaxtyping import Array
 
 from igeojax._core import checks
 from igeojax.manifolds.base import Manifold, relative_tolerance
-from igeojax.manifolds.sphere import unit_log, unit_transport
-from igeojax.numerics.safe import norm_at_zero, sqrt_at_zero
-from igeojax.numerics.square_ratios import cos_deficit, sin_ratio
+from igeojax.manifolds.sphere import unit_transport
+from igeojax.numerics.angles import quadrant_angle
+from igeojax.numerics.rows import norm_at_zero, row_norm, row_sum
+from igeojax.numerics.safe import sqrt_at_zero
+from igeojax.numerics.square_ratios import arcsin_ratio, cos_deficit, sin_ratio
 
 
 @jax.tree_util.register_static
@@ -70,7 +72,7 @@ class Simplex(Manifold):
     def _distance(self, x: Array, y: Array) -> Array:
         root, other = sqrt_at_zero(x), sqrt_at_zero(y)
         apart = norm_at_zero(_root_step(x, y, root, other))
-        return 4 * jnp.arctan2(apart, norm_at_zero(root + other))
+        return 4 * quadrant_angle(apart, row_norm(jnp.add, root, other))
 
     def _exp(self, x: Array, u: Array) -> Array:
         root = sqrt_at_zero(x)
@@ -80,7 +82,11 @@ class Simplex(Manifold):
 
     def _log(self, x: Array, y: Array) -> Array:
         root, other = sqrt_at_zero(x), sqrt_at_zero(y)
-        return 2 * root * unit_log(root, other, _root_step(x, y, root, other))
+        step = _root_step(x, y, root, other)
+        # The roots are at most pi / 2 apart on the sphere: its logarithm by the half-chord.
+        square = 0.25 * row_sum(jnp.square, step)
+        scale = (arcsin_ratio(square) / jnp.sqrt(1 - square))[..., None]
+        return 2 * root * scale * (step - row_sum(jnp.multiply, step, root)[..., None] * root)
 
     def _transport(self, x: Array, y: Array, u: Array) -> Array:
         root, other = sqrt_at_zero(x), sqrt_at_zero(y)

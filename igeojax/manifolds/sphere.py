@@ -9,7 +9,9 @@ from jaxtyping import Array
 
 from igeojax._core import checks
 from igeojax.manifolds.base import Manifold, relative_tolerance
-from igeojax.numerics.safe import norm_at_zero
+from igeojax.numerics.angles import quadrant_angle, unit_angle
+from igeojax.numerics.rows import norm_at_zero, row_norm, row_sum
+from igeojax.numerics.safe import sqrt_at_zero
 from igeojax.numerics.square_ratios import arcsin_ratio, cos_deficit, sin_ratio
 
 
@@ -67,15 +69,14 @@ class Sphere(Manifold):
         return norm_at_zero(u)
 
     def _distance(self, x: Array, y: Array) -> Array:
-        return 2 * self.radius * jnp.arctan2(norm_at_zero(y - x), norm_at_zero(y + x))
+        return self.radius * unit_angle(x / self.radius, y / self.radius)
 
     def _exp(self, x: Array, u: Array) -> Array:
-        square = jnp.sum((u / self.radius) ** 2, axis=-1, keepdims=True)
+        square = row_sum(lambda u: (u / self.radius) ** 2, u)[..., None]
         return x + (sin_ratio(square) * u - cos_deficit(square) * x)
 
     def _log(self, x: Array, y: Array) -> Array:
-        apart = (y - x) / self.radius
-        return unit_log(x / self.radius, y / self.radius, apart) * self.radius
+        return unit_log(x / self.radius, y / self.radius) * self.radius
 
     def _transport(self, x: Array, y: Array, u: Array) -> Array:
         return unit_transport(x / self.radius, y / self.radius, u)
@@ -107,16 +108,15 @@ class Sphere(Manifold):
 
 def _along(u: Array, direction: Array) -> Array:
     """The part of vectors along a unit direction."""
-    return jnp.sum(u * direction, axis=-1, keepdims=True) * direction
+    return row_sum(jnp.multiply, u, direction)[..., None] * direction
 
 
-def unit_log(x: Array, y: Array, apart: Array | None = None) -> Array:
+def unit_log(x: Array, y: Array) -> Array:
     """Logarithm on the unit sphere, from differences and sums: `y - <x, y> x` cancels.
 
     Args:
       x: unit vectors.
       y: unit vectors.
-      apart: `y - x`, where it is known to more digits than a subtraction gives.
 
     Returns:
       Tangents at `x`.
@@ -125,21 +125,28 @@ def unit_log(x: Array, y: Array, apart: Array | None = None) -> Array:
       >>> unit_log(jnp.array([1.0, 0.0]), jnp.array([1.0, 1e-12])).tolist()
       [0.0, 1e-12]
     """
-    apart, together = y - x if apart is None else apart, y + x
-    square = 0.25 * jnp.sum(apart**2, axis=-1, keepdims=True)
+    square = row_sum(lambda x, y: 0.25 * (y - x) ** 2, x, y)
+    together = row_norm(jnp.add, x, y)
     near = square < 0.5
     # The tangent part of y is that of y - x and of y + x: of the shorter one it has all digits.
-    part = jnp.where(near, apart, together)
-    part = part - _along(part, x)
-    # angle / sin(angle): by the half angle, whose sine is half the chord; far by both lengths.
-    below = jnp.where(near, square, 0.0)
-    scale = arcsin_ratio(below) / jnp.sqrt(1 - below)
-    angle = 2 * jnp.arctan2(norm_at_zero(apart), norm_at_zero(together))[..., None]
-    length = jnp.where(near, 1.0, norm_at_zero(part)[..., None])
-    antipodal = length == 0
-    direction = part / jnp.where(antipodal, 1.0, length)
-    far = angle * jnp.where(antipodal, _some_direction(x), direction)
-    return jnp.where(near, scale * part, far)
+    sign = jnp.where(near, -1.0, 1.0).astype(x.dtype)
+    along = row_sum(lambda x, y, sign: (y + sign * x) * x, x, y, sign)
+    part = lambda x, y, sign, along: (y + sign * x) - along * x
+    # Near the antipode `together` is as short: beside it the square of the part does not vanish.
+    shrink = jax.lax.stop_gradient(1 / jnp.where(near | (together == 0), 1.0, together))
+    length = row_sum(lambda k, *inputs: (k * part(*inputs)) ** 2, shrink, x, y, sign, along)
+    length = sqrt_at_zero(length) / shrink
+    # angle / sin(angle): near, by the half angle, whose sine is half the chord.
+    small = square < 0.1
+    below = jnp.where(small, square, 0.0)
+    angle = 2 * quadrant_angle(sqrt_at_zero(square), 0.5 * together)
+    angle = jnp.where(small, arcsin_ratio(below), angle)
+    sine = jnp.where(small, jnp.sqrt(1 - below), jnp.where(length == 0, 1.0, length))
+    scale = angle / sine
+    antipodal = (length == 0) & (scale > 2)
+    scale, sign, along, antipodal = (v[..., None] for v in (scale, sign, along, antipodal))
+    log = scale * part(x, y, sign, along)
+    return jnp.where(antipodal, jnp.pi * _some_direction(x), log)
 
 
 def unit_transport(x: Array, y: Array, u: Array) -> Array:
@@ -161,15 +168,17 @@ def unit_transport(x: Array, y: Array, u: Array) -> Array:
       [-1.0, 0.0]
     """
     together = y + x
-    length = norm_at_zero(together)[..., None]
+    length = row_norm(jnp.add, x, y)[..., None]
     antipodal = length == 0
     unit = jnp.where(antipodal, _some_direction(x), together / jnp.where(antipodal, 1.0, length))
     return u - 2 * _along(u, unit)
 
 
 def _some_direction(x: Array) -> Array:
-    """A unit tangent at each point, constant under derivatives: the axis that is least along x."""
+    """A unit tangent at each point, constant under derivatives: along the first or second axis."""
     x = jax.lax.stop_gradient(x)
-    axis = jax.nn.one_hot(jnp.argmin(jnp.abs(x), axis=-1), x.shape[-1], dtype=x.dtype)
-    axis = axis - _along(axis, x)
-    return axis / jnp.linalg.norm(axis, axis=-1, keepdims=True)
+    first, second = x[..., :1], x[..., 1:2]
+    entry = jnp.where(jnp.abs(first) < jnp.abs(second), first, second)
+    index = jnp.where(jnp.abs(first) < jnp.abs(second), 0, 1)
+    axis = jax.lax.broadcasted_iota(index.dtype, x.shape, x.ndim - 1) == index
+    return (axis - entry * x) / jnp.sqrt(1 - entry**2)

@@ -10,7 +10,7 @@ from jaxtyping import Array
 from igeojax._core import checks
 from igeojax.manifolds.base import Manifold
 from igeojax.numerics.positive_definite import is_positive_definite, symmetrized, whitened
-from igeojax.numerics.safe import norm_at_zero
+from igeojax.numerics.rows import norm_at_zero
 from igeojax.numerics.symmetric import (
     change_log,
     change_log_norm,

@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from igeojax._core import checks
 from igeojax.nn.normalized import l2_normalize
-from igeojax.numerics.safe import norm_at_zero
+from igeojax.numerics.angles import unit_angle
 
 
 def cosine_logits(
@@ -177,7 +177,7 @@ def _angular(features, weights, labels, scale, enlarged):
     chosen = _chosen(features, weights, labels)
     x, true = l2_normalize(features), l2_normalize(weights)[jnp.asarray(labels)]
     # Not arccos of the product, which has half the digits at its ends and an infinite slope.
-    angle = 2 * jnp.arctan2(norm_at_zero(x - true), norm_at_zero(x + true))
+    angle = unit_angle(x, true)
     logits = cosine_logits(features, weights, scale=scale)
     return jnp.where(chosen, scale * _falling_cosine(enlarged(angle))[..., None], logits)
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from igeojax._core import checks
 from igeojax.discrete.softmax import softmax
-from igeojax.numerics.safe import unit_at_zero
+from igeojax.numerics.rows import unit_at_zero
 
 
 def l2_normalize(x: Float[ArrayLike, "*shape"], *, axis: int = -1) -> Float[Array, "*shape"]:

@@ -1,5 +1,6 @@
 """Special functions and safe primitives that neither JAX nor a dependency has."""
 
+from igeojax.numerics.angles import quadrant_angle, unit_angle
 from igeojax.numerics.bessel import RadialLaw, log_sphere, radial_law
 from igeojax.numerics.bessel_bregman import (
     vmf_bregman,
@@ -53,13 +54,12 @@ from igeojax.numerics.remainders import (
     log_ratio,
     ratio_remainder,
 )
+from igeojax.numerics.rows import norm_at_zero, row_norm, row_sum, unit_at_zero
 from igeojax.numerics.safe import (
     abs_at_zero,
     log_at_zero,
-    norm_at_zero,
     quotient,
     sqrt_at_zero,
-    unit_at_zero,
 )
 from igeojax.numerics.seeding import plus_plus_seeds
 from igeojax.numerics.small_solve import block_tridiagonal_solve, small_solve
@@ -115,10 +115,13 @@ __all__ = [
     "log_sphere",
     "norm_at_zero",
     "plus_plus_seeds",
+    "quadrant_angle",
     "quotient",
     "radial_law",
     "ratio_remainder",
     "richardson_limit",
+    "row_norm",
+    "row_sum",
     "scaled_erfc",
     "scaled_trigamma_excess",
     "shape_bregman",
@@ -129,6 +132,7 @@ __all__ = [
     "student_t_log_density",
     "trigamma",
     "trigamma_drop",
+    "unit_angle",
     "unit_at_zero",
     "vmf_bregman",
     "vmf_concentration",

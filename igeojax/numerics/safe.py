@@ -65,64 +65,6 @@ def log_at_zero(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 @jax.custom_jvp
-def norm_at_zero(x: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
-    """Euclidean norm of the last axis, whose derivative at 0 is 0 by convention instead of nan.
-
-    Scaled by the largest entry, so that squares neither overflow nor vanish.
-
-    Args:
-      x: vectors.
-
-    Returns:
-      Their norms.
-
-    Examples:
-      >>> round(norm_at_zero(jnp.array([3e30, 4e30], jnp.float32)).item() / 1e30, 5)
-      5.0
-    """
-    size = jnp.max(jnp.abs(x), axis=-1, keepdims=True)
-    usual = (size > 0) & jnp.isfinite(size)
-    scaled = x / jnp.where(usual, size, 1.0)
-    return jnp.where(usual, size, 1.0)[..., 0] * jnp.sqrt(jnp.sum(scaled**2, axis=-1))
-
-
-@norm_at_zero.defjvp
-def _norm_at_zero_jvp(primals, tangents):
-    (x,), (dx,) = primals, tangents
-    norm = norm_at_zero(x)
-    direction = x / jnp.where(norm == 0, 1.0, norm)[..., None]
-    return norm, jnp.sum(direction * dx, axis=-1)
-
-
-@jax.custom_jvp
-def unit_at_zero(x: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
-    """Unit vectors `x / |x|` along the last axis; the zero vector stays 0, with derivative 0.
-
-    Args:
-      x: vectors of any length that the dtype holds.
-
-    Returns:
-      Their directions.
-
-    Examples:
-      >>> unit_at_zero(jnp.array([0.0, 5.0])).tolist(), unit_at_zero(jnp.zeros(2)).tolist()
-      ([0.0, 1.0], [0.0, 0.0])
-    """
-    norm = norm_at_zero(x)[..., None]
-    return jnp.where(norm == 0, 0.0, x / jnp.where(norm == 0, 1.0, norm))
-
-
-@unit_at_zero.defjvp
-def _unit_at_zero_jvp(primals, tangents):
-    # The projection of the tangent over the norm: no difference of large terms, no square of x.
-    (x,), (dx,) = primals, tangents
-    norm = norm_at_zero(x)[..., None]
-    unit = unit_at_zero(x)
-    across = dx - unit * jnp.sum(unit * dx, axis=-1, keepdims=True)
-    return unit, jnp.where(norm == 0, 0.0, across / jnp.where(norm == 0, 1.0, norm))
-
-
-@jax.custom_jvp
 def quotient(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Quotient `a / b` whose derivatives do not square b, which may over- or underflow.
 

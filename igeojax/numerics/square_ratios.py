@@ -10,6 +10,8 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from igeojax.numerics.angles import quadrant_angle
+
 _SINE = tuple(1.0 / math.factorial(2 * k + 1) for k in range(10))
 _ARCSINE = tuple(math.comb(2 * k, k) / 4.0**k / (2 * k + 1) for k in range(16))
 
@@ -29,7 +31,8 @@ def _by_series(
     for coefficient in coefficients[-2::-1]:
         total = total * small + coefficient
     root = jnp.sqrt(jnp.where(near, limit, square))
-    return jnp.where(near, total, far(root) / root)
+    # A quotient last: XLA stores the numbers it gives instead of computing them once an entry.
+    return jnp.where(near, total, far(root)) / jnp.where(near, 1.0, root)
 
 
 def sin_ratio(square: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -81,7 +84,8 @@ def tanh_ratio(square: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     near = square < 1
     small = jnp.where(near, square, 0.0)
     root = jnp.sqrt(jnp.where(near, 1.0, square))
-    return jnp.where(near, sinh_ratio(small) / (1 + cosh_excess(small)), jnp.tanh(root) / root)
+    above = jnp.where(near, sinh_ratio(small), jnp.tanh(root))
+    return above / jnp.where(near, 1 + cosh_excess(small), root)
 
 
 def cos_deficit(square: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -129,7 +133,8 @@ def arcsin_ratio(square: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
       >>> round(arcsin_ratio(jnp.asarray(0.25)).item(), 6)  # pi / 3
       1.047198
     """
-    return _by_series(square, _ARCSINE, 1.0, jnp.arcsin)
+    far = lambda root: quadrant_angle(root, jnp.sqrt((1 - root) * (1 + root)))
+    return _by_series(square, _ARCSINE, 1.0, far)
 
 
 def arcsinh_ratio(square: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

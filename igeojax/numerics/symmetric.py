@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from igeojax.numerics.positive_definite import symmetrized
-from igeojax.numerics.safe import norm_at_zero
+from igeojax.numerics.rows import norm_at_zero
 
 
 def spectral_matrix(

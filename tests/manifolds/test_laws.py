@@ -41,10 +41,16 @@ class Pairs(NamedTuple):
 
 
 def pairs(name: str, seed: int, size: float) -> tuple[Operations, Pairs]:
-    """Random pairs a distance of `size` apart, or less where there is no such pair."""
+    """Pairs a distance of `size` apart, or less where there is no such pair, of random points.
+
+    Every third seed moves the points on to a distance of 5: far out, or near a face.
+    """
     do = Operations(MANIFOLDS[name])
     keys = jax.random.split(jax.random.key(seed), 3)
     x = do.random_point(keys[0])
+    if seed % 3 == 0:
+        out = do.random_tangent(jax.random.key(seed + 1), x)
+        x = do.exp(x, scaled(np.minimum(5, 0.9 * reach(do.manifold, x)) / do.norm(x, out), out))
     u, v = do.random_tangent(keys[1], x), do.random_tangent(keys[2], x)
     length = np.minimum(size, 0.9 * reach(do.manifold, x))
     # Once more: of a tangent that is short for its ambient vector, rounding leaves more across.
