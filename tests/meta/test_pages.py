@@ -14,7 +14,9 @@ PRINTED = re.compile(r"^print\(.*\)  # (.*)$", re.MULTILINE)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["choosing_an_optimiser", "curved_spaces", "latent_variables"])
+@pytest.mark.parametrize(
+    "page", ["choosing_an_optimiser", "conventions", "curved_spaces", "latent_variables"]
+)
 def test_its_blocks_print_what_they_say(page, tmp_path):
     pytest.importorskip("orbax.checkpoint")
     text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
