@@ -50,10 +50,22 @@ def lowering_for(capability: int) -> Iterator[None]:
 
 
 def kernels_are_used() -> bool:
-    """Whether a function that is traced now has the kernels on its CUDA branch."""
-    if _capability.get() is None and jax.default_backend() != "gpu":
+    """Whether a function that is traced now has the kernels on its CUDA branch.
+
+    Raises:
+      RuntimeError: they were asked for by `lowering_for` and cannot be had.
+    """
+    asked = _capability.get() is not None
+    if not asked and jax.default_backend() != "gpu":
         return False
-    return _jax_triton() is not None
+    found = _jax_triton() is not None
+    if asked and not found:
+        raise RuntimeError(
+            "lowering_for needs jax-triton, torch and triton's compiler; not all can be imported, "
+            "or triton was imported to interpret. Install igeojax[jax-triton] and start a process "
+            "without TRITON_INTERPRET."
+        )
+    return found
 
 
 @functools.cache
@@ -132,11 +144,12 @@ def _made_by_jax_triton(
     # jax-triton specializes no number: as constants they let the compiler prove alignment.
     constants = numbers | launch.constants
     fusion = constants.pop("enable_fp_fusion")
-    if hasattr(module, "__version__") and _version(module) >= (0, 4):
+    if _version(module) >= (0, 4):  # an output with a content before is one parameter, not two
+        before = ()
         spelled = {"out_type": shapes, "backend_options": {"enable_fp_fusion": fusion}}
     else:
+        before = tuple(f"{name}_before" for name in begun)
         spelled = {"out_shape": shapes, "enable_fp_fusion": fusion}
-    before = tuple(f"{name}_before" for name in begun)
     return module.triton_call(
         *inputs,
         kernel=_reordered(launch.kernel, (*read, *before, *written)),
@@ -154,8 +167,12 @@ def _version(module: Any) -> tuple[int, ...]:
 
 @functools.cache
 def _reordered(kernel: Any, first: tuple[str, ...]) -> Any:
-    """The same kernel with these parameters first; those that it has not are not used."""
+    """The same kernel with these parameters first, which are pointers, and then constants.
+
+    Parameters that the kernel has not are not used.
+    """
     jit_function = import_module("triton").JITFunction
+    constant = import_module("triton.language").constexpr
     new = [name for name in first if name not in kernel.arg_names]
 
     def position(name: str) -> int:
@@ -168,11 +185,19 @@ def _reordered(kernel: Any, first: tuple[str, ...]) -> Any:
             arguments.args += [ast.copy_location(ast.arg(name), arguments.args[0]) for name in new]
             arguments.args.sort(key=lambda argument: position(argument.arg))
             arguments.defaults.clear()  # every argument is given
+            for argument in arguments.args[len(first) :]:
+                argument.annotation = ast.copy_location(
+                    ast.parse("tl.constexpr", mode="eval").body, argument
+                )
+            ast.fix_missing_locations(tree)
             return tree
 
     function = _copied(kernel.fn)
     bare = [
-        parameter.replace(default=inspect.Parameter.empty)
+        parameter.replace(
+            default=inspect.Parameter.empty,
+            annotation=parameter.annotation if parameter.name in first else constant,
+        )
         for parameter in inspect.signature(function).parameters.values()
     ]
     bare += [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in new]
