@@ -126,20 +126,21 @@ def unit_log(x: Array, y: Array) -> Array:
       [0.0, 1e-12]
     """
     square = row_sum(lambda x, y: 0.25 * (y - x) ** 2, x, y)
-    together = row_norm(jnp.add, x, y)
+    other = row_sum(lambda x, y: 0.25 * (y + x) ** 2, x, y)
     near = square < 0.5
     # The tangent part of y is that of y - x and of y + x: of the shorter one it has all digits.
     sign = jnp.where(near, -1.0, 1.0).astype(x.dtype)
     along = row_sum(lambda x, y, sign: (y + sign * x) * x, x, y, sign)
     part = lambda x, y, sign, along: (y + sign * x) - along * x
-    # Near the antipode `together` is as short: beside it the square of the part does not vanish.
-    shrink = jax.lax.stop_gradient(1 / jnp.where(near | (together == 0), 1.0, together))
-    length = row_sum(lambda k, *inputs: (k * part(*inputs)) ** 2, shrink, x, y, sign, along)
-    length = sqrt_at_zero(length) / shrink
+    # Near the antipode the part is as short as y + x: enlarged, its square does not vanish.
+    much = 2.0 ** (jnp.finfo(x.dtype).maxexp // 2)
+    stretch = jnp.where(near | (other > 1e-6), 1.0, much).astype(x.dtype)
+    length = row_sum(lambda k, *inputs: (k * part(*inputs)) ** 2, stretch, x, y, sign, along)
+    length = sqrt_at_zero(length) / stretch
     # angle / sin(angle): near, by the half angle, whose sine is half the chord.
     small = square < 0.1
     below = jnp.where(small, square, 0.0)
-    angle = 2 * quadrant_angle(sqrt_at_zero(square), 0.5 * together)
+    angle = 2 * quadrant_angle(sqrt_at_zero(square), sqrt_at_zero(other))
     angle = jnp.where(small, arcsin_ratio(below), angle)
     sine = jnp.where(small, jnp.sqrt(1 - below), jnp.where(length == 0, 1.0, length))
     scale = angle / sine
