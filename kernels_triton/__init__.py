@@ -20,16 +20,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kernels_triton._cross_entropy import cross_entropy
+    from kernels_triton._diagonal_normal import (
+        diagonal_normal_log_density,
+        diagonal_normal_log_likelihood,
+    )
+    from kernels_triton._mixture_e_step import MixtureStatistics, mixture_e_step
+    from kernels_triton._multivariate_normal import (
+        multivariate_normal_log_density,
+        multivariate_normal_log_likelihood,
+    )
     from kernels_triton._normal_log_density import normal_log_density, normal_log_likelihood
     from kernels_triton._sequences import perplexity, sequence_log_probs
     from kernels_triton._softmax import log_softmax, logsumexp, softmax
     from kernels_triton._token_log_probs import token_log_probs
+    from kernels_triton._von_mises_fisher import von_mises_fisher_logits
     from kernels_triton.jax_bridge import to_jax, to_torch
 
 __all__ = [
+    "MixtureStatistics",
     "cross_entropy",
+    "diagonal_normal_log_density",
+    "diagonal_normal_log_likelihood",
     "log_softmax",
     "logsumexp",
+    "mixture_e_step",
+    "multivariate_normal_log_density",
+    "multivariate_normal_log_likelihood",
     "normal_log_density",
     "normal_log_likelihood",
     "perplexity",
@@ -38,12 +54,19 @@ __all__ = [
     "to_jax",
     "to_torch",
     "token_log_probs",
+    "von_mises_fisher_logits",
 ]
 
 _HOMES = {
+    "MixtureStatistics": "_mixture_e_step",
     "cross_entropy": "_cross_entropy",
+    "diagonal_normal_log_density": "_diagonal_normal",
+    "diagonal_normal_log_likelihood": "_diagonal_normal",
     "log_softmax": "_softmax",
     "logsumexp": "_softmax",
+    "mixture_e_step": "_mixture_e_step",
+    "multivariate_normal_log_density": "_multivariate_normal",
+    "multivariate_normal_log_likelihood": "_multivariate_normal",
     "normal_log_density": "_normal_log_density",
     "normal_log_likelihood": "_normal_log_density",
     "perplexity": "_sequences",
@@ -52,6 +75,7 @@ _HOMES = {
     "to_jax": "jax_bridge",
     "to_torch": "jax_bridge",
     "token_log_probs": "_token_log_probs",
+    "von_mises_fisher_logits": "_von_mises_fisher",
 }
 
 

@@ -1,5 +1,7 @@
 """Argument checks with one message style: what was required, what came, what to do."""
 
+from numbers import Real
+
 import torch
 from torch.autograd import forward_ad
 
@@ -59,8 +61,46 @@ def require_alike(name: str, value: torch.Tensor, other_name: str, other: torch.
             f"{name} must have the dtype of {other_name}, {other.dtype}; got {value.dtype}. "
             f"Cast one of them, for example {name}.to({other_name}.dtype)."
         )
+    require_on_device(name, value, other_name, other)
+
+
+def require_on_device(name: str, value: torch.Tensor, other_name: str, other: torch.Tensor) -> None:
+    """Check that two tensors are on one device.
+
+    Raises:
+      ValueError: they are not.
+    """
     if value.device != other.device:
         raise ValueError(
             f"{name} must be on the device of {other_name}, {other.device}; got {value.device}. "
             f"Move it with {name}.to({other_name}.device)."
+        )
+
+
+def require_number_or_tensor(name: str, value: object, like: torch.Tensor) -> torch.Tensor:
+    """The value as a tensor: a number in the dtype and on the device of `like`.
+
+    Raises:
+      TypeError: it is a bool, or neither a number nor a dense floating tensor.
+    """
+    if isinstance(value, bool):
+        raise TypeError(
+            f"{name} must be a tensor or a number; got bool. Pass {float(value)} if meant."
+        )
+    if isinstance(value, (int, float, Real)):  # Real: the scalars of numpy
+        return torch.full((), float(value), dtype=like.dtype, device=like.device)
+    require_floating(name, value)  # pyright: ignore[reportArgumentType]
+    return value  # pyright: ignore[reportReturnType]
+
+
+def require_shape(name: str, value: torch.Tensor, *shapes: tuple[int, ...]) -> None:
+    """Check that a tensor has one of some shapes.
+
+    Raises:
+      ValueError: it has another.
+    """
+    if tuple(value.shape) not in shapes:
+        raise ValueError(
+            f"{name} must have shape {' or '.join(map(str, shapes))}, as the other arguments have "
+            f"theirs; got {tuple(value.shape)}. Reshape it, or insert axes with {name}[None]."
         )

@@ -100,6 +100,12 @@ def tiling(n_rows: int, n_columns: int) -> Tiling:
     return Tiling(rows, block, -(-n_rows // rows), max(1, -(-n_columns // block)))
 
 
+def row_split(n_tiles: int, most_programs: int) -> tuple[int, int]:
+    """Programs, and the tiles that each takes: a power of two, as each number is compiled."""
+    steps = power_of_two(-(-n_tiles // most_programs))
+    return -(-n_tiles // steps), steps
+
+
 def power_of_two(size: int) -> int:
     """The least power of two that is no less than `size`."""
     return 1 << max(0, size - 1).bit_length()
@@ -113,6 +119,7 @@ def launch(
     matrices: Sequence[torch.Tensor],
     *arguments: Any,
     written: int | None = None,
+    warps: int | None = None,
     **constants: Any,
 ) -> None:
     """Run `kernel(*outputs, *(matrix, row stride, column stride), rows, columns, *arguments)`.
@@ -142,7 +149,7 @@ def launch(
             ACCUMULATOR=tl.float64 if accumulates == torch.float64 else tl.float32,
             ROWS=tiles.rows,
             BLOCK=tiles.block,
-            num_warps=_warps(tiles.rows * tiles.block, accumulates),
+            num_warps=warps or _warps(tiles.rows * tiles.block, accumulates),
             enable_fp_fusion=True,
         )
     for output, buffer in zip(outputs, buffers, strict=True):
@@ -192,6 +199,15 @@ def recording(listener: Callable[[Launch], None]) -> Iterator[None]:
         yield
     finally:
         _listener.reset(token)
+
+
+def empty_gradients(
+    needs: Sequence[bool], *inputs: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Contiguous gradients of three inputs to fill in, empty where none is wanted."""
+    pairs = zip(inputs, needs, strict=True)
+    first, second, third = (like.new_empty(like.shape if needed else 0) for like, needed in pairs)
+    return first, second, third
 
 
 def _widened(tensor: torch.Tensor) -> torch.Tensor:

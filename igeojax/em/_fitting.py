@@ -72,7 +72,9 @@ def fit_mixture(mixture: Any, data: Any, options: Options) -> tuple[LoopResult, 
         if streamed:
             return _streamed(mixture, starts, seen, chart, size, options, after, birth)
         arguments = (mixture, starts, seen.data, seen.all_weights, chart)
-        return run(*arguments, layout=layout, progress=options.progress, after=after)
+        # Starts, and births, are tried on the sample without it.
+        extra = {"progress": options.progress, "e_step": options.e_step}
+        return run(*arguments, layout=layout, after=after, **extra)
 
     if streamed and starts.log_weights.shape[0] > 1:
         # The start is chosen on the sample: each would take a pass over the data a step.
@@ -219,6 +221,7 @@ def _m_step(
     jax.jit,
     static_argnames=(
         *("mixture", "layout", "max_iterations", "accelerated", "fixed", "hard", "progress"),
+        "e_step",
     ),
 )
 def _run(
@@ -235,11 +238,12 @@ def _run(
     fixed: tuple[str | int, ...],
     hard: bool,
     progress: bool = False,
+    e_step: Callable | None = None,
     after: LoopResult | None = None,
 ) -> LoopResult:
     """EM from each start, side by side; the best of them. From one start it may follow an end."""
     arguments = (data, weights, chart.frame, layout)
-    one_pass = lambda params: _passes.run(mixture, params, *arguments, hard=hard)
+    one_pass = lambda params: _passes.run(mixture, params, *arguments, hard=hard, e_step=e_step)
     steps = _steps(mixture, chart, jnp.sum(weights), fixed, one_pass)
 
     def ended(start: Any, label: Any) -> LoopResult:
@@ -263,7 +267,7 @@ def _run(
     return best_end(ends, max_iterations)
 
 
-_one_pass = jax.jit(_passes.run, static_argnames=("mixture", "layout", "hard"))
+_one_pass = jax.jit(_passes.run, static_argnames=("mixture", "layout", "hard", "e_step"))
 
 
 def _streamed(
@@ -295,7 +299,7 @@ def _streamed(
             count += weights.shape[0]
             layout = _passes.Layout(size, num_shards(x))
             arguments = (mixture, params, x, weights, chart.frame, layout)
-            sums, frames = _one_pass(*arguments, hard=hard)
+            sums, frames = _one_pass(*arguments, hard=hard, e_step=options.e_step)
             if total is None:
                 total, lost = sums, jax.tree.map(jnp.zeros_like, sums)
             else:

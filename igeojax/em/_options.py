@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
 from igeojax._core import checks
+from igeojax.em._given_e_step import require_e_step
 from igeojax.em._maximization import FIXABLE, require_fixable
 from igeojax.em.expectations import ASSIGNMENTS
 from igeojax.em.initialization import OPTIONS
@@ -35,6 +36,7 @@ class Options(NamedTuple):
     chunk_size: int | None
     checkpoint: str | os.PathLike | None
     progress: bool
+    e_step: Any
 
 
 def require_options(mixture: Any, options: Options) -> None:
@@ -53,6 +55,8 @@ def require_options(mixture: Any, options: Options) -> None:
     if options.acceleration is not None:
         checks.require_option("acceleration", options.acceleration, ACCELERATIONS)
     checks.require_option("assignment", options.assignment, ASSIGNMENTS)
+    if options.e_step is not None:
+        require_e_step(mixture, options.e_step, options.assignment)
     floor = checks.floating("tolerance", options.tolerance)
     checks.require_values("tolerance", floor, lambda v: v >= 0, "non-negative", "Try 1e-6.")
     _require_ridge(mixture, options.covariance_regularization)

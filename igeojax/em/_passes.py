@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from igeojax.discrete.softmax import logsumexp
+from igeojax.em._given_e_step import given_sums
 from igeojax.em._missing import standardized, sums_of_observed, unturned
 from igeojax.em.expectations import Expectations, assigned, neutral_frames, sum_over_chunks
 
@@ -102,6 +103,7 @@ def run(
     layout: Layout,
     *,
     hard: bool = False,
+    e_step: Callable[..., Any] | None = None,
 ) -> Pass:
     """One pass: the sums at `params`, which are those of the standardized data.
 
@@ -113,6 +115,7 @@ def run(
       frame: the frame of the data.
       layout: how the rows are taken.
       hard: see `expectations.assigned`.
+      e_step: None, or what takes its place; see `Mixture.fit`.
 
     Returns:
       The `Pass`; its log-likelihood is that of the observations.
@@ -138,7 +141,10 @@ def run(
         )
 
     in_own = lambda: Pass(summed(sums_in_frames(mixture, params, own, own=True, hard=hard)), own)
-    if not family.is_linear:
+    if e_step is not None:
+        z = family.standardized(x, frame)
+        found = Pass(given_sums(mixture, params, z, weights, e_step), own)
+    elif not family.is_linear:
         found = in_own()
     else:
         coefficients, constants, exact = _linear_form(family, params)

@@ -7,6 +7,7 @@ the data as marginal (the responsibilities), the M-step the m-projection back on
 
 import dataclasses
 import os
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -229,6 +230,7 @@ class Mixture(MixtureScores, MixtureSteps):
         chunk_size: int | None = None,
         checkpoint: str | os.PathLike | None = None,
         progress: bool = False,
+        e_step: Callable[..., Any] | None = None,
     ) -> MixtureFit:
         """Maximum likelihood by EM, in one compiled loop, or a pass a chunk over `em.Chunks`.
 
@@ -279,6 +281,13 @@ class Mixture(MixtureScores, MixtureSteps):
             a fit with the same arguments goes on, with more `max_iterations` too; the loop is then
             one of Python.
           progress: print the iteration and the mean log-likelihood to stderr as it runs.
+          e_step: None, or for full and diagonal normal laws a function in the place of the E-step,
+            such as `kernels_triton.jax.mixture_e_step`: `(z, log_weights, loc, inverse_scale,
+            weights) -> (log_likelihood, counts, sums, squares)`. It is given all rows of a pass
+            standardized, `(N, d)`; `loc` `(K, d)`; and `inverse_scale`, `(K, d)` or triangular
+            `(K, d, d)`. With `y = inverse_scale_k (z - loc_k)` and responsibilities times weights
+            `r` it returns `sum w log p(z)`, and for each component `sum r`, `sum r y` and
+            `sum r y y^T` (`sum r y**2`). It is traced, under `vmap` where there are restarts.
 
         Returns:
           A `MixtureFit`.
@@ -319,6 +328,7 @@ class Mixture(MixtureScores, MixtureSteps):
             chunk_size=chunk_size,
             checkpoint=checkpoint,
             progress=progress,
+            e_step=e_step,
         )
         end, total = fit_mixture(self, data, options)
         log_likelihood = end.objective * total

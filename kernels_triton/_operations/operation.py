@@ -103,6 +103,6 @@ def _home_of(name: str) -> Any:
     return import_module(f"kernels_triton.{homes[name]}")
 
 
-def outputs_of(result: Tensor | tuple[Tensor, ...]) -> list[Tensor]:
-    """The tensors that an operation returned."""
-    return [result] if isinstance(result, Tensor) else list(result)
+def outputs_of(result: Tensor | tuple[Tensor | None, ...]) -> list[Tensor]:
+    """The tensors that an operation returned; what it was not asked for is None."""
+    return [result] if isinstance(result, Tensor) else [x for x in result if x is not None]

@@ -1,11 +1,22 @@
 """The table of all operations, by name."""
 
-from kernels_triton._operations import cross_entropy, normal, sequences, softmax
+from kernels_triton._operations import (
+    cross_entropy,
+    directions,
+    mixture,
+    normal,
+    normal_rows,
+    sequences,
+    softmax,
+)
 
 OPERATIONS = {
     **softmax.OPERATIONS,
     **cross_entropy.OPERATIONS,
     **sequences.OPERATIONS,
     **normal.OPERATIONS,
+    **normal_rows.OPERATIONS,
+    **directions.OPERATIONS,
+    **mixture.OPERATIONS,
 }
 """Every public operation; a new one is one entry in a module beside this one."""

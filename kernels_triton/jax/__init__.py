@@ -14,20 +14,36 @@ and inside `jax.shard_map` the functions see the rows of one device.
 """
 
 from kernels_triton.jax._cross_entropy import cross_entropy, token_log_probs
+from kernels_triton.jax._diagonal_normal import (
+    diagonal_normal_log_density,
+    diagonal_normal_log_likelihood,
+)
 from kernels_triton.jax._kernels import lowering_for
+from kernels_triton.jax._mixture_e_step import mixture_e_step
+from kernels_triton.jax._multivariate_normal import (
+    multivariate_normal_log_density,
+    multivariate_normal_log_likelihood,
+)
 from kernels_triton.jax._normal_log_density import normal_log_density, normal_log_likelihood
 from kernels_triton.jax._sequences import perplexity, sequence_log_probs
 from kernels_triton.jax._softmax import log_softmax, logsumexp, softmax
+from kernels_triton.jax._von_mises_fisher import von_mises_fisher_logits
 
 __all__ = [
     "cross_entropy",
+    "diagonal_normal_log_density",
+    "diagonal_normal_log_likelihood",
     "log_softmax",
     "logsumexp",
     "lowering_for",
+    "mixture_e_step",
+    "multivariate_normal_log_density",
+    "multivariate_normal_log_likelihood",
     "normal_log_density",
     "normal_log_likelihood",
     "perplexity",
     "sequence_log_probs",
     "softmax",
     "token_log_probs",
+    "von_mises_fisher_logits",
 ]

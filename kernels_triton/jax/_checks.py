@@ -70,3 +70,16 @@ def alike(
 def accumulated(*arrays: Array) -> list[Array]:
     """The arrays in the dtype of all arithmetic: float64 for float64, otherwise float32."""
     return [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in arrays]
+
+
+def require_shape(name: str, value: ArrayLike, *shapes: tuple[int, ...]) -> None:
+    """Check that an array has one of some shapes.
+
+    Raises:
+      ValueError: it has another.
+    """
+    if jnp.shape(value) not in shapes:
+        raise ValueError(
+            f"{name} must have shape {' or '.join(map(str, shapes))}, as the other arguments have "
+            f"theirs; got {jnp.shape(value)}. Reshape it, or insert axes with {name}[None]."
+        )

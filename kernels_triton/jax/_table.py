@@ -1,9 +1,21 @@
 """The table of all operations of JAX, by name."""
 
-from kernels_triton.jax import _cross_entropy, _normal_log_density, _softmax
+from kernels_triton.jax import (
+    _cross_entropy,
+    _diagonal_normal,
+    _mixture_e_step,
+    _multivariate_normal,
+    _normal_log_density,
+    _softmax,
+    _von_mises_fisher,
+)
 
 OPERATIONS = {
     **_softmax.OPERATIONS,
     **_cross_entropy.OPERATIONS,
     **_normal_log_density.OPERATIONS,
+    **_diagonal_normal.OPERATIONS,
+    **_multivariate_normal.OPERATIONS,
+    **_von_mises_fisher.OPERATIONS,
+    **_mixture_e_step.OPERATIONS,
 }

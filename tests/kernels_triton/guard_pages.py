@@ -13,8 +13,12 @@ from unittest import mock
 
 import torch
 
+from kernels_triton import _diagonal_normal as diagonal
 from kernels_triton import _launch, _rows, _sequences, _softmax, cross_entropy
+from kernels_triton import _mixture_e_step as mixture
+from kernels_triton import _multivariate_normal as full
 from kernels_triton import _normal_log_density as normal
+from kernels_triton import _von_mises_fisher as directions
 from kernels_triton._launch import tl
 
 _run = _launch.run
@@ -70,6 +74,25 @@ def run_sequences():
     _sequences._sequence_sums(values, torch.tensor([0, 18, 28]))  # past the end
 
 
+def run_rows_of_normal_laws(view, at_end, shape, dtype):
+    """All that is given rows and the parameters that they share."""
+    count, size = view(torch.empty(shape)).shape
+    fresh = lambda *shape: guarded(shape, dtype, at_end).fill_(1).requires_grad_()
+    x = view(guarded(shape, dtype, at_end).fill_(1)).detach().requires_grad_()
+    calls = [
+        (diagonal.diagonal_normal_log_density, fresh(size), fresh(size)),
+        (diagonal.diagonal_normal_log_likelihood, fresh(size), fresh(size)),
+        (full.multivariate_normal_log_density, fresh(size), fresh(size, size)),
+        (full.multivariate_normal_log_likelihood, fresh(size), fresh(size, size)),
+        (directions.von_mises_fisher_logits, fresh(3, size), fresh(3)),
+    ]
+    for operation, *parameters in calls:
+        operation(x, *parameters).float().sum().backward()
+    for inverse in (fresh(3, size), fresh(3, size, size)):
+        arguments = (fresh(3), fresh(3, size), inverse, fresh(count))
+        mixture.mixture_e_step(x.detach(), *(y.detach() for y in arguments), per_row=True)
+
+
 def run_all():
     for at_end in (True, False):
         _launch.run = functools.partial(run_guarded, at_end)
@@ -90,6 +113,8 @@ def run_all():
                         for _ in range(3)
                     ]
                     operation(*leaves).float().sum().backward()
+                if dtype == torch.float32 and max(shape) <= 10:
+                    run_rows_of_normal_laws(view, at_end, shape, dtype)
 
 
 @_launch.jit
