@@ -310,6 +310,7 @@ _JAX: dict[str, Callable[..., Array]] = {
     "log": _one(jnp.log),
     "mm": _pair(functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)),
     "mul": _two(jnp.multiply),
+    "mv": _pair(functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)),
     "ne": _pair(jnp.not_equal),
     "neg": _one(jnp.negative),
     "new_zeros": _filled(0),
