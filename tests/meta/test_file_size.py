@@ -8,7 +8,6 @@ LIMIT = 400
 # Longer files, each with the reason why it is one concept all the same.
 EXCEPTIONS: dict[str, str] = {
     "igeojax/families/base.py": "the one abstract class; two thirds of it are docstrings",
-    "kernels_triton/_mixture_e_step.py": "one operation, a third of it the law and its conventions",
     "examples/quickstart.py": "one script, read from top to bottom",
     "tests/divergences/test_quadrature.py": "one table of laws, and what is asked of each",
 }
