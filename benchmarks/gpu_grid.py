@@ -20,6 +20,7 @@ ELEMENTS = 2**28  # of each matrix: far more than a cache holds
 QUICK_LENGTHS, QUICK_ELEMENTS = (64, 1000), 2**14
 DTYPES = ("bfloat16", "float32")
 BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+COMPONENTS = 64  # of mixtures
 NO_TIME = "no time"
 PEERS = ("torch", "torch.compile", "jax", "liger", "quack")
 
@@ -56,6 +57,7 @@ class Draw:
 
     def __init__(self, dtype: str, device: str):
         torch.manual_seed(0)
+        self.device = device
         self._made = {"dtype": getattr(torch, dtype), "device": device}
 
     def normal(self, *shape: int) -> torch.Tensor:
@@ -85,6 +87,7 @@ class Subject:
       others: peers that need a package: `name -> (package, function that makes the call)`, called
         with the inputs in their order.
       shapes: rows and columns, where they are not those of the grid.
+      quick_shapes: likewise for trying the script.
       both: whether one forward and one backward pass are timed together too, as a peer may do the
         work of the one in the other.
     """
@@ -97,6 +100,7 @@ class Subject:
     others: dict[str, tuple[str, Callable[[], Callable]]] = field(default_factory=dict)
     shapes: tuple[tuple[int, int], ...] = ()
     both: bool = False
+    quick_shapes: tuple[tuple[int, int], ...] = ()
 
     def directions(self) -> Iterator[tuple[str, float, Callable[[int], float | None]]]:
         """What is timed, with its passes and its goal."""
@@ -169,6 +173,48 @@ def _jax_normal(x: Any, loc: Any, scale: Any) -> Any:
     return jax.scipy.stats.norm.logpdf(x, loc, scale)
 
 
+def _mixture(draw: Draw, rows: int, columns: int) -> dict[str, torch.Tensor]:
+    """Overlapping components with full covariances; parameters in float32 whatever the data are."""
+    inverse = torch.eye(columns, device=draw.device) + 0.1 * draw.normal(
+        COMPONENTS, columns, columns
+    )
+    return {
+        "x": draw.normal(rows, columns),
+        "log_weights": torch.full((COMPONENTS,), -math.log(COMPONENTS), device=draw.device),
+        "loc": draw.normal(COMPONENTS, columns).float(),
+        "inverse_scale": inverse.float().tril().contiguous(),
+    }
+
+
+def _e_step(
+    xp: Any, x: Any, log_weights: Any, loc: Any, inverse_scale: Any, logsumexp: Callable
+) -> tuple[Any, ...]:
+    """As a product of the features `1, x, x x^T` with natural parameters, and its transpose."""
+    precision = xp.swapaxes(inverse_scale, 1, 2) @ inverse_scale
+    linear = (precision @ loc[:, :, None])[:, :, 0]
+    norm = 0.5 * x.shape[1] * math.log(2 * math.pi)
+    log_det = xp.log(abs(xp.diagonal(inverse_scale, 0, 1, 2))).sum(1)
+    constant = log_weights + log_det - norm - 0.5 * (loc * linear).sum(1)
+    features = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)
+    quadratic = features @ precision.reshape(len(loc), -1).T
+    joint = constant[None] + x @ linear.T - 0.5 * quadratic
+    density = logsumexp(joint)
+    mass = xp.exp(joint - density[:, None])
+    return density.sum(), mass.sum(0), mass.T @ x, mass.T @ features
+
+
+def _torch_e_step(**tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    tensors["x"] = tensors["x"].float()
+    return _e_step(torch, **tensors, logsumexp=lambda joint: joint.logsumexp(1))
+
+
+def _jax_e_step(**arrays: jax.Array) -> tuple[jax.Array, ...]:
+    arrays["x"] = arrays["x"].astype("float32")
+    logsumexp = lambda joint: jax.scipy.special.logsumexp(joint, axis=1)
+    with jax.default_matmul_precision("highest"):
+        return _e_step(jax.numpy, **arrays, logsumexp=logsumexp)
+
+
 SUBJECTS = {
     "softmax": Subject(
         lambda draw, *shape: {"x": draw.normal(*shape)},
@@ -225,6 +271,15 @@ SUBJECTS = {
         _torch_normal,
         _jax_normal,
     ),
+    "mixture_e_step": Subject(
+        _mixture,
+        (1, None),
+        (_always(None), _always(None)),
+        _torch_e_step,
+        _jax_e_step,
+        shapes=((10_000_000, 16),),
+        quick_shapes=((100, 3), (50, 16)),
+    ),
 }
 """The operations that are timed, in the order of the table."""
 
@@ -241,7 +296,7 @@ def grid(
         if not operations or name in operations
         for direction, passes, goal_of in subject.directions()
         for dtype in dtypes
-        for shape in (usual if quick or not subject.shapes else subject.shapes)
+        for shape in (subject.quick_shapes if quick else subject.shapes) or usual
         for goal in [goal_of(shape[1])]
     ]
 
