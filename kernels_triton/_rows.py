@@ -25,7 +25,7 @@ from kernels_triton._launch import Tiling, jit, tl
 
 GRANULE = 16  # Triton's own unit of divisibility; written as a literal in the kernels
 _RESIDENT = 32768  # elements that 16 warps hold in registers unspilled, 64 a thread; 16 of float64
-_STREAMED = 8192  # elements of one block of a row read block by block; of float64 half as many
+_STREAMED = 8192  # elements of one block of a row read block by block; of float64 a quarter
 _SHORT = 2048  # elements of one program that holds several rows
 _PROCESSORS = 132  # of an H200
 _NO_EDGES = 2048  # columns up to which the loads of the edges cost as much as they save
@@ -171,7 +171,7 @@ def row_tiling(n_rows: int, n_columns: int, dtype: torch.dtype, *, held: int) ->
       while that gives every processor a program, or four where splitting costs no second read.
     """
     wide = dtype == torch.float64
-    streamed = _STREAMED // (2 if wide else 1)
+    streamed = _STREAMED // (4 if wide else 1)
     resident = _RESIDENT // (4 if wide else 1) // held if held else streamed
     whole = _launch.power_of_two(n_columns)
     if whole > resident:
