@@ -3,6 +3,8 @@
 from kernels_triton._operations import (
     cross_entropy,
     directions,
+    divergences,
+    information,
     mixture,
     normal,
     normal_rows,
@@ -15,8 +17,10 @@ OPERATIONS = {
     **cross_entropy.OPERATIONS,
     **sequences.OPERATIONS,
     **normal.OPERATIONS,
-    **normal_rows.OPERATIONS,
+    **divergences.OPERATIONS,
+    **information.OPERATIONS,
     **directions.OPERATIONS,
     **mixture.OPERATIONS,
+    **normal_rows.OPERATIONS,
 }
 """Every public operation; a new one is one entry in a module beside this one."""

@@ -18,6 +18,15 @@ from kernels_triton.jax._diagonal_normal import (
     diagonal_normal_log_density,
     diagonal_normal_log_likelihood,
 )
+from kernels_triton.jax._divergences import (
+    alpha_divergence,
+    amari_alpha_divergence,
+    jensen_shannon,
+    kl,
+    renyi,
+    total_variation,
+)
+from kernels_triton.jax._information import categorical_fisher_matvec, kronecker_factor
 from kernels_triton.jax._kernels import lowering_for
 from kernels_triton.jax._mixture_e_step import mixture_e_step
 from kernels_triton.jax._multivariate_normal import (
@@ -30,9 +39,15 @@ from kernels_triton.jax._softmax import log_softmax, logsumexp, softmax
 from kernels_triton.jax._von_mises_fisher import von_mises_fisher_logits
 
 __all__ = [
+    "alpha_divergence",
+    "amari_alpha_divergence",
+    "categorical_fisher_matvec",
     "cross_entropy",
     "diagonal_normal_log_density",
     "diagonal_normal_log_likelihood",
+    "jensen_shannon",
+    "kl",
+    "kronecker_factor",
     "log_softmax",
     "logsumexp",
     "lowering_for",
@@ -42,8 +57,10 @@ __all__ = [
     "normal_log_density",
     "normal_log_likelihood",
     "perplexity",
+    "renyi",
     "sequence_log_probs",
     "softmax",
     "token_log_probs",
+    "total_variation",
     "von_mises_fisher_logits",
 ]

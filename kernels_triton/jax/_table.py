@@ -3,6 +3,8 @@
 from kernels_triton.jax import (
     _cross_entropy,
     _diagonal_normal,
+    _divergences,
+    _information,
     _mixture_e_step,
     _multivariate_normal,
     _normal_log_density,
@@ -18,4 +20,6 @@ OPERATIONS = {
     **_multivariate_normal.OPERATIONS,
     **_von_mises_fisher.OPERATIONS,
     **_mixture_e_step.OPERATIONS,
+    **_divergences.OPERATIONS,
+    **_information.OPERATIONS,
 }

@@ -14,7 +14,17 @@ from unittest import mock
 import torch
 
 from kernels_triton import _diagonal_normal as diagonal
-from kernels_triton import _launch, _rows, _sequences, _softmax, cross_entropy
+from kernels_triton import (
+    _divergence_kernels,
+    _divergences,
+    _launch,
+    _rows,
+    _sequences,
+    _softmax,
+    categorical_fisher_matvec,
+    cross_entropy,
+    kronecker_factor,
+)
 from kernels_triton import _mixture_e_step as mixture
 from kernels_triton import _multivariate_normal as full
 from kernels_triton import _normal_log_density as normal
@@ -93,10 +103,30 @@ def run_rows_of_normal_laws(view, at_end, shape, dtype):
         mixture.mixture_e_step(x.detach(), *(y.detach() for y in arguments), per_row=True)
 
 
+def run_pairs(at_end):
+    """Divergences, Fisher products and factors, of one part and of several."""
+    for shape, block in [((3, 5), 4096), ((2, 50), 16)]:
+        for view in (lambda x: x, lambda x: x.T):
+            p, q = (
+                view(guarded(shape, torch.float32, at_end).normal_()).detach().requires_grad_()
+                for _ in range(2)
+            )
+            with mock.patch.multiple(_divergence_kernels, _BLOCK=block, _GROUP=2):
+                _divergences.renyi(p, q, order=0.7).sum().backward()
+                _divergences.jensen_shannon(p, q).sum().backward()
+            categorical_fisher_matvec(p, q).sum().backward()
+            previous = guarded((p.shape[1] + 1,) * 2, torch.float32, at_end).fill_(1)
+            kronecker_factor(p, previous, homogeneous=True)
+    long = guarded((2, 4100), torch.float32, at_end).normal_().requires_grad_()
+    categorical_fisher_matvec(long, long).sum().backward()
+    kronecker_factor(guarded((1100, 65), torch.float32, at_end).normal_())  # split rows
+
+
 def run_all():
     for at_end in (True, False):
         _launch.run = functools.partial(run_guarded, at_end)
         run_sequences()
+        run_pairs(at_end)
         for shape, dtype in itertools.product(
             [(1, 1), (3, 5), (33, 10), (2, 4097), (0, 3), (3, 0)],
             [torch.float32, torch.float16],
