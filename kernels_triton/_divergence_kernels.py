@@ -7,6 +7,8 @@ of each class, then read it again.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -242,9 +244,9 @@ def forward(
     x: Tensor, y: Tensor, kind: str, tilt: float, scale: float, value: Tensor, kept: Tensor
 ) -> None:
     """Fill the values `[rows]` and what is kept `[slots, rows]` of two matrices of logits."""
-    tiles = _tiles(*x.shape, x.dtype)
+    tiles = _tiles(len(x), x.shape[1], x.dtype)
     n_rows, blocks = len(x), tiles.blocks_per_row
-    options = {"KIND": kind, "TILTED": tilt != 0}
+    options: dict[str, Any] = {"KIND": kind, "TILTED": tilt != 0}
     parts = kept if blocks == 1 else kept.new_empty(9 + 3 * options["TILTED"], n_rows, blocks)
     programs = tiles.row_tiles * blocks
     _launch.launch(
@@ -282,7 +284,7 @@ def forward(
 
 
 def _join(
-    parts: Tensor, tilt: float, scale: float, value: Tensor, options: dict[str, object]
+    parts: Tensor, tilt: float, scale: float, value: Tensor, options: dict[str, Any]
 ) -> Tensor:
     """Join groups of parts `[slots, rows, parts]`; the last group's values are final."""
     n_slots, n_rows, count = parts.shape
@@ -318,7 +320,7 @@ def backward(
     gradients: tuple[Tensor, Tensor],
 ) -> None:
     """Fill the gradients of two matrices of logits; an empty one is not wanted."""
-    tiles = _tiles(*x.shape, x.dtype)
+    tiles = _tiles(len(x), x.shape[1], x.dtype)
     _launch.launch(
         _divergence_backward_kernel,
         tiles,

@@ -33,15 +33,15 @@ def _divergence(
     value, kept = _empty_outputs(x, kind, tilt)
     scale, _ = formulas.factors(kind, tilt, swapped)
     if not _launch.uses_triton(x):
-        wide = (z.to(value.dtype) for z in (x, y))
-        found, numbers = formulas.forward(torch, *wide, kind, tilt, scale)
+        first, second = (z.to(value.dtype) for z in (x, y))
+        found, numbers = formulas.forward(torch, first, second, kind, tilt, scale)
         value.copy_(found.squeeze(-1))
         for slot, number in zip(kept, numbers, strict=True):
             slot.copy_(number.squeeze(-1))
     elif value.numel():
-        matrices = (_launch.as_rows(z) for z in (x, y))
-        flat = value.view(-1), kept.view(len(kept), -1)
-        kernels.forward(*matrices, kind, tilt, scale, *flat)
+        first, second = (_launch.as_rows(z) for z in (x, y))
+        numbers = kept.view(len(kept), -1)
+        kernels.forward(first, second, kind, tilt, scale, value.view(-1), numbers)
     return value, kept
 
 
@@ -62,16 +62,35 @@ def _divergence_backward(
     if not x.numel():
         return gradients
     if not _launch.uses_triton(x):
-        wide = (z.to(kept.dtype) for z in (x, y))
-        rows = cotangent.unsqueeze(-1), *wide, kept.unsqueeze(-1)
-        slopes = formulas.backward(torch, *rows, kind, tilt, scale, loss)
+        first, second = (z.to(kept.dtype) for z in (x, y))
+        slopes = formulas.backward(
+            torch,
+            cotangent.unsqueeze(-1),
+            first,
+            second,
+            list(kept.unsqueeze(-1)),
+            kind,
+            tilt,
+            scale,
+            loss,
+        )
         for gradient, slope in zip(gradients, slopes, strict=True):
             if gradient.numel():
                 gradient.copy_(slope)
     else:
-        matrices = (_launch.as_rows(z) for z in (x, y))
-        flat = cotangent.reshape(-1).contiguous(), *matrices, kept.view(len(kept), -1)
-        kernels.backward(*flat, kind, tilt, scale, loss, gradients)
+        first, second = (_launch.as_rows(z) for z in (x, y))
+        numbers = kept.view(len(kept), -1)
+        kernels.backward(
+            cotangent.reshape(-1).contiguous(),
+            first,
+            second,
+            numbers,
+            kind,
+            tilt,
+            scale,
+            loss,
+            gradients,
+        )
     return gradients
 
 
