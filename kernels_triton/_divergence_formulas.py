@@ -324,7 +324,7 @@ def backward(
     cotangent: Array,
     x: Array,
     y: Array,
-    kept: Sequence[Array],
+    kept: Array | Sequence[Array],
     kind: str,
     tilt: float,
     scale: float,

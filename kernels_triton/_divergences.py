@@ -61,36 +61,21 @@ def _divergence_backward(
     scale, loss = formulas.factors(kind, tilt, swapped)
     if not x.numel():
         return gradients
+    flat = cotangent.reshape(-1).contiguous()
+    options = kind, tilt, scale, loss
     if not _launch.uses_triton(x):
         first, second = (z.to(kept.dtype) for z in (x, y))
-        slopes = formulas.backward(
-            torch,
-            cotangent.unsqueeze(-1),
-            first,
-            second,
-            list(kept.unsqueeze(-1)),
-            kind,
-            tilt,
-            scale,
-            loss,
-        )
-        for gradient, slope in zip(gradients, slopes, strict=True):
+        kept = kept.unsqueeze(-1)
+        over = flat.view(cotangent.shape).unsqueeze(-1)
+        for gradient, slope in zip(
+            gradients, formulas.backward(torch, over, first, second, kept, *options), strict=True
+        ):
             if gradient.numel():
                 gradient.copy_(slope)
     else:
         first, second = (_launch.as_rows(z) for z in (x, y))
         numbers = kept.view(len(kept), -1)
-        kernels.backward(
-            cotangent.reshape(-1).contiguous(),
-            first,
-            second,
-            numbers,
-            kind,
-            tilt,
-            scale,
-            loss,
-            gradients,
-        )
+        kernels.backward(flat, first, second, numbers, *options, gradients)
     return gradients
 
 
