@@ -62,9 +62,10 @@ def assert_good(rows, targets, dtypes):
     assert all(spills <= 2 for _, spills, *_ in rows.values())
     # 512 on the AMD targets, whose vectors have as many
     assert all(0 < registers <= 512 for registers, *_ in rows.values())
-    # A row of one block is read once: softmax loads no more than logsumexp, which has one pass.
+    # A row of one block is read once: softmax loads no more than logsumexp, which has one pass (of
+    # float64 in two blocks).
     for key, row in rows.items():
-        if key[:3] == ("softmax", "4096 columns", "softmax_kernel"):
+        if key[:3] == ("softmax", "4096 columns", "softmax_kernel") and key[3] != "float64":
             assert row[3] == rows["logsumexp", *key[1:]][3]
 
 
