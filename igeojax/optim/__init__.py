@@ -3,6 +3,7 @@
 Geometry arrives as a callable; what the loss cannot know arrives as an extra argument of `update`.
 """
 
+from igeojax.optim.advantages import generalized_advantages
 from igeojax.optim.bregman_projection import entropy_projection
 from igeojax.optim.damping import LevenbergMarquardt
 from igeojax.optim.describe import describe
@@ -83,6 +84,7 @@ __all__ = [
     "describe",
     "ekfac",
     "entropy_projection",
+    "generalized_advantages",
     "geodesic_updates",
     "kfac",
     "mirror_descent",
