@@ -4,11 +4,12 @@
 
 The policies are a categorical and a normal law whose parameters a small network gives. The natural
 gradient knows how far a step moves those laws: `optim.trust_region` goes as far as a bound on the
-Kullback-Leibler divergence allows, and no rate is tuned. The plain gradient beside it, by SGD and by
-Adam, has rates that were searched. Five seeds each; the environments are those of gymnax.
+Kullback-Leibler divergence allows, and no rate is tuned. The plain gradient beside it, by SGD and
+by Adam, has rates that were searched. Five seeds each; the environments are those of gymnax.
 """
 
 import argparse
+import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,7 +86,7 @@ def network(key: jax.Array, sizes: tuple[int, ...], last: float) -> list[dict[st
     """Weights of a network, small in the last layer."""
     keys = jax.random.split(key, len(sizes) - 1)
     layers = []
-    for index, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         scale = (last if index == len(sizes) - 2 else 1.0) / np.sqrt(fan_in)
         weight = scale * jax.random.normal(keys[index], (fan_in, fan_out))
         layers.append({"weight": weight, "bias": jnp.zeros(fan_out)})
