@@ -29,9 +29,9 @@ from igeojax import families, optim
 
 
 class Task(NamedTuple):
-    """An environment, the family of its actions, and when it counts as solved.
+    """An environment, the family of its actions, and the mean return that is asked for.
 
-    `rates` are those of SGD and Adam, the best of a search over powers of 3.
+    `rates` are those of SGD and Adam, each the best of four, a factor of 3 apart, on three seeds.
     """
 
     name: str
@@ -71,11 +71,11 @@ class Carry(NamedTuple):
 TASKS = {
     "CartPole-v1": Task(
         "CartPole-v1", families.Categorical(2), 2, lambda x: x, 0.99, 475.0,
-        {"SGD": 0.3, "Adam": 0.01},
+        {"SGD": 1.0, "Adam": 0.003},
     ),
     "Pendulum-v1": Task(
-        "Pendulum-v1", families.Normal(), 1, lambda x: x[..., None], 0.95, -200.0,
-        {"SGD": 0.01, "Adam": 0.003},
+        "Pendulum-v1", families.Normal(), 1, lambda x: x[..., None], 0.95, -500.0,
+        {"SGD": 0.1, "Adam": 0.003},
     ),
 }  # fmt: skip
 ENVIRONMENTS, STEPS, VALUE_STEPS = 16, 64, 20
