@@ -21,6 +21,7 @@ from igeojax.optim.mirror_maps import (
     PNorm,
 )
 from igeojax.optim.natural_gradient import natural_gradient, scale_by_natural_gradient
+from igeojax.optim.relative_gradient import relative_gradient, scale_by_relative_gradient
 from igeojax.optim.riemannian import (
     RiemannianAdamState,
     RiemannianTraceState,
@@ -90,6 +91,7 @@ __all__ = [
     "mirror_descent",
     "natural_gradient",
     "project_onto",
+    "relative_gradient",
     "riemannian_adam",
     "riemannian_gradient",
     "riemannian_momentum",
@@ -99,6 +101,7 @@ __all__ = [
     "scale_by_metric",
     "scale_by_mirror_descent",
     "scale_by_natural_gradient",
+    "scale_by_relative_gradient",
     "scale_by_riemannian_adam",
     "scale_by_spring",
     "spring",

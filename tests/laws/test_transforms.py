@@ -162,6 +162,12 @@ LAWS = {
         for name, factory in (("kfac", optim.kfac), ("ekfac", optim.ekfac))
     },
     "kfac-adaptive": Law(optim.kfac, KRONECKER, {}, TREE, SLOPE, {"inputs": INPUTS}),
+    "scale_by_relative_gradient": Law(
+        optim.scale_by_relative_gradient, {}, {"max_norm": 0.5}, MATRICES, TURNS
+    ),
+    "relative_gradient": Law(
+        optim.relative_gradient, {}, {"learning_rate": 0.1, "max_norm": 0.5}, MATRICES, TURNS
+    ),
     "scale_by_mirror_descent": Law(
         optim.scale_by_mirror_descent, {"mirror_map": optim.NegativeEntropy()}, {}, SIMPLEX, PUSH
     ),

@@ -1,0 +1,94 @@
+"""Efficiency of estimators whose variance and coverage have closed forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import chi2, norm
+
+from igeojax.estimation import efficiency_study
+
+COUNT, REPLICATES = 25, 4000
+
+
+def draw(key, params, n):
+    return params["m"] + params["s"] * jax.random.normal(key, (n,))
+
+
+def log_density(params, x):
+    return -0.5 * ((x - params["m"]) / params["s"]) ** 2 - jnp.log(params["s"])
+
+
+def information(params):
+    return jnp.diag(jnp.stack([1.0, 2.0])) / params["s"] ** 2
+
+
+def maximum_likelihood(x):
+    return {"m": jnp.mean(x), "s": jnp.std(x)}
+
+
+TRUTH = {"m": jnp.asarray(1.0), "s": jnp.asarray(2.0)}
+
+
+def study(estimator=maximum_likelihood, **options):
+    options = {"num_observations": COUNT, "num_replicates": REPLICATES} | options
+    return efficiency_study(
+        jax.random.key(3), draw, estimator, log_density, information, TRUTH, **options
+    )
+
+
+def test_maximum_likelihood_of_a_normal_law():
+    found = study()
+    np.testing.assert_allclose(found.bound, np.diag([4 / COUNT, 2 / COUNT]), rtol=1e-12)
+    # The mean reaches the bound; five standard errors, wrong by chance once in 1.7 million.
+    assert abs(found.efficiency[0] - 1) < 5 * found.efficiency_error
+    assert abs(found.bias[0]) < 5 * found.bias_error[0]
+    # s sqrt(chi2 / n) has expectation s sqrt(2 / n) Gamma(n / 2) / Gamma((n - 1) / 2).
+    ratio = np.exp(
+        jax.scipy.special.gammaln(COUNT / 2) - jax.scipy.special.gammaln((COUNT - 1) / 2)
+    )
+    bias = 2 * (np.sqrt(2 / COUNT) * ratio - 1)
+    assert abs(found.bias[1] - bias) < 5 * found.bias_error[1]
+    assert abs(found.bias[1]) > 5 * found.bias_error[1]
+    # Both intervals of s are s^ (1 +- z / sqrt(2 n)): at the estimate the informations agree.
+    z, q = norm.ppf(0.975), COUNT - 1
+    edges = COUNT / (1 + np.array([z, -z]) / np.sqrt(2 * COUNT)) ** 2
+    coverage = np.diff(chi2.cdf(edges, q))[0]
+    for share in (found.coverage_expected[1], found.coverage_observed[1]):
+        assert abs(share - coverage) < 5 * found.coverage_error * 1.2
+
+
+def test_the_median_is_less_efficient():
+    found = study(lambda x: {"m": jnp.median(x), "s": jnp.std(x)})
+    # 2 / pi in the limit; at n = 25 the variance of a median is pi / 2 / n (1 - O(1 / n)).
+    assert 0.6 < found.efficiency[0] < 0.75
+
+
+def test_intervals_of_another_level():
+    found = study(level=0.5)
+    exact = 2 * norm.cdf(norm.ppf(0.75)) - 1
+    # Student's t of 24 and a deviation with divisor n: less than the level, by at most 0.03.
+    assert exact - 0.03 - 5 * 0.008 < found.coverage_expected[0] < exact
+
+
+def test_bad_input_is_told():
+    with pytest.raises(ValueError, match="level"):
+        study(level=1.5)
+    with pytest.raises(ValueError, match="num_replicates"):
+        study(num_replicates=1)
+    with pytest.raises(ValueError, match="pytree like params"):
+        study(jnp.mean, num_replicates=2)
+    with pytest.raises(TypeError, match="key"):
+        efficiency_study(
+            0, draw, maximum_likelihood, log_density, information, TRUTH, num_observations=5
+        )
+    with pytest.raises(ValueError, match="Fisher matrix of one observation"):
+        efficiency_study(
+            jax.random.key(0),
+            draw,
+            maximum_likelihood,
+            log_density,
+            lambda p: jnp.eye(3),
+            TRUTH,
+            num_observations=5,
+        )
