@@ -7,6 +7,40 @@ from jaxtyping import Array, ArrayLike
 from igeojax._core import checks
 
 
+def checked_weights(weights: ArrayLike, size: int) -> Array:
+    """Weights of observations, checked, as they are.
+
+    Args:
+      weights: non-negative, shape `(size,)`.
+      size: number of observations.
+
+    Returns:
+      The weights.
+
+    Raises:
+      TypeError: they are not real.
+      ValueError: wrong shape, or a negative or non-finite entry.
+
+    Examples:
+      >>> checked_weights([1.0, 3.0], 2).tolist()
+      [1.0, 3.0]
+    """
+    weights = checks.floating("weights", weights)
+    if weights.shape != (size,):
+        raise ValueError(
+            f"weights must have shape ({size},), one for each observation; got {weights.shape}. "
+            "Pass None to weigh all alike."
+        )
+    checks.require_values(
+        "weights",
+        weights,
+        lambda w: np.isfinite(w) & (w >= 0),
+        "finite and non-negative",
+        "Drop observations instead of giving them negative weight.",
+    )
+    return weights
+
+
 def normalized_weights(weights: ArrayLike | None, size: int) -> Array | None:
     """Weights of observations, checked and scaled to sum to one; None passes through.
 
@@ -26,19 +60,7 @@ def normalized_weights(weights: ArrayLike | None, size: int) -> Array | None:
     """
     if weights is None:
         return None
-    weights = checks.floating("weights", weights)
-    if weights.shape != (size,):
-        raise ValueError(
-            f"weights must have shape ({size},), one for each observation; got {weights.shape}. "
-            "Pass None to weigh all alike."
-        )
-    checks.require_values(
-        "weights",
-        weights,
-        lambda w: np.isfinite(w) & (w >= 0),
-        "finite and non-negative",
-        "Drop observations instead of giving them negative weight.",
-    )
+    weights = checked_weights(weights, size)
     total = jnp.sum(weights)
     checks.require_positive("the sum of weights", total, "Give at least one positive weight.")
     return weights / total
