@@ -59,8 +59,12 @@ def laplace_approximation(log_joint: Callable[[Any], Array], mode: Any) -> Lapla
       1.5708
     """
     vector, unravel = jax.flatten_util.ravel_pytree(mode)
-    value, gradient = jax.value_and_grad(lambda v: log_joint(unravel(v)))(vector)
-    precision = -symmetrized(jax.hessian(lambda v: log_joint(unravel(v)))(vector))
+    density = lambda v: log_joint(unravel(v))
+    # Compiled: one by one the operations of a second derivative take longer to build than to run.
+    value, gradient, hessian = jax.jit(
+        lambda v: (*jax.value_and_grad(density)(v), jax.hessian(density)(v))
+    )(vector)
+    precision = -symmetrized(hessian)
     roots, basis = jnp.linalg.eigh(precision)
     checks.require_values(
         "the precision at the mode",

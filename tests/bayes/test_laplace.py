@@ -112,11 +112,8 @@ def network_case():
 
 def dense_covariance(law):
     vector, unravel = jax.flatten_util.ravel_pytree(law.mean)
-    rows = [
-        jax.flatten_util.ravel_pytree(law.covariance_matvec(unravel(row)))[0]
-        for row in np.eye(vector.size)
-    ]
-    return np.stack(rows)
+    row = lambda v: jax.flatten_util.ravel_pytree(law.covariance_matvec(unravel(v)))[0]
+    return np.asarray(jax.jit(jax.vmap(row))(jnp.eye(vector.size)))
 
 
 def jacobian_of(predict, params, x):
@@ -225,9 +222,10 @@ def test_logistic_evidence_against_a_grid():
         jax.scipy.stats.norm.logpdf(w, 0.0, 1.0).sum()
         + BERNOULLI.log_density(predict(w, x), y).sum()
     )
+    newton = jax.jit(lambda w: w - jnp.linalg.solve(jax.hessian(joint)(w), jax.grad(joint)(w)))
     mode = jnp.zeros(2)
     for _ in range(20):
-        mode = mode - jnp.linalg.solve(jax.hessian(joint)(mode), jax.grad(joint)(mode))
+        mode = newton(mode)
     law = bayes.laplace_approximation(joint, mode)
     model = bayes.model_laplace(
         predict, BERNOULLI, mode, x, y, prior_precision=1.0, structure="dense"
