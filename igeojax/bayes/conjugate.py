@@ -117,8 +117,8 @@ def _observations(
     Raises:
       ValueError: no axis of observations, one off the support, or bad weights.
     """
-    dtype = jnp.result_type(*jax.tree.leaves(prior))
-    x = family._data(x, dtype if jnp.issubdtype(dtype, jnp.floating) else None)
+    dtype = jnp.result_type(float, *jax.tree.leaves(prior))
+    x = family._data(x, dtype)
     batch = family._data_batch_shape(x)
     if not batch:
         raise ValueError(
@@ -126,9 +126,12 @@ def _observations(
             f"{jax.tree.map(jnp.shape, x)}. Pass x[None] for a single one."
         )
     family.require_support(x)
+    # Labels have no dtype of their own to give: that of the prior decides.
+    kinds = [leaf.dtype for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    kind = jnp.result_type(*kinds or [dtype])
     if weights is None:
-        return x, jnp.ones(batch[0], jnp.result_type(*jax.tree.leaves(x)))
-    return x, checked_weights(weights, batch[0])
+        return x, jnp.ones(batch[0], kind)
+    return x, checked_weights(weights, batch[0]).astype(kind)
 
 
 def posterior(

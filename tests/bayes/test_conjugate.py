@@ -225,7 +225,9 @@ def test_neither_much_nor_little_prior_costs_digits(dtype, count):
     theta = families.Beta().natural_from_params(*jnp.asarray([count, 3 * count], dtype))
     got = bayes.log_predictive(families.Bernoulli(), theta, jnp.asarray([1, 0]))
     assert got.dtype == dtype
-    np.testing.assert_allclose(got, np.log([0.25, 0.75]), rtol=32 * eps)
+    # The log-partition of a vague prior is minus the log of its count: so many digits go.
+    atol = 4 * eps * max(1.0, -np.log(count))
+    np.testing.assert_allclose(got, np.log([0.25, 0.75]), rtol=0, atol=atol)
     x = jnp.asarray([1, 0, 0, 1, 0])
     got = bayes.log_evidence(families.Bernoulli(), theta, x)
     ups = np.concatenate([count + np.arange(2), 3 * count + np.arange(3)])
