@@ -51,6 +51,15 @@ class ModelLaplace:
       bases: of each block a pair of stacks of orthonormal columns, None on a diagonal side.
       prior_precision: tau.
       layout: of the blocks; None for one block of all entries.
+
+    Examples:
+      >>> from igeojax import families
+      >>> family = families.NormalKnownScale()
+      >>> predict = lambda w, x: family.natural_from_params(loc=x @ w)
+      >>> data = jnp.ones((3, 1)), jnp.ones(3)
+      >>> law = model_laplace(predict, family, jnp.zeros(1), *data, prior_precision=1.0)
+      >>> law.curvatures[0].tolist()
+      [[[3.0]]]
     """
 
     mean: Any
