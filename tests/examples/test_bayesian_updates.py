@@ -20,8 +20,8 @@ def test_three_ways_to_a_posterior(tmp_path):
         exact = values[n, "conjugate"]
         assert values[n, "grid"] == pytest.approx(exact, abs=2e-3)
         errors.append(abs(values[n, "Laplace"][-1] - exact[-1]))
-    # The error of Laplace's approximation falls as one over the number of observations, to which the
-    # prior adds its own.
+    # The error of Laplace's approximation falls as one over the number of observations, but for
+    # those that the prior counts for.
     assert errors[0] > 1.5 * errors[1]
     assert errors[1] > 3 * errors[2]
     grid, laplace = map(float, re.search(r"grid (\S+), Laplace (\S+)", tumors).groups())
