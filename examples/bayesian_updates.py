@@ -167,7 +167,8 @@ def tumors(quick: bool, folder: Path) -> None:
         ax.plot(axes[i], norm.pdf(axes[i], mode[i], deviations[i]), "--", label="Laplace")
         ax.axvline(float(largest[i]), color="0.5", linewidth=1, label="maximum likelihood")
         ax.set(title=name, yticks=[])
-    figure.axes[0].legend(frameon=False, fontsize=8)
+    lines = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*lines, loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(folder / "logistic.png")
 
 
