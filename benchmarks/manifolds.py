@@ -97,10 +97,10 @@ def main() -> None:
             f"the sphere in 8 coordinates, float32, after a first call. {note}\n\n"
         )
         after = (
-            "\nA distance reads 64 MB (Lorentz: 72), a map reads and writes 96 (108): 6 to 11 ms at "
-            "the 10 GB/s of this core. geoopt's distance of the hyperboloid is `acosh(-<x, y>)`, one "
-            "pass, which between equal points of float32 gives 0.35 at r = 9 and 7 at r = 12; ours "
-            "is right to what is stored, and takes ten passes.\n"
+            "\nA distance reads 64 MB (Lorentz: 72), a map reads and writes 96 (108): 6 to 11 ms "
+            "at the 10 GB/s of this core. geoopt's distance of the hyperboloid is "
+            "`acosh(-<x, y>)`, one pass, which between equal points of float32 gives 0.35 at r = 9 "
+            "and 7 at r = 12; ours is right to what is stored, and takes ten passes.\n"
         )
         RESULTS.write_text(text + "\n".join(lines) + "\n" + after)
 

@@ -299,7 +299,8 @@ def mixture_e_step(
     weights = None if weights is None else weights.to(dtype)
     log_weights, loc, inverse_scale = (v.to(dtype) for v in (log_weights, loc, inverse_scale))
     found = _mixture_e_step(x, log_weights, loc, inverse_scale, weights, per_row)
-    return MixtureStatistics(*found[:4], found[4] if per_row else None)
+    likelihood, counts, sums, squares, *density = found
+    return MixtureStatistics(likelihood, counts, sums, squares, density[0] if per_row else None)
 
 
 def _require_all(

@@ -65,13 +65,14 @@ def _alpha_in_jax(p_logits: jax.Array, q_logits: jax.Array, order: float) -> jax
 def _jensen_shannon_in_torch(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     p, q = p_logits.softmax(-1), q_logits.softmax(-1)
     middle = (0.5 * (p + q)).log()
-    return 0.5 * sum((z * (z.log() - middle)).sum(-1) for z in (p, q))
+    return 0.5 * ((p * (p.log() - middle)).sum(-1) + (q * (q.log() - middle)).sum(-1))
 
 
 def _jensen_shannon_in_jax(p_logits: jax.Array, q_logits: jax.Array) -> jax.Array:
     p, q = jax.nn.softmax(p_logits), jax.nn.softmax(q_logits)
     middle = 0.5 * (p + q)
-    return 0.5 * sum(jnp.sum(jax.scipy.special.rel_entr(z, middle), axis=-1) for z in (p, q))
+    terms = jax.scipy.special.rel_entr(p, middle) + jax.scipy.special.rel_entr(q, middle)
+    return 0.5 * terms.sum(-1)
 
 
 def _operation(in_torch: Callable, in_jax: Callable, **options: float) -> Operation:

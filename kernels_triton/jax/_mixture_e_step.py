@@ -99,7 +99,9 @@ def _of_rows(
     return value, mass.sum((1, 2)), weighted.sum(1), squares, density
 
 
-_INPUTS = dict.fromkeys(("x", "log_weights", "loc", "inverse_scale", "weights"))
+_INPUTS: dict[str, int | None] = dict.fromkeys(
+    ("x", "log_weights", "loc", "inverse_scale", "weights")
+)
 # Its gradient is a function of the results: it is given here, and has no kernel.
 _SUMS, _ROWS_TOO = (
     RowOperation("mixture_e_step", _formula, _INPUTS, (None,) * count, constant=tuple(_INPUTS))
@@ -213,4 +215,5 @@ def mixture_e_step(
         require_shape(name, value, *shapes[name])
         given[name] = alike(name, value, "log_weights", log_weights, jnp.shape(value))
     found: Any = _e_step(*accumulated(x, *given.values()), bool(per_row))
-    return MixtureStatistics(*found[:4], found[4] if per_row else None)
+    likelihood, counts, sums, squares, *density = found
+    return MixtureStatistics(likelihood, counts, sums, squares, density[0] if per_row else None)
