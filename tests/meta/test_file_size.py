@@ -9,6 +9,7 @@ LIMIT = 400
 EXCEPTIONS: dict[str, str] = {
     "igeojax/families/base.py": "the one abstract class; two thirds of it are docstrings",
     "examples/quickstart.py": "one script, read from top to bottom",
+    "tests/kernels_triton/test_divergences.py": "six divergences, asked the same questions",
     "tests/divergences/test_quadrature.py": "one table of laws, and what is asked of each",
 }
 
