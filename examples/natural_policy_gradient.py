@@ -236,9 +236,10 @@ def picture(path: Path, found: dict[str, dict[str, np.ndarray]]) -> None:
     figure, axes = plt.subplots(1, len(found), figsize=(11, 4), layout="constrained")
     for ax, (name, runs) in zip(np.atleast_1d(axes), found.items(), strict=True):
         for method, means in runs.items():
-            steps = np.arange(1, means.shape[1] + 1) * ENVIRONMENTS * STEPS / 1000
-            (line,) = ax.plot(steps, np.nanmean(means, axis=0), label=method)
-            low, high = np.nanmin(means, axis=0), np.nanmax(means, axis=0)
+            known = ~np.isnan(means).any(axis=0)  # every seed has ended an episode
+            steps = np.arange(1, means.shape[1] + 1)[known] * ENVIRONMENTS * STEPS / 1000
+            (line,) = ax.plot(steps, means[:, known].mean(axis=0), label=method)
+            low, high = means[:, known].min(axis=0), means[:, known].max(axis=0)
             ax.fill_between(steps, low, high, alpha=0.2, color=line.get_color())
         ax.axhline(TASKS[name].solved, color="0.4", linewidth=1, linestyle=":")
         ax.set(
