@@ -18,6 +18,7 @@ every stage, so that a run that is ended early leaves what it has.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
 import os
@@ -84,6 +85,20 @@ def seconds_of(
     return statistics.median(found)
 
 
+def ours(work: Work) -> Callable:
+    """The operation that is timed, with its options."""
+    import kernels_triton
+
+    function = getattr(kernels_triton, work.operation)
+    return functools.partial(function, **SUBJECTS[work.operation].options)
+
+
+def peer(work: Work, who: str) -> Callable:
+    """The same by torch or by JAX."""
+    subject = SUBJECTS[work.operation]
+    return functools.partial(getattr(subject, who), **subject.options)
+
+
 def tensors_of(work: Work, device: str) -> dict[str, Any]:
     """The inputs of a row, on the device."""
     return SUBJECTS[work.operation].inputs(Draw(work.dtype, device), *work.shape)
@@ -145,25 +160,22 @@ def timed(work: Work, who: str, device: str) -> float | str:
     """Seconds of one implementation at one row, or the error it raised in a few words."""
     import torch
 
-    import kernels_triton
-
-    subject = SUBJECTS[work.operation]
     in_torch, in_jax = waiting(device)
     try:
         tensors = tensors_of(work, device)
         if who == "jax":
-            return seconds_of(calls_in_jax(work, subject.jax, tensors), in_jax)
+            return seconds_of(calls_in_jax(work, peer(work, "jax"), tensors), in_jax)
         if who == "ours":
-            function = getattr(kernels_triton, work.operation)
+            function = ours(work)
         elif who == "torch":
-            function = subject.torch
+            function = peer(work, "torch")
         elif who == "torch.compile":
             torch.compiler.reset()
             function = torch.compile(
-                subject.torch, mode="max-autotune-no-cudagraphs", dynamic=False
+                peer(work, "torch"), mode="max-autotune-no-cudagraphs", dynamic=False
             )
         else:
-            positional = subject.others[who][1]()
+            positional = SUBJECTS[work.operation].others[who][1]()
             function = lambda **tensors: positional(*tensors.values())
         return seconds_of(calls_in_torch(work, function, tensors), in_torch)
     except Exception as error:  # a peer that fails is a row of the table, not the end of it
@@ -194,11 +206,10 @@ def warp_trials(work: Work, device: str) -> dict[str, float]:
     """Seconds of our kernels with half, the same and twice the warps of the launcher's choice."""
     from unittest import mock
 
-    import kernels_triton
     from kernels_triton import _launch
 
     tensors, found = tensors_of(work, device), {}
-    function, started = getattr(kernels_triton, work.operation), _launch.run
+    function, started = ours(work), _launch.run
     for factor in (0.5, 1.0, 2.0):
 
         def run(kernel: Any, programs: int, *arguments: Any, factor=factor, **constants: Any):

@@ -15,6 +15,8 @@ from typing import Any
 import jax
 import torch
 
+from kernels_triton._operations.table import OPERATIONS
+
 LENGTHS = (1024, 4096, 8192, 32_768, 65_536, 131_072, 262_144)
 ELEMENTS = 2**28  # of each matrix: far more than a cache holds
 QUICK_LENGTHS, QUICK_ELEMENTS = (64, 1000), 2**14
@@ -88,6 +90,7 @@ class Subject:
         with the inputs in their order.
       shapes: rows and columns, where they are not those of the grid.
       quick_shapes: likewise for trying the script.
+      options: arguments by name that are no tensors, for ours and the peers alike.
       both: whether one forward and one backward pass are timed together too, as a peer may do the
         work of the one in the other.
     """
@@ -99,6 +102,7 @@ class Subject:
     jax: Callable
     others: dict[str, tuple[str, Callable[[], Callable]]] = field(default_factory=dict)
     shapes: tuple[tuple[int, int], ...] = ()
+    options: dict[str, float] = field(default_factory=dict)
     both: bool = False
     quick_shapes: tuple[tuple[int, int], ...] = ()
 
@@ -215,6 +219,46 @@ def _jax_e_step(**arrays: jax.Array) -> tuple[jax.Array, ...]:
         return _e_step(jax.numpy, **arrays, logsumexp=logsumexp)
 
 
+# Rows of scores, many and few; rows of data; and tiny ones to try the script.
+_SCORES = {"shapes": ((65_536, 4096), (2048, 131_072)), "quick_shapes": ((50, 64), (4, 5000))}
+_DATA = {"shapes": ((16_777_216, 16), (8_388_608, 32)), "quick_shapes": ((100, 3), (50, 16))}
+_FEATURES = {"shapes": ((1_048_576, 256), (65_536, 4096)), "quick_shapes": ((100, 16), (50, 40))}
+
+
+def _pair(draw: Draw, rows: int, columns: int) -> dict[str, torch.Tensor]:
+    return {"p_logits": draw.normal(rows, columns), "q_logits": draw.normal(rows, columns)}
+
+
+def _scores(draw: Draw, rows: int, columns: int) -> dict[str, torch.Tensor]:
+    return {"logits": draw.normal(rows, columns), "tangent": draw.normal(rows, columns)}
+
+
+def _one_diagonal(draw: Draw, rows: int, columns: int) -> dict[str, torch.Tensor]:
+    parameters = {"loc": draw.normal(columns), "scale": draw.positive(columns)}
+    return {"x": draw.normal(rows, columns)} | parameters
+
+
+def _one_normal(draw: Draw, rows: int, columns: int) -> dict[str, torch.Tensor]:
+    identity = torch.eye(columns, device=draw.device)
+    factor = (1.5 * identity + 0.1 * draw.normal(columns, columns).float().tril()).contiguous()
+    x = draw.normal(rows, columns)
+    return {"x": x, "loc": draw.normal(columns), "scale_tril": factor.to(x.dtype)}
+
+
+def _directions(draw: Draw, rows: int, columns: int) -> dict[str, torch.Tensor]:
+    parameters = {"mu": draw.normal(COMPONENTS, columns), "kappa": draw.positive(COMPONENTS)}
+    return {"x": draw.normal(rows, columns)} | parameters
+
+
+def _registered(
+    name: str, inputs: Callable, passes: tuple, sizes: dict[str, Any], **options: float
+) -> Subject:
+    """A subject without a goal, whose peers are those of the cross-check."""
+    peers = OPERATIONS[name]
+    goals = (_always(None), _always(None))
+    return Subject(inputs, passes, goals, peers.torch, peers.jax, options=options, **sizes)
+
+
 SUBJECTS = {
     "softmax": Subject(
         lambda draw, *shape: {"x": draw.normal(*shape)},
@@ -279,6 +323,27 @@ SUBJECTS = {
         _jax_e_step,
         shapes=((10_000_000, 16),),
         quick_shapes=((100, 3), (50, 16)),
+    ),
+    "kl": _registered("kl", _pair, (2, 4), _SCORES),
+    "jensen_shannon": _registered("jensen_shannon", _pair, (2, 4), _SCORES),
+    "total_variation": _registered("total_variation", _pair, (2, 4), _SCORES),
+    "renyi": _registered("renyi", _pair, (2, 4), _SCORES, order=0.5),
+    "categorical_fisher_matvec": _registered("categorical_fisher_matvec", _scores, (3, 5), _SCORES),
+    "kronecker_factor": _registered(
+        "kronecker_factor",
+        lambda draw, *shape: {"activations": draw.normal(*shape)},
+        (1, None),
+        _FEATURES,
+        homogeneous=False,
+    ),
+    "diagonal_normal_log_density": _registered(
+        "diagonal_normal_log_density", _one_diagonal, (1, 2), _DATA
+    ),
+    "multivariate_normal_log_density": _registered(
+        "multivariate_normal_log_density", _one_normal, (1, 2), _DATA
+    ),
+    "von_mises_fisher_logits": _registered(
+        "von_mises_fisher_logits", _directions, (1, 2), _FEATURES
     ),
 }
 """The operations that are timed, in the order of the table."""

@@ -131,9 +131,9 @@ def test_peers_compute_the_same(name):
     """On the CPU; those of other packages only where they are."""
     for work in grid(quick=True, dtypes=("float32",), operations=(name,))[::2]:
         tensors = gpu.tensors_of(work, "cpu")
-        ours = gpu.calls_in_torch(work, getattr(kernels_triton, name), tensors)()
-        theirs = gpu.calls_in_torch(work, SUBJECTS[name].torch, tensors)()
-        in_jax = gpu.calls_in_jax(work, SUBJECTS[name].jax, tensors)()
+        ours = gpu.calls_in_torch(work, gpu.ours(work), tensors)()
+        theirs = gpu.calls_in_torch(work, gpu.peer(work, "torch"), tensors)()
+        in_jax = gpu.calls_in_jax(work, gpu.peer(work, "jax"), tensors)()
         if work.direction == "forward":
             if isinstance(ours, tuple):  # a peer may count statistics from another origin
                 ours, theirs, in_jax = ours[:2], theirs[:2], in_jax[:2]
