@@ -27,6 +27,7 @@ from kernels_triton._launch import Tiling, jit, load_tile, tl
 from kernels_triton._rows import (
     centered,
     centered_torch,
+    load_parts,
     peak_torch,
     share,
     share_torch,
@@ -69,38 +70,31 @@ def _means(x, v, g, WITH_COTANGENT: tl.constexpr):
 
 
 @jit
-def _parts(ptr, rows, n_rows, fill, BLOCKS: tl.constexpr, PARTS: tl.constexpr):
-    """One number for each block of the rows."""
-    parts = tl.arange(0, PARTS)[None, :]
-    return tl.load(ptr + rows * BLOCKS + parts, mask=(rows < n_rows) & (parts < BLOCKS), other=fill)
-
-
-@jit
 def _joined_means(
-    ptr, rows, n_rows, WITH_COTANGENT: tl.constexpr, BLOCKS: tl.constexpr, PARTS: tl.constexpr
+    ptr, row, n_rows, WITH_COTANGENT: tl.constexpr, BLOCKS: tl.constexpr, PARTS: tl.constexpr
 ):
-    """`_means` of whole rows from those of their blocks."""
+    """`_means` of a whole row from those of its blocks, on one axis: on two each lane has all."""
     stride = tl.cast(n_rows, tl.int64) * BLOCKS
-    peaks = _parts(ptr, rows, n_rows, -float("inf"), BLOCKS, PARTS)
-    totals = _parts(ptr + stride, rows, n_rows, 0.0, BLOCKS, PARTS)
-    peak = tl.max(peaks, axis=1, keep_dims=True)
+    peaks = load_parts(ptr, row, -float("inf"), BLOCKS, PARTS)
+    totals = load_parts(ptr + stride, row, 0.0, BLOCKS, PARTS)
+    peak = tl.max(peaks, axis=0)
     weight = share(totals, tl.exp(centered(peaks, peak, 1.0)))
-    total = _sum(weight)
+    total = tl.sum(weight, axis=0)
     divisor = tl.where(total == 0.0, 1.0, total)
     leading = (peaks == peak) & (weight > 0.0)
-    anchors = _parts(ptr + 2 * stride, rows, n_rows, 0.0, BLOCKS, PARTS)
-    anchor_v, apart_v = _from_anchor(anchors, leading)
-    apart_v += _parts(ptr + 3 * stride, rows, n_rows, 0.0, BLOCKS, PARTS)
-    mean_v = _sum(share(weight, apart_v)) / divisor
+    anchors = load_parts(ptr + 2 * stride, row, 0.0, BLOCKS, PARTS)
+    anchor_v = _or_zero(tl.max(tl.where(leading, anchors, -float("inf")), axis=0))
+    apart_v = anchors - anchor_v + load_parts(ptr + 3 * stride, row, 0.0, BLOCKS, PARTS)
+    mean_v = tl.sum(share(weight, apart_v), axis=0) / divisor
     anchor_g, mean_g, covariance = anchor_v, mean_v, mean_v
     if WITH_COTANGENT:
-        anchors = _parts(ptr + 4 * stride, rows, n_rows, 0.0, BLOCKS, PARTS)
-        anchor_g, apart_g = _from_anchor(anchors, leading)
-        apart_g += _parts(ptr + 5 * stride, rows, n_rows, 0.0, BLOCKS, PARTS)
-        mean_g = _sum(share(weight, apart_g)) / divisor
-        inner = _parts(ptr + 6 * stride, rows, n_rows, 0.0, BLOCKS, PARTS)
+        anchors = load_parts(ptr + 4 * stride, row, 0.0, BLOCKS, PARTS)
+        anchor_g = _or_zero(tl.max(tl.where(leading, anchors, -float("inf")), axis=0))
+        apart_g = anchors - anchor_g + load_parts(ptr + 5 * stride, row, 0.0, BLOCKS, PARTS)
+        mean_g = tl.sum(share(weight, apart_g), axis=0) / divisor
+        inner = load_parts(ptr + 6 * stride, row, 0.0, BLOCKS, PARTS)
         between = (apart_v - mean_v) * (apart_g - mean_g)
-        covariance = _sum(share(weight, inner + between)) / divisor
+        covariance = tl.sum(share(weight, inner + between), axis=0) / divisor
     return peak, total, anchor_v, mean_v, anchor_g, mean_g, covariance
 
 
@@ -188,7 +182,7 @@ def _categorical_fisher_matvec_kernel(
     if BLOCKS == 1:
         numbers = _means(x, v, g, WITH_COTANGENT)
     else:
-        numbers = _joined_means(part_ptr, rows, n_rows, WITH_COTANGENT, BLOCKS, PARTS)
+        numbers = _joined_means(part_ptr, program // BLOCKS, n_rows, WITH_COTANGENT, BLOCKS, PARTS)
     p, rest_v = _product(x, v, numbers[0], numbers[1], numbers[2], numbers[3])
     offsets = rows * n_columns + columns
     if WITH_COTANGENT:

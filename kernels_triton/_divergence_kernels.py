@@ -24,7 +24,7 @@ from kernels_triton._divergence_terms import affinity_slopes, affinity_value, ga
 from kernels_triton._launch import Tiling, jit, load_tile, tl
 from kernels_triton._rows import share
 
-_SHORT = 1024  # elements of one program that holds several rows
+_SHORT = 512  # elements of one program that holds several rows
 _BLOCK = 4096  # columns of one part
 _GROUP = 1024  # parts that are joined by one program
 

@@ -218,6 +218,7 @@ def _run(x: Tensor, previous: Tensor | None, scale: float, decay: float, out: Te
         scale,
         decay,
         ONES=size > matrix.shape[1],
+        warps=16 if size > matrix.shape[1] else None,  # 8 spill 4 words of it on sm_100
         BLOCKS=blocks_per_split,
         **options,
     )

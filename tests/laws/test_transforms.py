@@ -237,7 +237,12 @@ def first(name):
 
 def test_every_public_transform_is_here():
     public = {n for n in optim.__all__ if callable(getattr(optim, n)) and n[0].islower()}
-    others = {"apply_riemannian_updates", "describe", "entropy_projection"}
+    others = {
+        "apply_riemannian_updates",
+        "describe",
+        "entropy_projection",
+        "generalized_advantages",
+    }
     assert public - others == {name.split("-")[0] for name in LAWS}
     maps = {k.__name__ for k in vars(optim).values() if isinstance(k, type)
             and issubclass(k, optim.MirrorMap) and k is not optim.MirrorMap}  # fmt: skip
