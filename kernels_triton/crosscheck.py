@@ -73,8 +73,8 @@ def crosscheck(
       ValueError: an unknown operation, or a device that is not here.
 
     Examples:
-      >>> [row.passed for row in crosscheck(["softmax"], [torch.float32])]
-      [True, True, True, True, True, True]
+      >>> all(row.passed for row in crosscheck(["softmax"], [torch.float32]))
+      True
     """
     if unknown := set(operations) - set(OPERATIONS):
         raise ValueError(

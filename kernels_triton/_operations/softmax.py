@@ -1,6 +1,7 @@
 """Softmax, log-softmax and log-sum-exp."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import torch
@@ -41,7 +42,12 @@ _COMPILED = {
 
 
 def _scaled(function: Callable) -> Callable:
-    return lambda x, temperature, mask=0.0: function((x + mask) / temperature, -1)
+    return lambda x, temperature, mask=None: function(_masked_by(x, mask) / temperature, -1)
+
+
+def _masked_by(x: Any, mask: Any) -> Any:
+    # Broadcast by hand: JAX may be told to refuse to add axes.
+    return x if mask is None else x + mask.reshape((1,) * (x.ndim - mask.ndim) + mask.shape)
 
 
 OPERATIONS = {

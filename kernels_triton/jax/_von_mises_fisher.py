@@ -54,8 +54,8 @@ def von_mises_fisher_logits(x: ArrayLike, mu: ArrayLike, kappa: ArrayLike = 1.0)
 
     Examples:
       >>> rows, directions = jnp.array([[3.0, 4.0], [0.0, 0.0]]), jnp.array([[2.0, 0.0]])
-      >>> von_mises_fisher_logits(rows, directions, 10.0).round(5).tolist()
-      [[6.0], [0.0]]
+      >>> [round(row.item(), 5) for row in von_mises_fisher_logits(rows, directions, 10.0)]
+      [6.0, 0.0]
     """
     rows = rows_of("x", x)
     count, size = (jnp.shape(mu) or (0,))[0], rows.shape[-1]
