@@ -199,15 +199,14 @@ def _pair(x: Array, y: Array, root: float) -> _Pair:
     a, b = (jnp.sqrt(jnp.where(polar, v, 1.0)) for v in (square, other_square))
     most = jnp.maximum(a, b)
     # sinh of it is (b^2 - a^2) / (b sqrt(1 + a^2) + a sqrt(1 + b^2)).
-    apart = jnp.arcsinh(
-        jnp.where(polar, rise, 0.0) / most / (b / most * time + a / most * other_time)
-    )
+    ascent = quotient(jnp.where(polar, rise, 0.0), most)
+    apart = jnp.arcsinh(quotient(ascent, quotient(b, most) * time + quotient(a, most) * other_time))
     near = polar & (4 * length < total)
     # Near, the part of the step across the middle ray: |rest| / (2 sqrt(1 - (a - b)^2/|total|^2)).
     # Taken twice, for the first pass leaves a rounding of the step along the ray. On an axis the
     # ray is exact, and the rest 0.
     middle = jnp.where(near, total, root)
-    ray = (y + x) / (middle / root)[..., None]
+    ray = quotient(y + x, (middle / root)[..., None])
     along = row_sum(lambda x, y, ray: (y - x) * ray, x, y, ray)
     along = jnp.where(near, along, 0.0)
     again = row_sum(lambda x, y, ray, along: ((y - x) - along * ray) * ray, x, y, ray, along)
@@ -218,10 +217,12 @@ def _pair(x: Array, y: Array, root: float) -> _Pair:
         lambda x, y, ray, along, again, unit: (unit * minus(x, y, ray, along, again)) ** 2,
         *(x, y, ray, along, again, unit),
     )
-    units = row_sum(lambda x, y, a, b: (y * b - x * a) ** 2, x, y, root / a, root / b)
+    scales = (quotient(jnp.full_like(v, root), v) for v in (a, b))
+    units = row_sum(lambda x, y, a, b: (y * b - x * a) ** 2, x, y, *scales)
     close, wide = root * sqrt_at_zero(square_rest), jnp.sqrt(a) * jnp.sqrt(b) * sqrt_at_zero(units)
-    slope = root * along / (a + b)
-    across = jnp.where(near, close, wide) / jnp.where(near, 2 * unit * jnp.sqrt(1 - slope**2), 2.0)
+    slope = quotient(root * along, a + b)
+    twice = jnp.where(near, 2 * unit * jnp.sqrt(1 - slope**2), 2.0)
+    across = quotient(jnp.where(near, close, wide), twice)
     return _Pair(
         square, other_square, time, other_time, product, length, rise, polar, apart, across
     )
@@ -234,7 +235,7 @@ def _half_chord(pair: _Pair) -> Array:
     total = pair.time + pair.other_time
     one_far = total > 4
     length = jnp.where(pair.length == 0, 1.0, pair.length)
-    rise = jnp.where(one_far, 0.0, pair.rise / length) / total
+    rise = quotient(jnp.where(one_far, 0.0, quotient(pair.rise, length)), total)
     near = pair.length * jnp.sqrt(1 - rise**2)
     product = 0.5 * (pair.time * pair.other_time - 1 - pair.product)
     mixed = jnp.sqrt(jnp.where(one_far & ~pair.polar, product, 1.0))
@@ -254,18 +255,18 @@ def _log(x: Array, y: Array, root: float) -> Array:
     product = row_sum(lambda x, y, start: root * x * (root * (y - start * x)), space, other, start)
     # Far, the part along the ray by polar coordinates: of the frame at x, sinh(d) long.
     radius = jnp.sqrt(jnp.where(far, pair.square, 1.0))
-    polar = jnp.sinh(pair.apart) - 2 * (pair.time / radius) * pair.across**2
-    plain = pair.product / radius * pair.time - radius * pair.other_time
+    polar = jnp.sinh(pair.apart) - 2 * quotient(pair.time, radius) * pair.across**2
+    plain = quotient(pair.product, radius) * pair.time - radius * pair.other_time
     along = jnp.where(pair.polar, polar, plain)
     short = jnp.where(far, 0.0, half)
     smooth = -2 * short**2
-    factor = jnp.where(far, along * pair.time - product / radius, smooth)
-    factor = factor / jnp.where(far, radius, 1.0)
+    factor = jnp.where(far, along * pair.time - quotient(product, radius), smooth)
+    factor = quotient(factor, jnp.where(far, radius, 1.0))
     # d / sinh(d) = asinh(h) / (h sqrt(1 + h^2)).
     cosh = 1 + half**2
     scale = quotient(arcsinh_ratio(half**2) * jnp.sqrt(cosh), cosh)
     level = jnp.where(far, radius * along, product + smooth * pair.square)
-    level = level / jnp.where(far, 1.0, pair.time)
+    level = quotient(level, jnp.where(far, 1.0, pair.time))
     scale, start, factor = (v[..., None] for v in (scale, start, factor))
     tangent = scale * ((other - start * space) + factor * space)
     return jnp.concatenate([scale * level[..., None] / root, tangent], axis=-1)
@@ -277,18 +278,19 @@ def _exp(x: Array, u: Array) -> Array:
     far = time > _FAR
     # Coordinates of the frame at x: far the part along the ray and the rest, near all in one.
     radius = jnp.where(far, jnp.sqrt(jnp.where(far, square, 1.0)), 1.0)
-    ray = x / radius[..., None]
+    ray = quotient(x, radius[..., None])
     product = row_sum(jnp.multiply, u, ray)
-    part = product / jnp.where(far, 1.0, time * (1 + time))
+    part = quotient(product, jnp.where(far, 1.0, time * (1 + time)))
     rest = row_sum(lambda ray, u, part: (u - part * ray) ** 2, ray, u, part)
     along = jnp.where(far, product, 0.0)
-    length = rest + (along / time) ** 2
+    level = quotient(along, time)
+    length = rest + level**2
     ratio, excess = sinh_ratio(length), cosh_excess(length)
     plain = radius + (excess * radius + ratio * along)
     # Back towards the origin cosh and sinh cancel: sinh(r - rho), and what the way is askew.
     back = (along < 0) & (length > 0.25)
     speed = jnp.sqrt(jnp.where(back, length, 1.0))
-    askew = time * ratio * rest / (speed - jnp.where(back, along / time, 0.0))
+    askew = quotient(time * ratio * rest, speed - jnp.where(back, level, 0.0))
     inward = jnp.sinh(jnp.arcsinh(radius) - speed) + askew
     end = jnp.where(far, jnp.where(back, inward, plain), 1.0)
     excess = jnp.where(far, 0.0, excess)

@@ -1,7 +1,7 @@
 """Sums over short rows, at the speed of the memory they are read from.
 
 XLA reduces rows of 8 on a CPU one by one, and stores what is summed. Of a large batch the sum is
-therefore written out, entry by entry: ten times faster for a million points.
+therefore written out, entry by entry: sums of a million rows are three times faster, norms six.
 """
 
 import functools
@@ -17,18 +17,6 @@ from igeojax.numerics.safe import sqrt_at_zero
 
 _SHORT = 16  # entries of a row that is written out
 _MANY = 4096  # rows; for fewer the compact program is as fast, and compiles faster
-
-
-def _reduced(term: Callable[..., Array], arrays: tuple[Array, ...], many, few) -> Array:
-    """Reduction of `term(*arrays)` over the last axis: by pairs where it is written out."""
-    rank = max(array.ndim for array in arrays)
-    shape = jnp.broadcast_shapes(*(array.shape for array in arrays if array.ndim == rank))
-    if shape[-1] > _SHORT or math.prod(shape[:-1]) < _MANY:
-        columns = (array if array.ndim == rank else array[..., None] for array in arrays)
-        return few(term(*columns), axis=-1)
-    pick = lambda array, i: array[..., i] if array.ndim == rank else array
-    terms = (term(*(pick(array, i) for array in arrays)) for i in range(shape[-1]))
-    return functools.reduce(many, terms)
 
 
 def row_sum(term: Callable[..., Array], *arrays: Float[Array, "*batch n"]) -> Array:
@@ -47,7 +35,14 @@ def row_sum(term: Callable[..., Array], *arrays: Float[Array, "*batch n"]) -> Ar
       >>> row_sum(lambda x, y, c: x * (y - c * x), jnp.ones(3), jnp.ones(3), jnp.array(3.0)).item()
       -6.0
     """
-    return _reduced(term, arrays, operator.add, jnp.sum)
+    rank = max(array.ndim for array in arrays)
+    shape = jnp.broadcast_shapes(*(array.shape for array in arrays if array.ndim == rank))
+    if not 0 < shape[-1] <= _SHORT or math.prod(shape[:-1]) < _MANY:
+        columns = (array if array.ndim == rank else array[..., None] for array in arrays)
+        return jnp.sum(term(*columns), axis=-1)
+    pick = lambda array, i: array[..., i] if array.ndim == rank else array
+    terms = (term(*(pick(array, i) for array in arrays)) for i in range(shape[-1]))
+    return functools.reduce(operator.add, terms)
 
 
 def row_norm(term: Callable[..., Array], *arrays: Float[Array, "*batch n"]) -> Array:
@@ -73,8 +68,8 @@ def row_norm(term: Callable[..., Array], *arrays: Float[Array, "*batch n"]) -> A
     plain = jax.lax.stop_gradient(row_sum(lambda *a: term(*a) ** 2, *arrays))
     info = jnp.finfo(plain.dtype)
     half = 2.0 ** (info.maxexp // 2)
-    few, many = 2.0 ** (info.minexp + info.nmant + 3), 2.0 ** (info.maxexp - 8)
-    scale = jnp.where(plain < few, half, jnp.where(plain < many, 1.0, 2.0**-6 / half))
+    few = 2.0 ** (info.minexp + info.nmant + 3)
+    scale = jnp.where(plain < few, half, jnp.where(plain < jnp.inf, 1.0, 2.0**-6 / half))
     scale = scale.astype(plain.dtype)
     square = row_sum(lambda scale, *a: (scale * term(*a)) ** 2, scale, *arrays)
     return sqrt_at_zero(square) / scale
@@ -84,7 +79,7 @@ def row_norm(term: Callable[..., Array], *arrays: Float[Array, "*batch n"]) -> A
 def norm_at_zero(x: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
     """Euclidean norm of the last axis, whose derivative at 0 is 0 by convention instead of nan.
 
-    Scaled by the largest entry, so that squares neither overflow nor vanish.
+    Scaled by a power of 2, so that squares neither overflow nor vanish.
 
     Args:
       x: vectors.

@@ -43,3 +43,16 @@ def test_far_out_on_the_hyperboloid_it_is_a_number(r, s):
         np.testing.assert_allclose(backward, forward, rtol=1e-4, atol=1e-5 * size)
         # The slopes of exp have no digit left there in float32.
         assert np.isfinite(jax.jacrev(lorentz.exp, argnums=place)(x, lorentz.log(x, y))).all()
+
+
+@pytest.mark.parametrize(
+    ("r", "s"), [(30, 29.5), (30, 10), (30, -1), (12, 4), (2, 1.999), (0.5, 0.4), (1e-20, 2e-20)]
+)
+def test_the_slope_of_the_distance_of_the_hyperboloid_has_its_digits(r, s):
+    lorentz = Lorentz(1)
+    point = lambda r: jnp.array([np.cosh(r), np.sinh(r)], jnp.float32)
+    # Of the distance from the origin, in the space part: 1 / cosh(r).
+    slopes = [jax.grad(lorentz.distance, place)(point(r), point(s))[1] for place in (0, 1)]
+    sign = np.sign(r - s)
+    expected = sign / np.cosh(r), -sign / np.cosh(s)
+    np.testing.assert_allclose(slopes, expected, rtol=2e-6 if abs(r - s) > 0.01 else 2e-4)

@@ -7,7 +7,7 @@ import pytest
 
 from igeojax.numerics import norm_at_zero, row_norm, row_sum
 
-SHAPES = [(7,), (5, 7), (4096, 7), (3, 2048, 2), (4096, 16), (4096, 17), (5000, 1)]
+SHAPES = [(7,), (5, 7), (4096, 7), (3, 2048, 2), (4096, 16), (4096, 17), (5000, 1), (4096, 0)]
 term = lambda x, y, c: x * (y - c * x)
 
 
