@@ -6,19 +6,16 @@
 3. The same matrices by scikit-learn's FastICA, and the Amari index of both.
 """
 
-import argparse
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 from sklearn.datasets import load_sample_images
 from sklearn.decomposition import FastICA
 
+import script
 from igeojax import estimation
 
 
@@ -48,8 +45,8 @@ def edges(images: np.ndarray) -> np.ndarray:
     return np.diff(images, axis=2).reshape(len(images), -1).T
 
 
-def compared(name: str, data: np.ndarray, mixing: np.ndarray, table: Table):
-    """Fit, and add the indices and times of both to the table."""
+def compared(name: str, data: np.ndarray, mixing: np.ndarray, seed: int):
+    """Fit by both; what ours found, and a row with the indices and times."""
     count = mixing.shape[1]
     fit = lambda: jax.block_until_ready(estimation.independent_components(data, count))
     fit()
@@ -57,18 +54,11 @@ def compared(name: str, data: np.ndarray, mixing: np.ndarray, table: Table):
     found = fit()
     ours = time.perf_counter() - begin
     begin = time.perf_counter()
-    other = FastICA(count, random_state=0).fit(data).components_
+    other = FastICA(count, random_state=seed).fit(data).components_
     theirs = time.perf_counter() - begin
     index = lambda w: f"{float(estimation.amari_index(jnp.asarray(w) @ mixing)):.4f}"
-    table.add_row(
-        name,
-        f"{data.shape[0]:,} x {data.shape[1]}",
-        index(found.unmixing),
-        index(other),
-        f"{1e3 * ours:.0f} / {1e3 * theirs:.0f}",
-        str(bool(found.converged)),
-    )
-    return found
+    size, times = f"{data.shape[0]:,} x {data.shape[1]}", f"{1e3 * ours:.0f} / {1e3 * theirs:.0f}"
+    return found, (name, size, index(found.unmixing), index(other), times, bool(found.converged))
 
 
 def matched(unmixing: np.ndarray, mixing: np.ndarray) -> tuple[list[int], np.ndarray]:
@@ -78,7 +68,7 @@ def matched(unmixing: np.ndarray, mixing: np.ndarray) -> tuple[list[int], np.nda
     return order, np.sign(product[order, np.arange(mixing.shape[1])])
 
 
-def picture_of_signals(path: Path, hidden, data, found, names: list[str]) -> None:
+def picture_of_signals(hidden, data, found, names: list[str]) -> Figure:
     """Sources, mixtures and what was found, over the first quarter of a second."""
     figure = Figure(figsize=(12, 6), layout="constrained")
     axes = figure.subplots(4, 3, sharex=True)
@@ -93,10 +83,10 @@ def picture_of_signals(path: Path, hidden, data, found, names: list[str]) -> Non
         axes[-1, column].set_xlabel("seconds")
     for row, name in enumerate(names):
         axes[row, 0].set_ylabel(name)
-    figure.savefig(path, dpi=120)
+    return figure
 
 
-def picture_of_photographs(path: Path, data, found) -> None:
+def picture_of_photographs(data, found) -> Figure:
     """Mixtures above, the photographs that were found below."""
     figure = Figure(figsize=(10, 5.2), layout="constrained")
     upper, lower = figure.subplots(2, 3)
@@ -107,43 +97,36 @@ def picture_of_photographs(path: Path, data, found) -> None:
     for axes in (*upper, *lower):
         axes.set_axis_off()
     figure.suptitle("Three mixtures, and the two photographs in them")
-    figure.savefig(path, dpi=120)
+    return figure
 
 
 def main() -> None:
     """Run all parts."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", default="unmixing", type=Path)
-    parser.add_argument("--quick", action="store_true", help="shorter signals, smaller photographs")
-    options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
+    run = script.start(__file__, __doc__, quick="shorter signals, smaller photographs")
     jax.config.update("jax_enable_x64", True)
-    console = Console(width=110)
-    rng = np.random.default_rng(0)
-    columns = ("what", "size", "index", "FastICA", "ms, both", "converged")
-    table = Table(*columns, title="Amari index, 0 is perfect")
+    rng = run.rng()
 
-    hidden, names = signals(rng, 8000 if options.quick else 200_000)
+    hidden, names = signals(rng, 8000 if run.quick else 200_000)
     mixing = rng.normal(size=(4, 4))
     data = hidden @ mixing.T
-    components = compared("signals", data, mixing, table)
+    components, first = compared("signals", data, mixing, run.seed)
     order, sign = matched(components.unmixing, mixing)
     found = np.asarray(estimation.sources(components, data))[:, order] * sign
-    picture_of_signals(options.folder / "signals.png", hidden, data, found, names)
+    run.save(picture_of_signals(hidden, data, found, names), "signals")
 
-    photos = photographs(4 if options.quick else 1)
+    photos = photographs(4 if run.quick else 1)
     mixing = rng.uniform(0.2, 1.0, size=(3, 2))
     mixtures = np.tensordot(mixing, photos, 1)
-    components = compared("photographs", edges(mixtures), mixing, table)
+    components, second = compared("photographs", edges(mixtures), mixing, run.seed)
     order, sign = matched(components.unmixing, mixing)
     unmixing = np.asarray(components.unmixing)[order] * sign[:, None]
-    picture_of_photographs(
-        options.folder / "photographs.png", mixtures, np.tensordot(unmixing, mixtures, 1)
-    )
-    console.print(table)
+    run.save(picture_of_photographs(mixtures, np.tensordot(unmixing, mixtures, 1)), "photographs")
+
+    headings = ("what", "size", "index", "FastICA", "ms, both", "converged")
+    run.table("Amari index, 0 is perfect", headings, (first, second))
     tails = ["heavy" if s > 0 else "light" for s in components.signs]
-    console.print(f"Edges of photographs have {' and '.join(tails)} tails.")
-    console.print(f"The pictures are in {options.folder}")
+    run.console.print(f"Edges of photographs have {' and '.join(tails)} tails.")
+    run.end()
 
 
 if __name__ == "__main__":
