@@ -11,6 +11,12 @@ from igeojax.optim.family_potential import FamilyPotential
 from igeojax.optim.kfac import KfacState, ekfac, kfac
 from igeojax.optim.kfac_preconditioner import scale_by_kfac
 from igeojax.optim.matrix_maps import LogDet, VonNeumannEntropy
+from igeojax.optim.mean_field_posterior import (
+    MeanFieldState,
+    posterior_scale,
+    sample_posterior,
+    sampled_curvature,
+)
 from igeojax.optim.metric import Metric, MetricState, scale_by_metric
 from igeojax.optim.mirror import mirror_descent, scale_by_mirror_descent
 from igeojax.optim.mirror_maps import (
@@ -51,6 +57,19 @@ from igeojax.optim.solvers_kronecker import EKFAC, KFAC
 from igeojax.optim.solvers_sample_space import SampleSpace
 from igeojax.optim.spring import SpringState, scale_by_spring, spring
 from igeojax.optim.trust_region import TrustRegionState, trust_region
+from igeojax.optim.variational import (
+    DomainState,
+    add_prior,
+    bayesian_learning_rule,
+    within_domain,
+)
+from igeojax.optim.variational_gaussian import (
+    ivon,
+    scale_by_ivon,
+    scale_by_vogn,
+    vogn,
+)
+from igeojax.optim.variational_gradient import VariationalGradient, elbo, variational_gradient
 
 __all__ = [
     "EKFAC",
@@ -60,6 +79,7 @@ __all__ = [
     "ConjugateGradient",
     "Dense",
     "Diagonal",
+    "DomainState",
     "Euclidean",
     "FamilyPotential",
     "KfacState",
@@ -67,6 +87,7 @@ __all__ = [
     "LogBarrier",
     "LogDet",
     "LowRank",
+    "MeanFieldState",
     "Metric",
     "MetricState",
     "MirrorMap",
@@ -80,16 +101,22 @@ __all__ = [
     "SolverInfo",
     "SpringState",
     "TrustRegionState",
+    "VariationalGradient",
     "VonNeumannEntropy",
+    "add_prior",
     "apply_riemannian_updates",
+    "bayesian_learning_rule",
     "describe",
     "ekfac",
+    "elbo",
     "entropy_projection",
     "generalized_advantages",
     "geodesic_updates",
+    "ivon",
     "kfac",
     "mirror_descent",
     "natural_gradient",
+    "posterior_scale",
     "project_onto",
     "relative_gradient",
     "riemannian_adam",
@@ -97,6 +124,9 @@ __all__ = [
     "riemannian_momentum",
     "riemannian_sgd",
     "riemannian_trace",
+    "sample_posterior",
+    "sampled_curvature",
+    "scale_by_ivon",
     "scale_by_kfac",
     "scale_by_metric",
     "scale_by_mirror_descent",
@@ -104,6 +134,10 @@ __all__ = [
     "scale_by_relative_gradient",
     "scale_by_riemannian_adam",
     "scale_by_spring",
+    "scale_by_vogn",
     "spring",
     "trust_region",
+    "variational_gradient",
+    "vogn",
+    "within_domain",
 ]

@@ -75,9 +75,7 @@ def within_domain(
 
     def init(params: Any) -> DomainState:
         batch, dtype = family.batch_shape(params), jax.tree.leaves(params)[0].dtype
-        return DomainState(
-            jnp.zeros((), int), jnp.ones(batch, dtype), jnp.zeros(batch, int)
-        )
+        return DomainState(jnp.zeros((), int), jnp.ones(batch, dtype), jnp.zeros(batch, int))
 
     def update(
         updates: Any, state: Any, params: Any = None, **extra: Any
@@ -118,7 +116,7 @@ def within_domain(
 
 
 def add_prior(family: ExponentialFamily, prior: Any) -> optax.GradientTransformationExtraArgs:
-    """Add `theta - prior` to the updates: the gradient of `KL(q_theta || prior)` in mean coordinates.
+    """Add `theta - prior` to the updates: `grad_eta KL(q_theta || prior)`.
 
     What weight decay is to a point estimate.
 

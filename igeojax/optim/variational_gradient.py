@@ -1,8 +1,8 @@
 """The evidence lower bound of an exponential family and its natural gradient, from samples.
 
-All of it is of one point: `jax.vmap` over keys and points does a batch. Samples are looked at in the
-frame of the approximation (`families.frames`), in which normal laws are standard: far from 0 their
-statistics keep their digits.
+All of it is of one point: `jax.vmap` over keys and points does a batch. Samples are looked at in
+the frame of the approximation (`families.frames`), in which normal laws are standard: far from 0
+their statistics keep their digits.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 from igeojax._core import checks
 from igeojax.divergences.exponential.relative_entropy import kl
@@ -43,8 +43,8 @@ _REJECTION = (InverseGaussian, VonMises, VonMisesFisher)
 class VariationalGradient(NamedTuple):
     """Evidence lower bound and the gradient of the expected loss, from the same samples.
 
-    `elbo`: its value and standard error, in nats. `gradient`: of `E_q[-log p(data | x)]` in the mean
-    parameters, a point: the updates that `bayesian_learning_rule` takes.
+    `elbo`: its value and standard error, in nats. `gradient`: of `E_q[-log p(data | x)]` in the
+    mean parameters, a point: the updates that `bayesian_learning_rule` takes.
     """
 
     elbo: Estimate
@@ -81,8 +81,8 @@ def variational_gradient(
 
     - `"pathwise"`: derivatives of samples that move with `theta`; needs a differentiable
       likelihood. The least noise in many dimensions.
-    - `"score"`: `F^-1` times the covariance of statistics and log-likelihood over the samples; values
-      alone, any family, unbiased.
+    - `"score"`: `F^-1` times the covariance of statistics and log-likelihood over the samples; for
+      any family, from values alone, unbiased.
     - `"regression"`: the slope of least squares of the log-likelihood on the statistics. Exact for
       conjugate models; else with a bias of order `1 / num_samples`. Needs more samples than the
       family has dimensions, and `num_samples dimension^2` operations.
