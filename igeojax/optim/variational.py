@@ -102,11 +102,12 @@ def within_domain(
         def shorten(carry: tuple[Array, ...]) -> tuple[Array, ...]:
             scale, refused, accepted = carry
             scale = jnp.where(accepted, scale, factor * scale)
-            refused = refused + ~accepted
-            return scale, refused, inside(scale)
+            accepted = inside(scale)
+            return scale, refused + ~accepted, accepted
 
         whole = jnp.ones_like(state.scale)
-        start = whole, jnp.zeros_like(state.num_backtracks), inside(whole)
+        accepted = inside(whole)
+        start = whole, (~accepted).astype(state.num_backtracks.dtype), accepted
         scale, refused, accepted = jax.lax.while_loop(unfinished, shorten, start)
         scale = jnp.where(accepted, scale, 0)
         found = jax.tree.map(lambda leaf: over(scale, leaf), step)
