@@ -46,18 +46,18 @@ def require_params(transform: str, params: Any) -> None:
         )
 
 
-def require_alike(updates: Any, params: Any, name: str = "updates") -> None:
+def require_alike(
+    updates: Any,
+    params: Any,
+    name: str = "updates",
+    remedy: str = "Pass the gradient with respect to these params.",
+) -> None:
     """Check that updates have the structure and shapes of the parameters, all of them floating.
 
     Raises:
       TypeError: a leaf is not floating.
       ValueError: structures or shapes differ.
     """
-    remedy = (
-        "Pass the gradient with respect to these params."
-        if name == "updates"
-        else "A projection maps a point to a point alike."
-    )
     if jax.tree.structure(updates) != jax.tree.structure(params):
         raise ValueError(
             f"{name} and params must have one tree structure; got "

@@ -49,6 +49,13 @@ def completed(params: Any, full_params: Any, remedy: str = REMEDY) -> Any:
     )
 
 
+def masked_as(tree: Any, like: Any) -> Any:
+    """A tree over all parameters, without what is masked in `like`: the inverse of `completed`."""
+    return jax.tree.map(
+        lambda leaf, part: leaf if _is_masked(leaf) else part, like, tree, is_leaf=_is_masked
+    )
+
+
 def model_of(predict: Predict, inputs: Any, full_params: Any) -> Predict:
     """`predict` of masked parameters.
 

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from igeojax._core import checks
 from igeojax.optim._arguments import require_alike
+from igeojax.optim._model import completed, masked_as
 
 
 class MeanFieldState(NamedTuple):
@@ -58,7 +59,8 @@ def sample_posterior(
       shape: leading shape of the draws, such as `(8,)` for predictions by `jax.vmap`.
 
     Returns:
-      A pytree like `params`, each leaf with `shape` in front.
+      A pytree like `params`, each leaf with `shape` in front. Leaves that `optax.masked` takes out
+      are at their mean.
 
     Raises:
       TypeError: `key` is no PRNG key, or `shape` no tuple.
@@ -74,17 +76,19 @@ def sample_posterior(
     checks.require_key(key)
     checks.require_shape(shape)
     scale = posterior_scale(state)
-    _require_state_of(scale, params)
-    structure = jax.tree.structure(params)
+    part = masked_as(params, scale)
+    _require_state_of(scale, part)
+    structure = jax.tree.structure(part)
     keys = jax.tree.unflatten(structure, jax.random.split(key, structure.num_leaves))
+    pad = (1,) * len(shape)
 
     def drawn(key: Array, mean: Array, scale: Array) -> Array:
-        pad = (1,) * len(shape)
         noise = jax.random.normal(key, shape + mean.shape, scale.dtype)
         wide = scale.reshape(pad + scale.shape) * noise
         return (mean.reshape(pad + mean.shape) + wide).astype(mean.dtype)
 
-    return jax.tree.map(drawn, keys, params, scale)
+    still = jax.tree.map(lambda mean: jnp.broadcast_to(mean, shape + jnp.shape(mean)), params)
+    return completed(jax.tree.map(drawn, keys, part, scale), still)
 
 
 def sampled_curvature(state: Any, params: Any, samples: Any, grads: Any) -> Any:
@@ -117,6 +121,7 @@ def sampled_curvature(state: Any, params: Any, samples: Any, grads: Any) -> Any:
       [1.0]
     """
     found = _found_in(state)
+    params, samples, grads = (masked_as(t, found.curvature) for t in (params, samples, grads))
     _require_state_of(found.curvature, params)
     require_alike(grads, samples)
 

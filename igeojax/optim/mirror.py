@@ -73,7 +73,8 @@ def scale_by_mirror_descent(
         if projection is not None:
             moved = jax.tree.map(lambda p, c: p + c, params, change)
             projected = projection(moved)
-            require_alike(projected, params, name="projected points")
+            remedy = "A projection maps a point to a point alike."
+            require_alike(projected, params, name="projected points", remedy=remedy)
             # Where the projection does nothing, the digits of the change stay.
             change = jax.tree.map(lambda c, q, m: c + (q - m), change, projected, moved)
         return jax.tree.map(lambda new, old: new.astype(old.dtype), change, updates), state

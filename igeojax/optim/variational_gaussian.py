@@ -18,8 +18,10 @@ from igeojax.fisher.model import Predict
 from igeojax.fisher.output import Output
 from igeojax.optim._arguments import require_alike
 from igeojax.optim._mean_field import mean_field
-from igeojax.optim._model import model_of, require_predict
+from igeojax.optim._model import masked_as, model_of, require_predict
 from igeojax.optim.mean_field_posterior import sampled_curvature
+
+_DRAW = "Pass sample_posterior(key, state, params)."
 
 
 def scale_by_ivon(
@@ -80,9 +82,11 @@ def scale_by_ivon(
                 "gradient was taken: sample=sample_posterior(key, state, params)."
             )
         if curvature is not None:
-            require_alike(curvature, params, name="curvature")
+            curvature = masked_as(curvature, params)
+            require_alike(curvature, params, name="curvature", remedy="It is diagonal.")
             return curvature
-        require_alike(sample, params, name="sample")
+        sample = masked_as(sample, params)
+        require_alike(sample, params, name="sample", remedy=_DRAW)
         rows = lambda tree: jax.tree.map(lambda leaf: leaf[None], tree)
         return sampled_curvature(state, params, rows(sample), rows(grads))
 
@@ -198,7 +202,8 @@ def scale_by_vogn(
         inputs, sample = extra.get("inputs"), extra.get("sample")
         model = model_of(predict, inputs, extra.get("full_params"))
         if sample is not None:
-            require_alike(sample, params, name="sample")
+            sample = masked_as(sample, params)
+            require_alike(sample, params, name="sample", remedy=_DRAW)
         return fisher_diagonal(
             model,
             family,
