@@ -35,6 +35,7 @@ LogLikelihood = Callable[[Any], Array]
 """`log p(data | x)` of one observation x of the approximation, a scalar in nats."""
 
 Estimator = Literal["pathwise", "score", "regression"]
+"""How the gradient is made of samples, see `variational_gradient`."""
 
 _COUNTS = (Bernoulli, Binomial, Categorical, Geometric, Multinomial, NegativeBinomial, Poisson)
 _REJECTION = (InverseGaussian, VonMises, VonMisesFisher)
