@@ -181,6 +181,8 @@ def bayesian_learning_rule(
     with `rho = 1` is Bayes' theorem, whatever `theta` is. Steps that would leave the natural domain
     are shortened, see `within_domain`, whose `DomainState` is the last of the chain.
 
+    Of a quadratic loss a full normal law converges for every `rho < 2`. A mean field of d coupled
+    coordinates steps each as if the others stood still: below `2 / d` its mean always converges.
     The transforms of the chain may be combined otherwise: with `optax.ema` between for momentum, or
     with a schedule of Robbins and Monro for noisy gradients.
 
