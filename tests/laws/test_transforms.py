@@ -73,6 +73,11 @@ FORCES = {
 }
 CURVED = {"manifolds": {"x": manifolds.Sphere(3), "y": manifolds.PoincareBall(2), "z": None}}
 POINT = NORMAL.mean_from_natural(NORMAL.natural_from_params(0.4, 1.3))
+NATURAL = NORMAL.natural_from_params(jnp.asarray([0.4, -1.0]), jnp.asarray([1.3, 0.5]))
+# The first leaves the domain.
+RISE = NORMAL.Point(jnp.asarray([0.3, 1.0]), jnp.asarray([0.4, -0.2]))
+MEAN_FIELD = {"weight_decay": 0.0, "curvature_init": 0.5}  # no pull where the gradient is 0
+DRAW = {"w": jnp.asarray([0.3, 0.1, 0.2]), "b": jnp.asarray(-0.2)}
 MODEL = {"predict": predict, "family": LINEAR}
 CG = optim.ConjugateGradient(tolerance=1e-6)
 # Random signs are the same in float32: labels of a family would be others.
@@ -168,6 +173,51 @@ LAWS = {
     "relative_gradient": Law(
         optim.relative_gradient, {}, {"learning_rate": 0.1, "max_norm": 0.5}, MATRICES, TURNS
     ),
+    "within_domain": Law(
+        optim.within_domain,
+        {"family": NORMAL, "max_backtracks": 9},
+        {"backtrack": 0.5},
+        NATURAL,
+        RISE,
+    ),
+    "add_prior": Law(optim.add_prior, {"family": NORMAL, "prior": NATURAL}, {}, NATURAL, RISE),
+    "bayesian_learning_rule": Law(
+        optim.bayesian_learning_rule,
+        {"family": NORMAL, "prior": NATURAL, "max_backtracks": 9},
+        {"learning_rate": 1.5, "backtrack": 0.5},
+        NATURAL,
+        jax.tree.map(jnp.negative, RISE),
+    ),
+    "scale_by_ivon": Law(
+        optim.scale_by_ivon,
+        MEAN_FIELD,
+        {"ess": 10.0, "b1": 0.9, "b2": 0.8},
+        TREE,
+        SLOPE,
+        {"curvature": DRAW},
+    ),
+    "ivon": Law(
+        optim.ivon,
+        MEAN_FIELD | {"ess": 10.0},
+        {"learning_rate": 0.1, "b1": 0.9, "b2": 0.8},
+        TREE,
+        SLOPE,
+        {"sample": DRAW},
+    ),
+    **{
+        name: Law(
+            factory,
+            MODEL | MEAN_FIELD | {"chunk_size": 2},
+            {"ess": 10.0, "b1": 0.9, "b2": 0.8} | rate,
+            TREE,
+            SLOPE,
+            {"inputs": INPUTS, "sample": DRAW},
+        )
+        for name, factory, rate in (
+            ("scale_by_vogn", optim.scale_by_vogn, {}),
+            ("vogn", optim.vogn, {"learning_rate": 0.1}),
+        )
+    },
     "scale_by_mirror_descent": Law(
         optim.scale_by_mirror_descent, {"mirror_map": optim.NegativeEntropy()}, {}, SIMPLEX, PUSH
     ),
@@ -240,8 +290,13 @@ def test_every_public_transform_is_here():
     others = {
         "apply_riemannian_updates",
         "describe",
+        "elbo",
         "entropy_projection",
         "generalized_advantages",
+        "posterior_scale",
+        "sample_posterior",
+        "sampled_curvature",
+        "variational_gradient",
     }
     assert public - others == {name.split("-")[0] for name in LAWS}
     maps = {k.__name__ for k in vars(optim).values() if isinstance(k, type)

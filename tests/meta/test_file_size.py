@@ -10,6 +10,7 @@ EXCEPTIONS: dict[str, str] = {
     "igeojax/families/base.py": "the one abstract class; two thirds of it are docstrings",
     "examples/quickstart.py": "one script, read from top to bottom",
     "tests/kernels_triton/test_divergences.py": "six divergences, asked the same questions",
+    "tests/laws/test_transforms.py": "one table of transforms, and what is asked of each",
     "tests/divergences/test_quadrature.py": "one table of laws, and what is asked of each",
 }
 

@@ -168,6 +168,17 @@ def test_far_from_zero_float32_keeps_its_digits():
         np.testing.assert_allclose(found.elbo.value, -1 + 0.375 - np.log(2.0), rtol=0, atol=0.1)
 
 
+def test_regression_does_not_depend_on_the_units_of_the_statistics():
+    family, rate = families.Gamma(), 1e-20
+    theta = family.natural_from_params(2.0, rate)
+    found = optim.variational_gradient(
+        jax.random.key(0), family, theta, theta, lambda x: 3 * jnp.log(x) - rate * x,
+        num_samples=8, estimator="regression",
+    )  # fmt: skip
+    np.testing.assert_allclose(found.gradient.log_x, -3.0, rtol=1e-10, atol=0)
+    np.testing.assert_allclose(found.gradient.x, rate, rtol=1e-10, atol=0)
+
+
 def test_an_improper_prior_leaves_the_gradient():
     flat = NORMAL.Point(jnp.zeros(()), jnp.zeros(()))
     theta = NORMAL.natural_from_params(0.0, 1.0)
