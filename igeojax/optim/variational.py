@@ -177,9 +177,10 @@ def bayesian_learning_rule(
 
     `params` are natural parameters of the approximation; `updates` the gradient of the expected
     loss `E_q[-log p(data | x)]` in its mean parameters: of a closed form by `jax.grad`, of samples
-    by `variational_gradient`. A model is conjugate where that gradient is constant; then a step
-    with `rho = 1` is Bayes' theorem, whatever `theta` is. Steps that would leave the natural domain
-    are shortened, see `within_domain`, whose `DomainState` is the last of the chain.
+    by `variational_gradient`, of a function of `theta` by `geometry.sharp` of its gradient. A model
+    is conjugate where that gradient is constant; then a step with `rho = 1` is Bayes' theorem,
+    whatever `theta` is. Steps that would leave the natural domain are shortened, see
+    `within_domain`, whose `DomainState` is the last of the chain.
 
     Of a quadratic loss a full normal law converges for every `rho < 2`. A mean field of d coupled
     coordinates steps each as if the others stood still: below `2 / d` its mean always converges.
