@@ -2,18 +2,16 @@
 
 1. Breast cancer: logistic regression on all features by the Bayesian learning rule, as a full
    normal law and as a mean field, from an exact gradient and from samples; beside Laplace's
-   approximation and, where blackjax is installed, a long run of Hamiltonian Monte Carlo.
+   approximation and a long run of Hamiltonian Monte Carlo.
 2. Digits with wrong labels among them: a network by IVON, whose probabilities are averages over
    its posterior, beside the mode by Adam: accuracy, log-probability and calibration, held out.
 3. Digits: a variational autoencoder, with the divergence of its code in closed form.
 """
 
-import argparse
-import importlib.util
 import time
-from pathlib import Path
 from typing import Any
 
+import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,16 +20,12 @@ from jax.scipy.special import logsumexp
 from matplotlib.figure import Figure
 from sklearn.datasets import load_breast_cancer, load_digits
 
+import script
 from igeojax import bayes, families, optim
 from igeojax.divergences.exponential import kl
 
 PIXELS, CLASSES = families.Bernoulli(), families.Categorical(10)
 CODE = families.DiagonalNormal(8)
-
-
-def section(title: str) -> None:
-    """A heading."""
-    print(f"\n{title}\n{'-' * len(title)}")
 
 
 def moments(family: Any, theta: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -40,11 +34,9 @@ def moments(family: Any, theta: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(family.mean(theta)), np.sqrt(np.asarray(variance))
 
 
-def hamiltonian(log_joint: Any, start: Any, draws: int) -> np.ndarray:
+def hamiltonian(key: Any, log_joint: Any, start: Any, draws: int) -> np.ndarray:
     """Draws of the posterior by the no-U-turn sampler."""
-    import blackjax
-
-    warm, run = jax.random.split(jax.random.key(1))
+    warm, sample = jax.random.split(key)
     adaptation = blackjax.window_adaptation(blackjax.nuts, log_joint)
     (state, tuned), _ = adaptation.run(warm, start, num_steps=1000)
     kernel = blackjax.nuts(log_joint, **tuned)
@@ -53,13 +45,13 @@ def hamiltonian(log_joint: Any, start: Any, draws: int) -> np.ndarray:
         state, _ = kernel.step(key, state)
         return state, state.position
 
-    keys = jax.random.split(run, draws)
+    keys = jax.random.split(sample, draws)
     return np.asarray(jax.jit(lambda s: jax.lax.scan(step, s, keys)[1])(state))
 
 
-def tumors(quick: bool, folder: Path) -> None:
+def tumors(run: script.Script) -> None:
     """A posterior of 31 weights."""
-    section("Breast cancer: logistic regression on 30 features")
+    run.section("Breast cancer: logistic regression on 30 features")
     data = load_breast_cancer()
     z = (data.data - data.data.mean(axis=0)) / data.data.std(axis=0)
     x = jnp.asarray(np.concatenate([np.ones((len(z), 1)), z], axis=1))
@@ -98,11 +90,11 @@ def tumors(quick: bool, folder: Path) -> None:
             updates, state = tx.update(gradient(key, theta), state, theta)
             return (optax.apply_updates(theta, updates), state), state[-1].scale < 1
 
-        keys = jax.random.split(jax.random.key(2), steps)
-        run = jax.jit(lambda start: jax.lax.scan(step, (start, tx.init(start)), keys))
-        run = run.lower(prior).compile()
+        keys = jax.random.split(run.key(2), steps)
+        walk = jax.jit(lambda start: jax.lax.scan(step, (start, tx.init(start)), keys))
+        walk = walk.lower(prior).compile()
         began = time.perf_counter()
-        (theta, _), shortened = jax.block_until_ready(run(prior))
+        (theta, _), shortened = jax.block_until_ready(walk(prior))
         return theta, int(shortened.sum()), time.perf_counter() - began
 
     def by_samples(key: Any, theta: Any) -> Any:
@@ -113,7 +105,7 @@ def tumors(quick: bool, folder: Path) -> None:
     def of_mean(family: Any, loss: Any) -> Any:
         return lambda _, theta: jax.grad(loss)(family.mean_from_natural(theta))
 
-    steps = 100 if quick else 300
+    steps = 100 if run.quick else 300
     rates = optax.cosine_decay_schedule(0.1, 5 * steps)
     # Of a mean field of correlated weights longer steps than 2 / size may overshoot.
     runs = {
@@ -128,41 +120,39 @@ def tumors(quick: bool, folder: Path) -> None:
     for _ in range(20):
         mode = mode - jnp.linalg.solve(jax.hessian(log_joint)(mode), jax.grad(log_joint)(mode))
     laplace = bayes.laplace_approximation(log_joint, mode)
-    found = {name: moments(run[0], run[1]) for name, run in runs.items()}
+    found = {name: moments(family, theta) for name, (family, theta, *_) in runs.items()}
     found["Laplace"] = moments(full, laplace.theta)
-    reference = "full normal"
-    if importlib.util.find_spec("blackjax"):
-        reference = "HMC"
-        draws = hamiltonian(log_joint, mode, 2000 if quick else 20000)
-        found["HMC"] = draws.mean(axis=0), draws.std(axis=0)
-    centre, spread = found[reference]
-    print(
-        f"                error of mean   deviation         ELBO   seconds   (beside {reference})"
-    )
+    draws = hamiltonian(run.key(1), log_joint, mode, 2000 if run.quick else 20000)
+    centre, spread = draws.mean(axis=0), draws.std(axis=0)
+    rows = []
     for name, (mean, deviation) in found.items():
         error = np.max(np.abs(mean - centre) / spread)
-        line = f"{name:<14}{error:12.3f} sd{np.mean(deviation / spread):12.3f}"
+        row = (name, f"{error:.3f}", f"{np.mean(deviation / spread):.3f}")
         if name in runs:
             family, theta, shortened, seconds = runs[name]
             bound = optim.elbo(
-                jax.random.key(0), family, theta, priors[family], log_likelihood, num_samples=4000
+                run.key(), family, theta, priors[family], log_likelihood, num_samples=4000
             )
-            value, noise = float(bound.value), float(bound.standard_error)
-            line += f"{value:10.2f} +- {noise:.2f}{seconds:7.2f}, {shortened} steps shortened"
-        elif name == "Laplace":
-            line += f"{float(laplace.log_evidence):10.2f} (its log-evidence)"
-        print(line)
+            value = f"{bound.value:.2f} ± {bound.standard_error:.2f}"
+            rows.append((*row, value, f"{seconds:.2f}", shortened))
+        else:
+            rows.append((*row, f"{laplace.log_evidence:.2f}", "", ""))
+    run.table(
+        "Beside HMC: largest error of a mean, mean ratio of deviations; Laplace's log-evidence",
+        ("posterior", "error / sd", "deviation", "ELBO (nats)", "seconds", "steps shortened"),
+        rows,
+    )
     figure = Figure(figsize=(9, 3.6), dpi=130, layout="constrained")
     axes = figure.subplots(1, 2)
     for ax, part, name in zip(axes, (0, 1), ("mean", "standard deviation"), strict=True):
-        values = found[reference][part]
+        values = (centre, spread)[part]
         line = [values.min(), values.max()]
         ax.plot(line, line, color="0.7", linewidth=1)
         for other, marker in zip(("full normal", "mean field", "Laplace"), "o^x", strict=True):
             ax.plot(values, found[other][part], marker, markersize=4, label=other)
-        ax.set(xlabel=f"{name} by {reference}", ylabel=f"{name} of the approximation")
+        ax.set(xlabel=f"{name} by HMC", ylabel=f"{name} of the approximation")
     axes[0].legend(frameon=False)
-    figure.savefig(folder / "logistic.png")
+    run.save(figure, "logistic")
 
 
 def layers(key: Any, widths: tuple[int, ...]) -> list[dict[str, Any]]:
@@ -195,11 +185,13 @@ def calibration(probs: np.ndarray, labels: np.ndarray, bins: int = 10) -> tuple[
     return float(np.sum(table[:, 2] * np.abs(table[:, 0] - table[:, 1]))), table
 
 
-def digits(quick: bool, folder: Path) -> None:
+def digits(run: script.Script) -> None:
     """A network on digits with wrong labels: IVON beside the mode of the same posterior by Adam."""
-    section("Digits: a network of 64-64-10 on 1200 digits, a fifth of their labels drawn at random")
+    run.section(
+        "Digits: a network of 64-64-10 on 1200 digits, a fifth of their labels drawn at random"
+    )
     data = load_digits()
-    rng = np.random.default_rng(0)
+    rng = run.rng()
     order = rng.permutation(len(data.target))
     x = (data.data / 16).astype("float32")[order]
     wrong = rng.random(len(order)) < 0.2
@@ -211,8 +203,8 @@ def digits(quick: bool, folder: Path) -> None:
     loss = lambda params, rows: (
         -jnp.mean(CLASSES.log_density(predict(params, given[rows]), truth[rows]))
     )
-    start = layers(jax.random.key(0), (64, 64, 10))
-    steps = 1000 if quick else 4000
+    start = layers(run.key(), (64, 64, 10))
+    steps = 1000 if run.quick else 4000
     rule = optax.cosine_decay_schedule(0.2, steps)
     warm, cold = (
         optim.ivon(rule, ess=factor * count, weight_decay=decay, b2=0.999) for factor in (1, 4)
@@ -236,9 +228,9 @@ def digits(quick: bool, folder: Path) -> None:
                 updates, state = tx.update(jax.grad(loss)(params, rows), state, params)
             return (optax.apply_updates(params, updates), state), None
 
-        keys = jax.random.split(jax.random.key(1), steps)
-        run = jax.jit(lambda start: jax.lax.scan(step, (start, tx.init(start)), keys)[0])
-        compiled = run.lower(start).compile()
+        keys = jax.random.split(run.key(1), steps)
+        walk = jax.jit(lambda start: jax.lax.scan(step, (start, tx.init(start)), keys)[0])
+        compiled = walk.lower(start).compile()
         began = time.perf_counter()
         params, state = jax.block_until_ready(compiled(start))
         return params, state, time.perf_counter() - began
@@ -249,40 +241,43 @@ def digits(quick: bool, folder: Path) -> None:
 
     def averaged(tx: Any) -> tuple[Any, float]:
         params, state, seconds = trained(tx, variational=True)
-        draws = optim.sample_posterior(jax.random.key(2), state, params, (64,))
+        draws = optim.sample_posterior(run.key(2), state, params, (64,))
         return logsumexp(jax.lax.map(log_probs, draws), axis=0) - np.log(64), seconds
 
     figure = Figure(figsize=(11, 3.2), dpi=130, layout="constrained")
-    print("                    accuracy  confidence   log-probability     ECE   seconds")
-    rows = {
-        "Adam, likelihood": (log_probs(largest), seconds),
-        "Adam, mode": (log_probs(point), mode_seconds),
-        "IVON": averaged(warm),
-        "IVON, 4 N": averaged(cold),
-    }
-    for ax, (name, (values, seconds)) in zip(figure.subplots(1, 4), rows.items(), strict=True):
+    rows, found = (
+        [],
+        {
+            "Adam, likelihood": (log_probs(largest), seconds),
+            "Adam, mode": (log_probs(point), mode_seconds),
+            "IVON": averaged(warm),
+            "IVON, 4 N": averaged(cold),
+        },
+    )
+    for ax, (name, (values, seconds)) in zip(figure.subplots(1, 4), found.items(), strict=True):
         probs = np.exp(np.asarray(values, float))
         error, table = calibration(probs, answers)
         accuracy = np.mean(probs.argmax(axis=1) == answers)
         mean = np.mean(np.asarray(values)[np.arange(len(answers)), answers])
-        print(
-            f"{name:<18}{accuracy:10.4f}{probs.max(axis=1).mean():12.4f}{mean:18.4f}{error:8.4f}{seconds:10.2f}"
-        )
+        numbers = (accuracy, probs.max(axis=1).mean(), mean, error)
+        rows.append((name, *(f"{number:.4f}" for number in numbers), f"{seconds:.2f}"))
         ax.plot([0, 1], [0, 1], color="0.7", linewidth=1)
         ax.bar(table[:, 0], table[:, 2], width=0.05, color="C0", alpha=0.3)
         ax.plot(table[:, 0], table[:, 1], "o-", markersize=4)
         ax.set(title=f"{name}: ECE {error:.3f}", xlabel="confidence", xlim=(0, 1), ylim=(0, 1))
     figure.axes[0].set_ylabel("accuracy (bars: share of digits)")
-    figure.savefig(folder / "reliability.png")
+    run.save(figure, "reliability")
+    headings = ("network", "accuracy", "confidence", "log-probability", "ECE", "seconds")
+    run.table("597 digits held out", headings, rows)
 
 
-def autoencoder(quick: bool, folder: Path) -> None:
+def autoencoder(run: script.Script) -> None:
     """A variational autoencoder of binarized digits."""
-    section("Digits: a variational autoencoder with a code of 8 numbers")
+    run.section("Digits: a variational autoencoder with a code of 8 numbers")
     x = (load_digits().data / 16 > 0.5).astype("float32")
-    order = np.random.default_rng(0).permutation(len(x))
+    order = run.rng().permutation(len(x))
     given, held = jnp.asarray(x[order[:1500]]), jnp.asarray(x[order[1500:]])
-    keys = jax.random.split(jax.random.key(0))
+    keys = jax.random.split(run.key())
     start = {"in": layers(keys[0], (64, 64, 16)), "out": layers(keys[1], (8, 64, 64))}
     prior = CODE.natural_from_params(jnp.zeros(8, "float32"), jnp.ones(8, "float32"))
 
@@ -295,7 +290,7 @@ def autoencoder(quick: bool, folder: Path) -> None:
         wide = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, location.shape), prior)
         return fit.mean(), kl(CODE, code, wide).mean()
 
-    steps = 500 if quick else 6000
+    steps = 500 if run.quick else 6000
     tx = optax.adam(optax.cosine_decay_schedule(3e-3, steps))
 
     def loss(params: Any, key: Any, x: Any) -> Any:
@@ -309,33 +304,29 @@ def autoencoder(quick: bool, folder: Path) -> None:
         updates, state = tx.update(jax.grad(loss)(params, noise, rows), state)
         return (optax.apply_updates(params, updates), state), None
 
-    run = jax.jit(lambda start, keys: jax.lax.scan(step, (start, tx.init(start)), keys)[0][0])
-    params = run(start, jax.random.split(jax.random.key(1), steps))
+    walk = jax.jit(lambda start, keys: jax.lax.scan(step, (start, tx.init(start)), keys)[0][0])
+    params = walk(start, jax.random.split(run.key(1), steps))
+    rows = []
     for name, images in (("trained on", given), ("held out", held)):
-        fit, cost = map(float, bound(params, jax.random.key(2), images))
-        print(f"{name:<12} ELBO {fit - cost:8.2f}   likelihood {fit:8.2f}   divergence {cost:6.2f}")
-    code = jax.random.normal(jax.random.key(3), (40, 8), "float32")
+        fit, cost = map(float, bound(params, run.key(2), images))
+        rows.append((name, f"{fit - cost:.2f}", f"{fit:.2f}", f"{cost:.2f}"))
+    run.table("Nats an image", ("digits", "ELBO", "likelihood", "divergence"), rows)
+    code = jax.random.normal(run.key(3), (40, 8), "float32")
     drawn = np.asarray(jax.nn.sigmoid(applied(params["out"], code)))
     figure = Figure(figsize=(8, 3.4), dpi=130, layout="constrained")
     for ax, image in zip(figure.subplots(4, 10).ravel(), drawn, strict=True):
         ax.imshow(image.reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
         ax.set_axis_off()
-    figure.savefig(folder / "autoencoder.png")
+    run.save(figure, "autoencoder")
 
 
 def main() -> None:
-    """Run all parts and say where the pictures are."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", default="variational_pictures", type=Path)
-    parser.add_argument("--quick", action="store_true", help="fewer steps and draws")
-    arguments = parser.parse_args()
+    """Run all parts."""
+    run = script.start(__file__, __doc__, quick="fewer steps and draws")
     jax.config.update("jax_enable_x64", True)
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    began = time.perf_counter()
     for part in (tumors, digits, autoencoder):
-        part(arguments.quick, arguments.folder)
-    seconds = time.perf_counter() - began
-    print(f"\n{seconds:.0f} s. Pictures in {arguments.folder.resolve()}")
+        part(run)
+    run.end()
 
 
 if __name__ == "__main__":
