@@ -110,7 +110,15 @@ def asked_for_by(extra: str) -> set[str]:
 )
 def test_an_extra_names_all_that_its_files_import(extra, folder, apart):
     """A package that only comes along with another one is missing where that one is."""
-    ours = {*PACKAGES, *sys.stdlib_module_names, "tests", "benchmarks", "conftest", "script"}
+    ours = {
+        *PACKAGES,
+        *sys.stdlib_module_names,
+        "tests",
+        "benchmarks",
+        "docs",
+        "conftest",
+        "script",
+    }
     imported = {
         found.root
         for path in python_files(folder)

@@ -5,14 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from docs.hooks.bibliography import FILE, KEY, cited_in, entries
 from tests.meta.sources import PACKAGES, ROOT, docstrings_of, python_files, relative, tree_of
 
-# `[Amari2016]`, `[Amari2016, eq. 2.3]`, `[Amari2016; Cencov1982]`.
-BRACKET = re.compile(r"\[([A-Z][A-Za-z]+\d{4}[a-z]?(?:[,;: ][^\]\n]*)?)\]")
-KEY = re.compile(r"\b[A-Z][A-Za-z]+\d{4}[a-z]?\b")
-ENTRY = re.compile(r"^@(\w+)\{([^,\s]+),\n(.*?)^\}", re.MULTILINE | re.DOTALL)
-FIELD = re.compile(r"^\s*(\w+)\s*=\s*\{(.*)\},?$", re.MULTILINE)
-BIBLIOGRAPHY = ROOT / "docs" / "references.bib"
 NEEDS = {
     "article": {"author", "title", "journal", "volume", "year"},
     "book": {"author", "title", "publisher", "year"},
@@ -21,21 +16,10 @@ NEEDS = {
 }
 
 
-def cited_in(text: str) -> set[str]:
-    """The keys that a text cites."""
-    return {key for inside in BRACKET.findall(text) for key in KEY.findall(inside)}
-
-
 def section(docstring: str, name: str) -> str | None:
     """The body of a Google section, or None where the docstring has none."""
     found = re.search(rf"^{name}:\n((?:[ \t]+.*\n?|\n)*)", docstring + "\n", re.MULTILINE)
     return found and found[1]
-
-
-def entries() -> list[tuple[str, str, dict[str, str]]]:
-    """Kind, key and fields of every entry."""
-    text = BIBLIOGRAPHY.read_text(encoding="utf-8")
-    return [(kind, key, dict(FIELD.findall(body))) for kind, key, body in ENTRY.findall(text)]
 
 
 def pages() -> list[Path]:
@@ -70,7 +54,7 @@ def test_every_references_section_has_a_key():
 
 def test_entries_are_complete():
     found = entries()
-    text = BIBLIOGRAPHY.read_text(encoding="utf-8")
+    text = FILE.read_text(encoding="utf-8")
     assert len(found) == text.count("\n@") + text.startswith("@"), "an entry does not parse"
     keys = [key for _, key, _ in found]
     assert sorted(set(keys)) == sorted(keys), "a key stands twice"
