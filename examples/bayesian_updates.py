@@ -1,4 +1,4 @@
-"""Posteriors three ways: python examples/bayesian_updates.py [folder] [--quick].
+"""Posteriors three ways: python examples/bayesian_updates.py.
 
 1. Wine: mean and deviation of the alcohol of one cultivar. The conjugate posterior is exact; the
    grid agrees with it, and Laplace's approximation comes nearer with every observation.
@@ -9,9 +9,7 @@
    here, where the mode is right and the averages doubt it.
 """
 
-import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,15 +20,11 @@ from jax.scipy.stats import norm
 from matplotlib.figure import Figure
 from sklearn.datasets import load_breast_cancer, load_wine
 
+import script
 from igeojax import bayes, families
 
 NORMAL, PRIOR = families.Normal(), families.NormalInverseGamma()
 BERNOULLI, CULTIVARS = families.Bernoulli(), families.Categorical(3)
-
-
-def section(title: str) -> None:
-    """A heading."""
-    print(f"\n{title}\n{'-' * len(title)}")
 
 
 def climbed(log_joint: Any, start: Any, steps: int = 200) -> Any:
@@ -46,18 +40,18 @@ def climbed(log_joint: Any, start: Any, steps: int = 200) -> Any:
         )
         return (optax.apply_updates(params, updates), state), value
 
-    run = jax.jit(lambda start: jax.lax.scan(step, (start, optimizer.init(start)), length=steps))
-    return run(start)[0][0]
+    walk = jax.jit(lambda start: jax.lax.scan(step, (start, optimizer.init(start)), length=steps))
+    return walk(start)[0][0]
 
 
-def alcohol(quick: bool, folder: Path) -> None:
+def alcohol(run: script.Script) -> None:
     """Mean and log-variance of a normal law: conjugate, grid, Laplace."""
-    section("Alcohol of a cultivar: mean m and deviation s")
+    run.section("Alcohol of a cultivar: mean m and deviation s")
     wine = load_wine()
     data = wine.data[wine.target == 0, 0]
     prior = PRIOR.Params(loc=12.0, concentration=0.1, shape=2.0, scale=1.0)
     theta = PRIOR.natural_from_params(*prior)
-    figure = Figure(figsize=(10, 3.6), dpi=130, layout="constrained")
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
     sizes = (4, 12, len(data))
     print("  n  method         E[m]    sd[m]   E[log s]  sd[log s]  log evidence")
     for ax, size in zip(figure.subplots(1, 3), sizes, strict=True):
@@ -78,7 +72,7 @@ def alcohol(quick: bool, folder: Path) -> None:
         loc, log_v = float(exact.loc), float(jnp.log(exact.scale / exact.shape))
         width = 14 * float(jnp.sqrt(exact.scale / exact.shape / exact.concentration))
         spread = 10 / float(jnp.sqrt(exact.shape))
-        points = 121 if quick else 241
+        points = 121 if run.quick else 241
         axes = [
             jnp.linspace(loc - width, loc + width, points),
             jnp.linspace(log_v - spread, log_v + spread, points),
@@ -116,12 +110,12 @@ def alcohol(quick: bool, folder: Path) -> None:
         ax.set_yscale("log")
         ax.set_xlim(loc - 0.3 * width, loc + 0.3 * width)
     figure.axes[0].legend(frameon=False)
-    figure.savefig(folder / "normal.png")
+    run.save(figure, "normal")
 
 
-def tumors(quick: bool, folder: Path) -> None:
+def tumors(run: script.Script) -> None:
     """Logistic regression on two features and an intercept: three parameters."""
-    section("Breast cancer: benign or malignant by two features")
+    run.section("Breast cancer: benign or malignant by two features")
     data = load_breast_cancer()
     columns = [list(data.feature_names).index(name) for name in ("mean radius", "mean texture")]
     z = data.data[:, columns]
@@ -139,7 +133,7 @@ def tumors(quick: bool, folder: Path) -> None:
     laplace_seconds = time.perf_counter() - began
     covariance = families.MultivariateNormal(3).params_from_natural(law.theta).covariance
     deviations = jnp.sqrt(jnp.diag(covariance))
-    points = 41 if quick else 101
+    points = 41 if run.quick else 101
     axes = [
         jnp.linspace(m - 7 * s, m + 9 * s, points) for m, s in zip(mode, deviations, strict=True)
     ]
@@ -160,7 +154,7 @@ def tumors(quick: bool, folder: Path) -> None:
     print(f"log evidence: grid {grid.log_evidence:.3f}, Laplace {law.log_evidence:.3f}")
     print(f"seconds: grid of {points}^3 {grid_seconds:.1f}, Laplace {laplace_seconds:.1f}")
     print(f"mass at the border of the grid: {grid.edge_mass:.1e}")
-    figure = Figure(figsize=(9, 3), dpi=130, layout="constrained")
+    figure = Figure(figsize=(9, 3), layout="constrained")
     for i, (ax, name) in enumerate(
         zip(figure.subplots(1, 3), ("intercept", "radius", "texture"), strict=True)
     ):
@@ -170,7 +164,7 @@ def tumors(quick: bool, folder: Path) -> None:
         ax.set(title=name, yticks=[])
     lines = figure.axes[0].get_legend_handles_labels()
     figure.legend(*lines, loc="outside lower center", ncols=3, frameon=False)
-    figure.savefig(folder / "logistic.png")
+    run.save(figure, "logistic")
 
 
 def network(params: Any, x: Any) -> Any:
@@ -180,29 +174,29 @@ def network(params: Any, x: Any) -> Any:
     return CULTIVARS.natural_from_params(logits=logits)
 
 
-def averaged(law: bayes.ModelLaplace, predict: Any, x: Any, y: Any) -> float:
+def averaged(key: Any, law: bayes.ModelLaplace, predict: Any, x: Any, y: Any) -> float:
     """Mean log-probability of the labels under the average of linearized outputs."""
     outputs = bayes.linearized_outputs(law, predict, x)
-    draws = outputs.sample(jax.random.key(1), (500,))
+    draws = outputs.sample(key, (500,))
     each = CULTIVARS.log_density(draws, y)
     return float(jnp.mean(jax.nn.logsumexp(each, axis=0) - np.log(500)))
 
 
-def cultivars(quick: bool, folder: Path) -> None:
+def cultivars(run: script.Script) -> None:
     """A network with a Laplace approximation of each structure."""
-    section("A network on wine: curvature, evidence, held-out wines")
+    run.section("A network on wine: curvature, evidence, held-out wines")
     wine = load_wine()
-    order = np.random.default_rng(0).permutation(len(wine.target))
+    order = run.rng().permutation(len(wine.target))
     x = (wine.data - wine.data.mean(axis=0)) / wine.data.std(axis=0)
     train, test = order[:60], order[60:]
-    keys = jax.random.split(jax.random.key(0))
+    keys = jax.random.split(run.key())
     start = {
         "first": {"kernel": 0.3 * jax.random.normal(keys[0], (13, 6)), "bias": jnp.zeros(6)},
         "last": {"kernel": 0.3 * jax.random.normal(keys[1], (6, 3)), "bias": jnp.zeros(3)},
     }
     given, labels = jnp.asarray(x[train]), jnp.asarray(wine.target[train])
     held, truth = jnp.asarray(x[test]), jnp.asarray(wine.target[test])
-    precisions = (0.1, 1.0) if quick else (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+    precisions = (0.1, 1.0) if run.quick else (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
     found: dict[str, list[float]] = {}
     print("precision  structure    log evidence  dimension  held-out: mode  average")
     for tau in precisions:
@@ -211,7 +205,7 @@ def cultivars(quick: bool, folder: Path) -> None:
             square = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
             return CULTIVARS.log_density(network(params, given), labels).sum() - tau / 2 * square
 
-        params = climbed(log_joint, start, 100 if quick else 300)
+        params = climbed(log_joint, start, 100 if run.quick else 300)
         plain = float(CULTIVARS.log_density(network(params, held), truth).mean())
         last = bayes.restricted(network, params, lambda path: path.startswith("last"))
         for name, (model, some) in {
@@ -224,35 +218,29 @@ def cultivars(quick: bool, folder: Path) -> None:
             law = bayes.model_laplace(
                 model, CULTIVARS, some, given, labels, prior_precision=tau, structure=structure
             )
-            average = averaged(law, model, held, truth)
+            average = averaged(run.key(1), law, model, held, truth)
             found.setdefault(name, []).append(float(law.log_evidence))
             print(
                 f"{tau:9.2f}  {name:<11}{float(law.log_evidence):14.2f}"
                 f"{float(law.effective_dimension):11.1f}{plain:16.4f}{average:9.4f}"
             )
-    figure = Figure(figsize=(5.5, 3.8), dpi=130, layout="constrained")
+    figure = Figure(figsize=(5.5, 3.8), layout="constrained")
     ax = figure.subplots()
     for name, values in found.items():
         if name != "last layer":
             ax.plot(precisions, values, "o-", label=name)
     ax.set(xscale="log", xlabel="prior precision", ylabel="log evidence (nats)")
     ax.legend(frameon=False)
-    figure.savefig(folder / "evidence.png")
+    run.save(figure, "evidence")
 
 
 def main() -> None:
-    """Run all parts and say where the pictures are."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", default="bayes_pictures", type=Path)
-    parser.add_argument("--quick", action="store_true", help="coarser grids, fewer networks")
-    arguments = parser.parse_args()
+    """Run all parts."""
+    run = script.start(__file__, __doc__, quick="coarser grids, fewer networks")
     jax.config.update("jax_enable_x64", True)
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    began = time.perf_counter()
     for part in (alcohol, tumors, cultivars):
-        part(arguments.quick, arguments.folder)
-    seconds = time.perf_counter() - began
-    print(f"\n{seconds:.0f} s. Pictures in {arguments.folder.resolve()}")
+        part(run)
+    run.end()
 
 
 if __name__ == "__main__":

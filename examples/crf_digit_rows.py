@@ -1,4 +1,4 @@
-"""Rows of digits that follow a grammar: python examples/crf_digit_rows.py [folder] [--quick].
+"""Rows of digits that follow a grammar: python examples/crf_digit_rows.py.
 
 Real handwritten digits of scikit-learn, under noise, stand in rows of 3 to 10. Each is followed by
 one of three that the grammar allows: one more, two more, or three less, modulo 10.
@@ -10,9 +10,6 @@ one of three that the grammar allows: one more, two more, or three less, modulo 
 4. A picture.
 """
 
-import argparse
-import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -22,11 +19,9 @@ import numpy as np
 import optax
 from flax import nnx
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 from sklearn.datasets import load_digits
 
+import script
 from igeojax import nn
 from igeojax.chains import crf
 
@@ -55,9 +50,8 @@ class Rows(NamedTuple):
         return np.arange(LONGEST) < self.length[:, None]
 
 
-def rows_of(count: int, images: np.ndarray, labels: np.ndarray, seed: int) -> Rows:
+def rows_of(count: int, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Rows:
     """Rows by the grammar, each digit a random image of it."""
-    rng = np.random.default_rng(seed)
     moves = rng.choice(FOLLOWERS, (count, LONGEST))
     moves[:, 0] = rng.integers(0, DIGITS, count)
     digits = moves.cumsum(axis=1) % DIGITS
@@ -87,9 +81,9 @@ class Reader(nnx.Module):
         return self.out(nnx.relu(self.hidden(images)))
 
 
-def train(rows: Rows, steps: int, chained: bool, advance: Any) -> Reader:
+def train(rows: Rows, steps: int, chained: bool, run: script.Script, advance: Any) -> Reader:
     """Maximize the log-likelihood of the rows, or that of each digit by itself."""
-    reader = Reader(rngs=nnx.Rngs(0))
+    reader = Reader(rngs=nnx.Rngs(run.seed))
     optimizer = nnx.Optimizer(reader, optax.adam(1e-2), wrt=nnx.Param)
 
     def loss(reader: Reader, images: Any, digits: Any, length: Any) -> Any:
@@ -103,7 +97,7 @@ def train(rows: Rows, steps: int, chained: bool, advance: Any) -> Reader:
     def step(reader: Reader, optimizer: nnx.Optimizer, *batch: Any) -> None:
         optimizer.update(reader, nnx.grad(loss)(reader, *batch))
 
-    rng = np.random.default_rng(1)
+    rng = run.rng(1)
     for _ in range(steps):
         chosen = rng.integers(0, len(rows.images), 64)
         step(reader, optimizer, *under_noise(Rows(*(part[chosen] for part in rows)), rng))
@@ -141,20 +135,12 @@ def right_rows(found: Any, rows: Rows) -> np.ndarray:
     return np.all((np.asarray(found) == truth) | ~present, axis=-1)
 
 
-def results(read: dict[str, dict[str, Any]], rows: Rows) -> Table:
-    """Accuracy of each reader."""
-    table = Table(title=f"{len(rows.images)} rows of unseen images")
-    headings = (
-        "digits right",
-        "rows right",
-        "among best 3",
-        "grammatical",
-        "wrong: unsure",
-        "sure",
-    )
-    table.add_column("")
-    for heading in headings:
-        table.add_column(heading, justify="right")
+def results(read: dict[str, dict[str, Any]], rows: Rows) -> list[tuple[str, ...]]:
+    """Shares of each reader: digits and rows that are right, the best three, grammatical rows.
+
+    The last two are of the rows it is less and more sure of.
+    """
+    lines = []
     for name, found in read.items():
         tags, right = np.asarray(found["tags"]), right_rows(found["tags"], rows)
         digits = (tags == rows.digits)[rows.present].mean()
@@ -171,11 +157,11 @@ def results(read: dict[str, dict[str, Any]], rows: Rows) -> Table:
             1 - right[unsure].mean(),
             1 - right[~unsure].mean(),
         )
-        table.add_row(name, *(f"{100 * value:.1f}%" for value in cells))
-    return table
+        lines.append((name, *(f"{100 * value:.1f}%" for value in cells)))
+    return lines
 
 
-def picture(read: dict[str, dict[str, Any]], rows: Rows, transition: Any, path: Path) -> None:
+def picture(read: dict[str, dict[str, Any]], rows: Rows, transition: Any) -> Figure:
     """Rows that digits alone get wrong, the learned transitions, and accuracy by length."""
     with mpl.rc_context({"font.size": 9}):
         figure = Figure(figsize=(11, 8.2), layout="constrained")
@@ -223,38 +209,38 @@ def picture(read: dict[str, dict[str, Any]], rows: Rows, transition: Any, path: 
         right.set(xlabel="digits in the row", ylabel="whole rows right", ylim=(0, 1.02))
         right.set_title("A wrong digit spoils a row, the longer the likelier")
         right.legend()
-        figure.savefig(path, dpi=120)
+        return figure
 
 
 def main() -> None:
     """Train, read, print and draw."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", default="crf_digit_rows_pictures", type=Path)
-    parser.add_argument("--quick", action="store_true", help="fewer rows and steps")
-    options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    steps, count = (200, 400) if options.quick else (600, 2000)
-    began = time.perf_counter()
-    console = Console(width=110)
+    run = script.start(__file__, __doc__, quick="fewer rows and steps")
+    steps, count = (200, 400) if run.quick else (600, 2000)
     data = load_digits()
     images, labels = data.data / 16, data.target
     half = len(images) // 2
-    train_rows = rows_of(count, images[:half], labels[:half], seed=0)
-    test_rows = rows_of(count, images[half:], labels[half:], seed=1)
-    test_rows = under_noise(test_rows, np.random.default_rng(2))
-    with Progress(console=console) as progress:
+    train_rows = rows_of(count, images[:half], labels[:half], run.rng())
+    test_rows = rows_of(count, images[half:], labels[half:], run.rng(1))
+    test_rows = under_noise(test_rows, run.rng(2))
+    with run.progress() as progress:
         task = progress.add_task("training", total=2 * steps)
         advance = lambda: progress.advance(task)
-        alone = train(train_rows, steps, False, advance)
-        chained = train(train_rows, steps, True, advance)
+        alone, chained = (train(train_rows, steps, c, run, advance) for c in (False, True))
     read = readings(alone, chained, test_rows)
-    console.print(results(read, test_rows))
+    headings = (
+        "digits right",
+        "rows right",
+        "among best 3",
+        "grammatical",
+        "wrong: unsure",
+        "sure",
+    )
+    run.table(f"{count} rows of unseen images", ("read by", *headings), results(read, test_rows))
     transition = chained.crf.potentials()["transition"]
     learned = float(np.sum(np.asarray(jax.nn.softmax(transition, axis=-1)) * GRAMMAR) / DIGITS)
-    console.print(f"Mass of the learned transitions within the grammar: {100 * learned:.1f}%")
-    path = options.folder / "crf_digit_rows.png"
-    picture(read, test_rows, transition, path)
-    console.print(f"\n{time.perf_counter() - began:.0f} s. Picture: {path.resolve()}")
+    run.console.print(f"Mass of the learned transitions within the grammar: {100 * learned:.1f}%")
+    run.save(picture(read, test_rows, transition), "crf_digit_rows")
+    run.end()
 
 
 if __name__ == "__main__":

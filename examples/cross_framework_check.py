@@ -1,4 +1,4 @@
-"""One likelihood in three ways: python examples/cross_framework_check.py [--quick].
+"""One likelihood in three ways: python examples/cross_framework_check.py.
 
 Each model is written in torch with the kernels, in JAX with igeojax, and in plain torch in float64,
 which is the judge. All start from the same numbers; the table has the values, and how far values
@@ -12,7 +12,6 @@ On a GPU the Triton kernels run, with TRITON_INTERPRET=1 Triton's interpreter, e
 kernels' formulas in torch.
 """
 
-import argparse
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,12 +19,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
+from matplotlib.figure import Figure
 from sklearn.datasets import load_digits, load_wine
 from sklearn.preprocessing import scale
 
 import kernels_triton
+import script
 from igeojax import discrete, families
 from igeojax.divergences import simplex
 
@@ -41,11 +40,11 @@ class Model(NamedTuple):
     in_float64: Callable
 
 
-def regression(quick: bool) -> Model:
+def regression(run: script.Script) -> Model:
     """Digits: `mean log p(label | pixels)` of a multinomial logistic regression."""
     pixels, labels = load_digits(return_X_y=True)
-    pixels, labels = (pixels[:200], labels[:200]) if quick else (pixels, labels)
-    generator = np.random.default_rng(0)
+    pixels, labels = (pixels[:200], labels[:200]) if run.quick else (pixels, labels)
+    generator = run.rng()
     params = {
         "weights": 0.1 * generator.normal(size=(64, CLASSES)),
         "bias": generator.normal(size=CLASSES),
@@ -67,10 +66,10 @@ def regression(quick: bool) -> Model:
     return Model(params, with_kernels, with_igeojax, in_float64)
 
 
-def mixture(quick: bool) -> Model:
+def mixture(run: script.Script) -> Model:
     """Wine: `mean log sum_k w_k N(x; loc_k, scale_k)` of a mixture of diagonal normal laws."""
-    wines = scale(load_wine().data)[: 60 if quick else None]
-    generator = np.random.default_rng(1)
+    wines = scale(load_wine().data)[: 60 if run.quick else None]
+    generator = run.rng(1)
     shape = (COMPONENTS, wines.shape[1])
     params = {
         "scores": generator.normal(size=COMPONENTS),
@@ -100,10 +99,10 @@ def mixture(quick: bool) -> Model:
     return Model(params, with_kernels, with_igeojax, in_float64)
 
 
-def distance(quick: bool) -> Model:
+def distance(run: script.Script) -> Model:
     """Digits: `mean KL(p || q)` of the predictions of two regressions that are near each other."""
-    pixels = load_digits().data[: 200 if quick else None] / 16
-    generator = np.random.default_rng(2)
+    pixels = load_digits().data[: 200 if run.quick else None] / 16
+    generator = run.rng(2)
     weights = generator.normal(size=(64, CLASSES))
     params = {"weights": weights, "others": weights + 1e-3 * generator.normal(size=weights.shape)}
 
@@ -151,30 +150,48 @@ def difference(found: list[np.ndarray], exact: list[np.ndarray]) -> float:
     return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs)
 
 
+def picture(errors: dict[str, list[tuple[float, float]]]) -> Figure:
+    """How far both are from float64, in the value and in the gradient."""
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    for place, (ax, what) in enumerate(
+        zip(figure.subplots(1, 2), ("value", "gradient"), strict=True)
+    ):
+        for marker, (name, pairs) in zip("ox", errors.items(), strict=True):
+            # An error of exactly 0 stands at the left border.
+            sizes = np.maximum([pair[place] for pair in pairs], 1e-10)
+            ax.plot(sizes, list(MODELS), marker, label=name, fillstyle="none", markersize=8)
+        ax.axvline(np.finfo(np.float32).eps, color="0.6", linestyle="--", linewidth=1)
+        ax.set(xscale="log", xlabel=f"relative error of the {what}", ylim=(-0.5, len(MODELS) - 0.5))
+    figure.axes[0].legend(frameon=False)
+    figure.axes[1].set_yticklabels([])
+    return figure
+
+
 def main() -> None:
     """Compute each model in three ways and print how far they are apart."""
-    parser = argparse.ArgumentParser(description="The same likelihood in three frameworks.")
-    parser.add_argument("--quick", action="store_true", help="a part of the data")
-    options = parser.parse_args()
+    run = script.start(__file__, __doc__, quick="a part of the data")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    title = f"float32 against float64, torch {torch.__version__} on {device}, JAX {jax.__version__}"
-    table = Table(title=title)
-    for heading in ("model", "by", "value", "error of the value", "of the gradient"):
-        table.add_column(heading, justify="left" if heading in ("model", "by") else "right")
+    rows, errors = [], {}
     for name, make in MODELS.items():
-        model = make(options.quick)
+        model = make(run)
         # What float32 holds of the parameters is what all are given.
         params = {key: x.astype(np.float32).astype(float) for key, x in model.params.items()}
         value, gradients = by_torch(model.in_float64, params, torch.float64, "cpu")
-        table.add_row(name, "float64", f"{value:.9g}", "", "")
+        rows.append((name, "float64", f"{value:.9g}", "", ""))
         for label, (found, slopes) in {
             "torch and kernels": by_torch(model.with_kernels, params, torch.float32, device),
             "JAX and igeojax": by_jax(model.with_igeojax, params),
         }.items():
-            error = abs(found - value) / abs(value)
-            row = f"{found:.9g}", f"{error:.1e}", f"{difference(slopes, gradients):.1e}"
-            table.add_row(name, label, *row)
-    Console(width=100).print(table)
+            error, slope = abs(found - value) / abs(value), difference(slopes, gradients)
+            errors.setdefault(label, []).append((error, slope))
+            rows.append((name, label, f"{found:.9g}", f"{error:.1e}", f"{slope:.1e}"))
+    run.table(
+        f"float32 against float64, torch {torch.__version__} on {device}, JAX {jax.__version__}",
+        ("model", "by", "value", "error of the value", "of the gradient"),
+        rows,
+    )
+    run.save(picture(errors), "errors")
+    run.end()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Laws as points: python examples/dual_geometry.py [folder].
+"""Laws as points: python examples/dual_geometry.py.
 
 On flowers, digits and wines of scikit-learn.
 
@@ -9,24 +9,19 @@ On flowers, digits and wines of scikit-learn.
 5. Pictures.
 """
 
-import argparse
-import time
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import scale
 
+import script
 from igeojax import families, geometry, viz
 from igeojax.divergences import exponential
 
@@ -86,17 +81,7 @@ def logits_of_wines(chosen: list[int]) -> np.ndarray:
     return LogisticRegression().fit(x, data.target).decision_function(x)[chosen]
 
 
-def table_of(title: str, headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
-    """A table with its numbers to the right."""
-    table = Table(title=title, title_justify="left")
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == headings[0] else "right")
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
-def distances(normal: Any, console: Console) -> None:
+def distances(normal: Any, run: script.Script) -> None:
     """Part 1: how far apart the species are, by one measurement of the petals and by two."""
     closed = geometry.fisher_rao_distance(NORMAL, *pairs(normal))
     # Of any family; here its error can be seen.
@@ -119,13 +104,13 @@ def distances(normal: Any, console: Console) -> None:
         )
     title = "Fisher-Rao distances of petal lengths"
     headings = ("species", "distance", "numerical", "error", "truly", "bounds")
-    console.print(table_of(title, headings, one_rows))
+    run.table(title, headings, one_rows)
     title = "Of length and width together, which has no closed form"
     headings = ("species", "numerical", "error", "converged", "bounds")
-    console.print(table_of(title, headings, two_rows))
+    run.table(title, headings, two_rows)
 
 
-def means(normal: Any, console: Console) -> None:
+def means(normal: Any, run: script.Script) -> None:
     """Part 2: averages of three laws, and the middle of two."""
 
     @jax.jit
@@ -147,22 +132,20 @@ def means(normal: Any, console: Console) -> None:
             (name, f"{loc:.3f}", f"{scale:.3f}", *(f"{value:.3f}" for value in amounts(point)))
         )
     headings = ("", "mean (cm)", "sd (cm)", "KL(mean || law)", "distance^2", "KL(law || mean)")
-    console.print(
-        table_of("Means of the three species: each has the least of its own", headings, rows)
-    )
-    console.print(
+    run.table("Means of the three species: each has the least of its own", headings, rows)
+    run.console.print(
         f"Fréchet mean: residual {float(center.residual):.1e}, converged: {bool(center.converged)}"
     )
     # Of two laws with equal weights it is the middle of their geodesic.
     middle = geometry.frechet_mean(NORMAL, normal, [0.5, 0.0, 0.5]).point
     halves = [geometry.fisher_rao_distance(NORMAL, middle, at(normal, k)) for k in (0, 2)]
     whole = geometry.fisher_rao_distance(NORMAL, at(normal, 0), at(normal, 2))
-    console.print(
+    run.console.print(
         f"Middle of setosa and virginica: {halves[0]:.6f} and {halves[1]:.6f} away, of {whole:.6f}"
     )
 
 
-def simplex_of_ink(shares: np.ndarray, labels: np.ndarray, console: Console) -> None:
+def simplex_of_ink(shares: np.ndarray, labels: np.ndarray, run: script.Script) -> None:
     """Part 3: digits as points of the simplex of 64 pixels."""
     digits = PIXELS.natural_from_params(
         jnp.asarray(np.stack([shares[labels == digit].mean(axis=0) for digit in range(10)]))
@@ -172,19 +155,18 @@ def simplex_of_ink(shares: np.ndarray, labels: np.ndarray, console: Console) -> 
     between = np.asarray(between) + np.diag(np.full(10, np.inf))
     nearest = between.argmin(axis=1)
     row = tuple(f"{k} ({between[digit, k]:.2f})" for digit, k in enumerate(nearest))
-    console.print(
-        table_of(
-            "Ink of the mean digit: the nearest other digit, and the Fisher-Rao distance to it",
-            tuple(map(str, range(10))),
-            [row],
-        )
+    run.table(
+        "Ink of the mean digit: the nearest other digit, and the Fisher-Rao distance to it",
+        tuple(map(str, range(10))),
+        [row],
     )
     laws = PIXELS.natural_from_params(jnp.asarray(shares))
-    runs = [
-        geometry.bregman_k_means(PIXELS, laws, 10, key=jax.random.key(seed)) for seed in range(3)
+    starts = 1 if run.quick else 3
+    fits = [
+        geometry.bregman_k_means(PIXELS, laws, 10, key=run.key(stream)) for stream in range(starts)
     ]
-    best = min(runs, key=lambda run: float(run.objective[-1]))
-    plain = KMeans(10, n_init=3, random_state=0).fit(shares)
+    best = min(fits, key=lambda fit: float(fit.objective[-1]))
+    plain = KMeans(10, n_init=starts, random_state=run.seed).fit(shares)
     rows = []
     for name, steps, found in (
         ("k-means in KL", int(best.num_steps), best.labels),
@@ -192,12 +174,12 @@ def simplex_of_ink(shares: np.ndarray, labels: np.ndarray, console: Console) -> 
     ):
         rows.append((name, str(steps), f"{adjusted_rand_score(labels, np.asarray(found)):.3f}"))
     title = (
-        "1797 images in ten clusters, best of three: agreement with the digits, adjusted Rand index"
+        f"Images in ten clusters, best of {starts}: agreement with the digits, adjusted Rand index"
     )
-    console.print(table_of(title, ("", "steps", "agreement"), rows))
+    run.table(title, ("", "steps", "agreement"), rows)
 
 
-def curvature_and_pythagoras(normal: Any, classes: Any, console: Console) -> None:
+def curvature_and_pythagoras(normal: Any, classes: Any, run: script.Script) -> None:
     """Part 4: constants of both spaces, and a theorem in nats."""
     rows, plane = [], jnp.eye(2)
     for name, family, points, expected in (
@@ -210,11 +192,7 @@ def curvature_and_pythagoras(normal: Any, classes: Any, console: Console) -> Non
         )
         values = sectional(geometry.ravel(family, points))
         rows.append((name, *(f"{value:.6f}" for value in values), f"{expected:g}"))
-    console.print(
-        table_of(
-            "Sectional curvature at three laws", ("", "first", "second", "third", "known"), rows
-        )
-    )
+    run.table("Sectional curvature at three laws", ("", "first", "second", "third", "known"), rows)
     # All measurements onto independent ones, an e-flat submanifold: what their dependence is worth.
     flowers = species_laws(FLOWERS, slice(None))
     directions = FLOWERS.Point(
@@ -230,16 +208,16 @@ def curvature_and_pythagoras(normal: Any, classes: Any, console: Console) -> Non
         rows.append((name, *(f"{part:.4f}" for part in parts), f"{gap:.0e}"))
     headings = ("p", "KL(p || q)", "KL(q || r)", "KL(p || r)", "gap, relative")
     title = "p: four measurements, q: p made independent, r: a standard normal law (nats)"
-    console.print(table_of(title, headings, rows))
+    run.table(title, headings, rows)
 
 
 def picture(columns: int, size: tuple[float, float]):
     """A figure without a window, and its Axes in a row."""
-    figure = Figure(figsize=size, dpi=130, layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     return figure, np.ravel(figure.subplots(1, columns))
 
 
-def pictures(normal: Any, classes: Any, folder: Path, advance) -> None:
+def pictures(normal: Any, classes: Any, run: script.Script, advance) -> None:
     """Part 5: the half-plane of normal laws, and the triangle of three classes."""
     figure, (left, right) = picture(2, (11, 6))
     viz.geodesic_triangle(left, NORMAL, normal, names=SPECIES, labels=LABELS)
@@ -248,7 +226,7 @@ def pictures(normal: Any, classes: Any, folder: Path, advance) -> None:
         right, CLASSES, classes, names=("low", "middle", "high"), labels=CULTIVARS
     )
     right.set_title("Cultivars of wines by their flavanoids", y=1.06)
-    figure.savefig(folder / "geodesics.png")
+    run.save(figure, "geodesics")
     advance()
 
     chart = lambda xi: NORMAL.natural_from_params(loc=xi[0], scale=xi[1])
@@ -268,7 +246,7 @@ def pictures(normal: Any, classes: Any, folder: Path, advance) -> None:
         box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
         ax.annotate(name, place, (9, 0), textcoords="offset points", va="center", bbox=box)
     ax.set_title("Where laws are easily told apart")
-    figure.savefig(folder / "determinant.png")
+    run.save(figure, "determinant")
     advance()
 
     figure, (left, right) = picture(2, (11, 6))
@@ -280,13 +258,13 @@ def pictures(normal: Any, classes: Any, folder: Path, advance) -> None:
     line = jax.tree.map(jnp.subtract, low, high)
     viz.pythagorean_triangle(right, CLASSES, wines, high, line, labels=CULTIVARS)
     right.set_title("all wines (p) on the line of low and high (r) flavanoids", y=1.06)
-    figure.savefig(folder / "pythagoras.png")
+    run.save(figure, "pythagoras")
     advance()
 
     figure, (ax,) = picture(1, (6.4, 5.6))
     viz.kl_balls(ax, NORMAL, at(normal, 1), (0.05, 0.5), labels=LABELS)
     ax.set_title("Around the petal lengths of versicolor")
-    figure.savefig(folder / "kl_balls.png")
+    run.save(figure, "kl_balls")
     advance()
 
     chosen = [27, 90, 144]  # of each cultivar one that is not clear
@@ -294,38 +272,30 @@ def pictures(normal: Any, classes: Any, folder: Path, advance) -> None:
     names = [f"wine {index}, {cultivar}" for index, cultivar in zip(chosen, CULTIVARS, strict=True)]
     viz.temperature_paths(ax, logits_of_wines(chosen), labels=CULTIVARS, names=names)
     ax.set_title("A classifier of wines, cooled and heated", y=1.06)
-    figure.savefig(folder / "temperature.png")
+    run.save(figure, "temperature")
     advance()
 
 
 def main() -> None:
-    """Run all parts and say where the pictures are."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", default="dual_geometry_pictures", type=Path)
-    folder = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True)
+    """Run all parts."""
+    run = script.start(__file__, __doc__, quick="one start of each clustering")
     jax.config.update("jax_enable_x64", True)
-    console = Console(width=110)
-    began, started = time.perf_counter(), time.time()
-    with Progress(console=console) as progress:
+    with run.progress() as progress:
         task = progress.add_task("dual geometry", total=9)
         advance = lambda: progress.advance(task)
         normal = species_laws(NORMAL, 2)
-        distances(normal, console)
+        distances(normal, run)
         advance()
-        means(normal, console)
+        means(normal, run)
         advance()
         shares, labels = ink()
-        simplex_of_ink(shares, labels, console)
+        simplex_of_ink(shares, labels, run)
         advance()
         classes = cultivars_by_flavanoids()
-        curvature_and_pythagoras(normal, classes, console)
+        curvature_and_pythagoras(normal, classes, run)
         advance()
-        pictures(normal, classes, folder, advance)
-    drawn = sorted(p.name for p in folder.glob("*.png") if p.stat().st_mtime >= started)
-    console.print(
-        f"\n{time.perf_counter() - began:.0f} s. Pictures in {folder.resolve()}: {', '.join(drawn)}"
-    )
+        pictures(normal, classes, run, advance)
+    run.end()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """One language model in torch and in JAX, by the same fused cross entropy: one loss curve.
 
-    python examples/fused_cross_entropy_training.py [folder] [--quick]
+    python examples/fused_cross_entropy_training.py
 
 The model predicts the next word of Python's own help texts from the four before it. Its logits, a
 row of thousands for each word, are the largest thing in a step: `kernels_triton.cross_entropy`
@@ -13,13 +13,10 @@ frameworks start at the same weights, see the same batches and use Adam.
 On a GPU both run the Triton kernels (JAX by jax-triton, inside `jit`), elsewhere their formulas.
 """
 
-import argparse
 import pydoc_data.topics
 import re
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -27,10 +24,9 @@ import numpy as np
 import optax
 import torch
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 
 import kernels_triton
+import script
 from kernels_triton import jax as kernels
 
 CONTEXT, FEATURES, HIDDEN, BATCH, RATE = 4, 32, 64, 256, 3e-3
@@ -46,17 +42,17 @@ def help_words() -> tuple[np.ndarray, int]:
     return np.array([number.get(word, UNKNOWN) for word in words], np.int32), len(kept) + 1
 
 
-def batches(words: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def batches(
+    words: np.ndarray, steps: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """For each step the words before, and the word that comes next."""
-    generator = np.random.default_rng(0)
     places = generator.integers(CONTEXT, len(words), (steps, BATCH))
     before = np.stack([words[places - back] for back in range(CONTEXT, 0, -1)], -1)
     return before, words[places]
 
 
-def weights(vocabulary: int) -> dict[str, np.ndarray]:
+def weights(vocabulary: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
     """The start of both."""
-    generator = np.random.default_rng(1)
     shapes = {
         "embedding": (vocabulary, FEATURES),
         "hidden": (CONTEXT * FEATURES, HIDDEN),
@@ -128,29 +124,24 @@ def picture(torch_losses: list, jax_losses: list) -> Figure:
     return figure
 
 
-def main(folder: Path, steps: int, report: Callable[[object], None]) -> None:
+def main() -> None:
     """Train both and tell."""
+    run = script.start(__file__, __doc__, quick="30 steps instead of 300")
+    steps = 30 if run.quick else 300
     words, vocabulary = help_words()
-    before, after = batches(words, steps)
-    start = weights(vocabulary)
-    report(f"{len(words)} words, {vocabulary} different ones; {steps} steps of {BATCH}")
-    torch_losses = train_in_torch(start, before, after)
-    jax_losses = train_in_jax(start, before, after)
-    table = Table("step", "torch", "JAX", title="cross entropy of the next word, nats")
-    for index in sorted({0, *range(steps // 5 - 1, steps, steps // 5)}):
-        table.add_row(str(index + 1), f"{torch_losses[index]:.5f}", f"{jax_losses[index]:.5f}")
-    report(table)
+    before, after = batches(words, steps, run.rng())
+    first = weights(vocabulary, run.rng(1))
+    run.console.print(f"{len(words)} words, {vocabulary} different ones; {steps} steps of {BATCH}")
+    torch_losses = train_in_torch(first, before, after)
+    jax_losses = train_in_jax(first, before, after)
+    shown = sorted({0, *range(steps // 5 - 1, steps, steps // 5)})
+    rows = [(n + 1, f"{torch_losses[n]:.5f}", f"{jax_losses[n]:.5f}") for n in shown]
+    run.table("Cross entropy of the next word, nats", ("step", "torch", "JAX"), rows)
     apart = max(abs(a - b) for a, b in zip(torch_losses, jax_losses, strict=True))
-    report(f"The two curves are at most {apart:.1e} apart.")
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "fused_cross_entropy_training.png"
-    picture(torch_losses, jax_losses).savefig(file)
-    report(f"Picture: {file}")
+    run.console.print(f"The two curves are at most {apart:.1e} apart.")
+    run.save(picture(torch_losses, jax_losses), "fused_cross_entropy_training")
+    run.end()
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("fused_pictures"))
-    parser.add_argument("--quick", action="store_true", help="30 steps instead of 300")
-    options = parser.parse_args()
-    main(options.folder, 30 if options.quick else 300, Console().print)
+    main()

@@ -1,4 +1,4 @@
-"""Regimes of an economy: python examples/hmm_regimes.py [folder] [--quick].
+"""Regimes of an economy: python examples/hmm_regimes.py.
 
 On the quarterly macroeconomic data of the United States, 1959-2009, that ship with statsmodels.
 
@@ -8,17 +8,13 @@ On the quarterly macroeconomic data of the United States, 1959-2009, that ship w
 4. A forecast of the next two years, and a picture.
 """
 
-import argparse
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 from statsmodels.datasets import macrodata
 
+import script
 from igeojax import em, families
 
 FAMILY = families.MultivariateNormal(2)
@@ -47,13 +43,17 @@ def economy() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return quarter, np.stack([growth, change], axis=1), bad
 
 
-def fitted(num_states: int, x: np.ndarray, restarts: int, *, missing: bool = False):
+def fitted(num_states: int, x: np.ndarray, run: script.Script, *, missing: bool = False):
     """A model and its best fit, the states ordered by growth."""
     model = em.HiddenMarkovModel(FAMILY, num_states, missing=missing)
     # Recessions last: each state is believed to have stayed four times of five beforehand.
     prior = em.HiddenMarkovPrior(transition=1 + 0.5 * (1 + 3 * np.eye(num_states)))
     result = model.fit(
-        x, key=jax.random.key(0), num_restarts=restarts, prior=prior, max_iterations=300
+        x,
+        key=run.key(),
+        num_restarts=2 if run.quick else 8,
+        prior=prior,
+        max_iterations=300,
     )
     order = jnp.argsort(FAMILY.mean(result.params.emissions)[:, 0])
     initial, transition, emissions = result.params
@@ -62,37 +62,18 @@ def fitted(num_states: int, x: np.ndarray, restarts: int, *, missing: bool = Fal
     return model, result._replace(params=params)
 
 
-def selection(fits: dict, console: Console) -> None:
-    """The table of models."""
-    table = Table("states", "log-likelihood", "BIC", "steps", "converged", title="How many regimes")
-    for states, (_, result) in fits.items():
-        table.add_row(
-            str(states),
-            f"{result.log_likelihood:.2f}",
-            f"{result.bic:.1f}",
-            str(int(result.num_iterations)),
-            str(bool(result.converged)),
-        )
-    console.print(table)
-
-
-def parameters(model, params, console: Console) -> None:
-    """The table of regimes."""
-    names = ("regime", "growth (% a year)", "change of unemployment", "correlation", "stays")
-    table = Table(*names, "quarters", title="Regimes")
+def regimes(model, params) -> list[tuple[str, ...]]:
+    """A row of each regime: means and deviations, correlation, how long it lasts."""
     mean, covariance = FAMILY.params_from_natural(params.emissions)
     deviation = jnp.sqrt(jnp.diagonal(covariance, axis1=1, axis2=2))
+    rows = []
     for state in range(model.num_states):
         stay = float(jnp.exp(params.log_transition[state, state]))
         correlation = covariance[state, 0, 1] / jnp.prod(deviation[state])
-        table.add_row(
-            str(state),
-            *(f"{m:.2f} ± {s:.2f}" for m, s in zip(mean[state], deviation[state], strict=True)),
-            f"{correlation:.2f}",
-            f"{stay:.3f}",
-            f"{1 / (1 - stay):.1f}",
-        )
-    console.print(table)
+        spread = (f"{m:.2f} ± {s:.2f}" for m, s in zip(mean[state], deviation[state], strict=True))
+        row = (f"{correlation:.2f}", f"{stay:.3f}", f"{1 / (1 - stay):.1f}")
+        rows.append((str(state), *spread, *row))
+    return rows
 
 
 def agreement(name: str, states: np.ndarray, bad: np.ndarray) -> tuple[str, ...]:
@@ -106,7 +87,7 @@ def agreement(name: str, states: np.ndarray, bad: np.ndarray) -> tuple[str, ...]
     )
 
 
-def picture(path: Path, quarter, x, states, forecast) -> None:
+def picture(quarter, x, states, forecast) -> Figure:
     """Growth, recessions and the probability of the slow regime, and what is to come."""
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
@@ -128,45 +109,43 @@ def picture(path: Path, quarter, x, states, forecast) -> None:
     lower.set_ylabel("probability of\nthe slow regime")
     lower.set_ylim(0, 1)
     lower.set_xlim(quarter[0] - 0.5, ahead[-1] + 0.5)
-    figure.savefig(path, dpi=120)
+    return figure
 
 
 def main() -> None:
     """Run all parts."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", default="hmm_regimes", type=Path)
-    parser.add_argument("--quick", action="store_true", help="two models, fewer restarts")
-    options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
+    run = script.start(__file__, __doc__, quick="two models, fewer restarts")
     jax.config.update("jax_enable_x64", True)
-    console = Console(width=110)
 
     quarter, x, bad = economy()
-    restarts = 2 if options.quick else 8
-    numbers = (1, 2) if options.quick else (1, 2, 3, 4)
-    fits = {states: fitted(states, x, restarts) for states in numbers}
-    selection(fits, console)
+    numbers = (1, 2) if run.quick else (1, 2, 3, 4)
+    fits = {states: fitted(states, x, run) for states in numbers}
+    rows = [
+        (states, f"{fit.log_likelihood:.2f}", f"{fit.bic:.1f}", fit.num_iterations, fit.converged)
+        for states, (_, fit) in fits.items()
+    ]
+    headings = ("states", "log-likelihood", "BIC", "steps", "converged")
+    run.table("How many regimes", headings, rows)
     model, result = fits[2]
-    parameters(model, result.params, console)
+    headings = ("regime", "growth (% a year)", "change of unemployment", "correlation", "stays")
+    run.table("Regimes", (*headings, "quarters"), regimes(model, result.params))
 
     states = np.asarray(model.smooth(result.params, x).states)
-    table = Table("data", "of recessions", "of other quarters", "agree", title="Called slow")
-    table.add_row(*agreement("all entries", states, bad))
-    hidden = np.random.default_rng(0).random(x.shape) < 1 / 3
+    hidden = run.rng().random(x.shape) < 1 / 3
     partial = np.where(hidden, np.nan, x)
-    able, found = fitted(2, partial, restarts, missing=True)
+    able, found = fitted(2, partial, run, missing=True)
     seen = np.asarray(able.smooth(found.params, partial).states)
-    table.add_row(*agreement("a third hidden", seen, bad))
-    console.print(table)
+    rows = [agreement("all entries", states, bad), agreement("a third hidden", seen, bad)]
+    run.table("Called slow", ("data", "of recessions", "of other quarters", "agree"), rows)
 
     forecast = jax.tree.map(np.asarray, model.forecast(result.params, x, AHEAD))
-    console.print(
+    run.console.print(
         f"After the third quarter of 2009 the slow regime has probability {states[-1, 0]:.2f}; "
         f"in two years {forecast.states[-1, 0]:.2f}, and growth is {forecast.mean[-1, 0]:.1f} ± "
         f"{np.sqrt(forecast.variance[-1, 0]):.1f} % a year."
     )
-    picture(options.folder / "regimes.png", quarter, x, states, forecast)
-    console.print(f"The picture is in {options.folder}")
+    run.save(picture(quarter, x, states, forecast), "regimes")
+    run.end()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A tree in the hyperbolic plane: python examples/hyperbolic_tree.py [folder] [--quick].
+"""A tree in the hyperbolic plane: python examples/hyperbolic_tree.py.
 
 The classes of the Python standard library and what each derives from, a thousand names.
 
@@ -7,13 +7,11 @@ The classes of the Python standard library and what each derives from, a thousan
 3. A picture: general classes inside, special ones at the rim, which is infinitely far away.
 """
 
-import argparse
 import functools
 import json
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -22,10 +20,8 @@ import numpy as np
 import optax
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
+import script
 from igeojax import nn, optim, viz
 from igeojax.manifolds import Euclidean, PoincareBall
 
@@ -150,27 +146,28 @@ def measures(distance: Callable[..., Any], params: Any, tree: Tree) -> tuple[flo
     return float(np.mean(ranks)), float(np.mean(precisions))
 
 
-def embedded(layer: Any, tree: Tree, steps: int, rate: float, console: Console) -> Any:
+def embedded(layer: Any, tree: Tree, steps: int, rate: float, run: script.Script) -> Any:
     """Parameters of a trained table of hyperbolic points."""
-    params = layer.init(jax.random.key(0), 0)
+    params = layer.init(run.key(), 0)
     distance = functools.partial(layer.apply, method="distance")
     start, advance = training(distance, nn.unit_manifolds(params), tree, steps)
     state, parts = start(params), np.arange(steps).reshape(-1, 50)
-    for numbers in track(parts, f"{layer.manifold.dim} dimensions", console=console):
-        params, state, _ = advance(params, state, numbers, jax.random.key(1), rate)
+    with run.progress() as progress:
+        for numbers in progress.track(parts, description=f"{layer.manifold.dim} dimensions"):
+            params, state, _ = advance(params, state, numbers, run.key(1), rate)
     return params, distance
 
 
-def plane(tree: Tree, steps: int, rate: float) -> Any:
+def plane(tree: Tree, steps: int, rate: float, run: script.Script) -> Any:
     """Parameters of points of the Euclidean plane, trained alike."""
     manifold = Euclidean(2)
     distance = lambda params, first, second: manifold.distance(params[first], params[second])
-    params = jax.random.uniform(jax.random.key(0), (len(tree.names), 2), minval=-1e-3, maxval=1e-3)
+    params = jax.random.uniform(run.key(), (len(tree.names), 2), minval=-1e-3, maxval=1e-3)
     start, advance = training(distance, manifold, tree, steps)
-    return advance(params, start(params), np.arange(steps), jax.random.key(1), rate)[0], distance
+    return advance(params, start(params), np.arange(steps), run.key(1), rate)[0], distance
 
 
-def picture(path: Path, tree: Tree, points: Any) -> None:
+def picture(tree: Tree, points: Any) -> Figure:
     """The disk with branches in colors; radii are scaled, for true ones end near the rim."""
     shown = np.asarray(PoincareBall(2).mobius_scale(SHRUNK, points))
     lines = tree.ancestor | np.eye(len(tree.names), dtype=bool)
@@ -199,33 +196,30 @@ def picture(path: Path, tree: Tree, points: Any) -> None:
         ax.plot([], [], "o", color=color, label=name.rpartition(".")[2].strip("_"))
     figure.legend(loc="outside lower center", ncols=len(BRANCHES), frameon=False, handletextpad=0)
     ax.set_title(f"{len(lines)} classes of the standard library, radii times {SHRUNK}")
-    figure.savefig(path, dpi=130)
+    return figure
 
 
 def main() -> None:
     """Run all parts."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", default="hyperbolic_tree", type=Path)
-    parser.add_argument("--quick", action="store_true", help="fewer steps")
-    options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    console, steps = Console(width=100), 1500 if options.quick else 6000
-
+    run = script.start(__file__, __doc__, quick="fewer steps")
+    steps = 1500 if run.quick else 6000
     tree = class_tree()
     pairs = int(tree.ancestor.sum())
-    console.print(f"{len(tree.names)} classes, {pairs} pairs of a class and an ancestor.")
+    run.console.print(f"{len(tree.names)} classes, {pairs} pairs of a class and an ancestor.")
     layer = nn.linen.HyperbolicEmbedding(len(tree.names), PoincareBall(2))
-    params, distance = embedded(layer, tree, steps, 0.1, console)
-    flat, straight = plane(tree, steps, 0.3)
-    table = Table("points in", "mean rank", "average precision", title="Are ancestors nearest?")
-    for name, found in (
-        ("the hyperbolic plane", measures(distance, params, tree)),
-        ("the Euclidean plane", measures(straight, flat, tree)),
-    ):
-        table.add_row(name, f"{found[0]:.1f}", f"{found[1]:.3f}")
-    console.print(table)
-    picture(options.folder / "disk.png", tree, layer.apply(params, np.arange(len(tree.names))))
-    console.print(f"The picture is in {options.folder}")
+    params, distance = embedded(layer, tree, steps, 0.1, run)
+    flat, straight = plane(tree, steps, 0.3, run)
+    rows = [
+        ("the hyperbolic plane", *measures(distance, params, tree)),
+        ("the Euclidean plane", *measures(straight, flat, tree)),
+    ]
+    run.table(
+        "Are ancestors nearest?",
+        ("points in", "mean rank", "average precision"),
+        [(name, f"{rank:.1f}", f"{precision:.3f}") for name, rank, precision in rows],
+    )
+    run.save(picture(tree, layer.apply(params, np.arange(len(tree.names)))), "disk")
+    run.end()
 
 
 if __name__ == "__main__":

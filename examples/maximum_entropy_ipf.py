@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import chi2
+from matplotlib.figure import Figure
 from sklearn.datasets import load_breast_cancer
 
+import script
 from igeojax import discrete, families, geometry
 from igeojax.divergences import simplex
 
@@ -57,8 +59,22 @@ def indicators(table: np.ndarray, order: int) -> np.ndarray:
     ).astype(float)
 
 
+def picture(counts: np.ndarray, fits: dict[str, np.ndarray]) -> Figure:
+    """Counts of all cells beside what each law expects there."""
+    figure = Figure(figsize=(5.5, 4.5), layout="constrained")
+    ax = figure.subplots()
+    most = 1.05 * counts.max()
+    ax.plot([0, most], [0, most], color="0.7", linewidth=1)
+    for marker, (name, expected) in zip("xo", fits.items(), strict=True):
+        ax.plot(np.ravel(expected), np.ravel(counts), marker, label=name, fillstyle="none")
+    ax.set(xlabel="tumors expected in a cell", ylabel="tumors counted", xlim=(0, most))
+    ax.legend(frameon=False)
+    return figure
+
+
 def main() -> None:
     """Fit, decompose and compare."""
+    run = script.start(__file__, __doc__, quick="nothing: it is quick as it is")
     jax.config.update("jax_enable_x64", True)
     counts = tumors()
     total = counts.sum()
@@ -66,15 +82,24 @@ def main() -> None:
     seed = jnp.full(law.shape, 1 / law.size)
     fits = [geometry.iterative_proportional_fitting(seed, margins(law, order)) for order in (1, 2)]
     independent, pairwise = (fit.table for fit in fits)
-    print(f"{int(total)} tumors by {', '.join(NAMES)}")
-    print("\nThree-way table and its fit without three-way interaction (malignant, benign):")
-    for observed, fitted in zip(counts, pairwise * total, strict=True):
-        for row, expected in zip(observed, fitted, strict=True):
-            cells = (f"{n:4.0f} ({e:5.1f})" for n, e in zip(row, expected, strict=True))
-            print("   " + "  ".join(cells))
-        print()
-    for name, fit in zip(("independence", "pairs"), fits, strict=True):
-        print(f"{name:13s} {int(fit.num_cycles):3d} cycles, residual {float(fit.residual):.1e}")
+    run.console.print(f"{int(total)} tumors by {', '.join(NAMES)}")
+    cells = [
+        (kind, low, *(f"{n:.0f} ({e:.1f})" for n, e in zip(row, expected, strict=True)))
+        for kind, observed, fitted in zip(
+            ("malignant", "benign"), counts, pairwise * total, strict=True
+        )
+        for low, row, expected in zip(("low", "middle", "high"), observed, fitted, strict=True)
+    ]
+    run.table(
+        "Counts (and their fit without three-way interaction) by texture, down, and smoothness",
+        ("diagnosis", "texture", "low", "middle", "high"),
+        cells,
+    )
+    rows = [
+        (name, fit.num_cycles, f"{fit.residual:.1e}")
+        for name, fit in zip(("independence", "pairs"), fits, strict=True)
+    ]
+    run.table("Iterative proportional fitting", ("law", "cycles", "residual"), rows)
 
     flat = lambda table: jnp.asarray(table).ravel()
     divergence = lambda p, q: float(simplex.kl(flat(p), flat(q)))
@@ -83,21 +108,26 @@ def main() -> None:
         "three-way": (divergence(law, pairwise), 4),
         "all": (divergence(law, independent), 12),
     }
-    print("\nInteraction   KL (nats)   G^2      df   p-value")
+    rows = []
     for name, (value, freedom) in parts.items():
         statistic = 2 * total * value
-        tail = float(chi2.sf(statistic, freedom))
-        print(f"{name:12s}  {value:.6f}   {statistic:7.2f}  {freedom:2d}   {tail:.2g}")
+        tail = f"{float(chi2.sf(statistic, freedom)):.2g}"
+        rows.append((name, f"{value:.6f}", f"{statistic:.2f}", freedom, tail))
+    headings = ("interaction", "KL (nats)", "G²", "df", "p-value")
+    run.table("What each order of interaction contributes", headings, rows)
     family = families.Categorical(law.size)
     gap = geometry.pythagorean_gap(
         family, *(family.Params(flat(table)) for table in (law, pairwise, independent))
     )
-    print(f"Pythagorean gap all - pairs - three-way: {abs(float(gap)):.1e}")
+    run.console.print(f"Pythagorean gap all - pairs - three-way: {abs(float(gap)):.1e}")
 
     moments = indicators(law, 2)
     entropy = discrete.maximum_entropy(moments, flat(law) @ moments)
     difference = jnp.max(jnp.abs(entropy.probs - flat(pairwise)))
-    print(f"Maximum entropy with the same margins differs by {float(difference):.1e}")
+    run.console.print(f"Maximum entropy with the same margins differs by {float(difference):.1e}")
+    expected = {"independence": total * independent, "interactions of pairs": total * pairwise}
+    run.save(picture(counts, expected), "tables")
+    run.end()
 
 
 if __name__ == "__main__":

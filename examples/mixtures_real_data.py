@@ -1,4 +1,4 @@
-"""Mixtures of real data: python examples/mixtures_real_data.py [folder] [--quick].
+"""Mixtures of real data: python examples/mixtures_real_data.py.
 
 1. Digits: a dozen factors of their pixels by probabilistic PCA, and how many normal components
    their law has.
@@ -7,9 +7,6 @@
 4. Pictures: the components, the criteria, the projections, and the wines by the fit.
 """
 
-import argparse
-import time
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,6 +16,7 @@ from matplotlib.figure import Figure
 from sklearn.datasets import load_digits, load_wine
 from sklearn.metrics import adjusted_rand_score
 
+import script
 from igeojax import em, families, viz
 
 FACTORS = 12
@@ -29,17 +27,12 @@ WINE = families.Product(
 )
 
 
-def section(title: str) -> None:
-    """A heading."""
-    print(f"\n{title}\n{'-' * len(title)}")
-
-
-def digits(quick: bool, folder: Path) -> em.ModelSelection:
+def digits(run: script.Script) -> em.ModelSelection:
     """Factors of the pixels, mixtures of the factors, and images of the components."""
-    section("Digits")
+    run.section("Digits")
     data = load_digits()
     # Half a gray level of noise: the pixels of the margin never change.
-    noise = 0.5 * np.random.default_rng(0).normal(size=data.data.shape)
+    noise = 0.5 * run.rng().normal(size=data.data.shape)
     model = em.FactorAnalysis(64, FACTORS, isotropic=True)
     pixels = model.fit(data.data + noise)
     factors = model.transform(pixels.params, data.data)
@@ -48,9 +41,9 @@ def digits(quick: bool, folder: Path) -> em.ModelSelection:
     selection = em.model_selection(
         families.MultivariateNormal(FACTORS),
         factors,
-        (1, 8) if quick else (1, 4, 8, 16, 24),
-        key=jax.random.key(0),
-        num_restarts=1 if quick else 3,
+        (1, 8) if run.quick else (1, 4, 8, 16, 24),
+        key=run.key(),
+        num_restarts=1 if run.quick else 3,
         tolerance=1e-4,
         prior=lambda mixture: em.data_prior(mixture, factors, count=1.0),
     )
@@ -63,47 +56,46 @@ def digits(quick: bool, folder: Path) -> em.ModelSelection:
     order = np.argsort(-np.asarray(selection.fit.params.log_weights))
     columns = min(8, len(order))
     rows = -(-len(order) // columns)
-    figure = Figure(figsize=(1.2 * columns, 1.45 * rows), dpi=130, layout="constrained")
+    figure = Figure(figsize=(1.2 * columns, 1.45 * rows), layout="constrained")
     for ax, k in zip(figure.subplots(rows, columns, squeeze=False).ravel(), order, strict=False):
         ax.imshow(images[k].reshape(8, 8), cmap="gray_r", vmin=0, vmax=16)
         ax.set_title(f"{np.exp(selection.fit.params.log_weights[k]):.3f}", fontsize=9)
     for ax in figure.axes:
         ax.set_axis_off()
     figure.suptitle("Means of the components, and their weights", fontsize=11)
-    figure.savefig(folder / "components.png")
-    projections(selection.mixture, factors, folder)
+    run.save(figure, "components")
+    projections(selection.mixture, factors, run)
     return selection
 
 
-def projections(mixture: em.Mixture, factors: Any, folder: Path) -> None:
+def projections(mixture: em.Mixture, factors: Any, run: script.Script) -> None:
     """The account of the first iterations from a start at random."""
-    section("Gains of EM by its projections")
+    run.section("Gains of EM by its projections")
     prior = em.data_prior(mixture, factors, count=1.0)
-    start = mixture.fit(factors, key=jax.random.key(1), prior=prior, max_iterations=1).params
+    start = mixture.fit(factors, key=run.key(1), prior=prior, max_iterations=1).params
     gains = em.projection_gains(mixture, factors, start, prior=prior, num_iterations=40)
     lines = gains.table().splitlines()
     print("\n".join([*lines[:6], "  ...", lines[-1]]))
-    figure = Figure(figsize=(6.5, 4.2), dpi=130, layout="constrained")
+    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
     viz.projection_gains(figure.subplots(), gains)
-    figure.savefig(folder / "projections.png")
+    run.save(figure, "projections")
 
 
-def wine() -> tuple[Any, np.ndarray]:
+def wine(generator: np.random.Generator) -> tuple[Any, np.ndarray]:
     """Columns of three kinds, with missing entries, and the cultivars."""
     data = load_wine()
     column = {name: data.data[:, i] for i, name in enumerate(data.feature_names)}
     normals = np.stack([column[name] for name in NORMALS], axis=1)
     ash = np.digitize(column["alcalinity_of_ash"], [17.0, 20.0]).astype(float)
     proline = np.round(column["proline"] / 100)
-    generator = np.random.default_rng(0)
     holes = lambda x: np.where(generator.uniform(size=x.shape) < MISSING, np.nan, x)
     return tuple(map(holes, (normals, ash, proline))), data.target
 
 
-def mixed(quick: bool, folder: Path) -> em.ModelSelection:
+def mixed(run: script.Script) -> em.ModelSelection:
     """Mixtures of all columns, the missing entries integrated out."""
-    section("Wine: normal, categorical and Poisson columns with missing entries")
-    x, cultivars = wine()
+    run.section("Wine: normal, categorical and Poisson columns with missing entries")
+    x, cultivars = wine(run.rng())
     entries = np.concatenate([part.reshape(len(cultivars), -1) for part in x], axis=1)
     whole = ~np.isnan(entries).any(axis=1)
     print(f"{np.isnan(entries).mean():.0%} of the entries are missing; {whole.mean():.0%} of the")
@@ -111,10 +103,10 @@ def mixed(quick: bool, folder: Path) -> em.ModelSelection:
     selection = em.model_selection(
         WINE,
         x,
-        (2, 3, 4) if quick else (1, 2, 3, 4, 5),
-        key=jax.random.key(0),
+        (2, 3, 4) if run.quick else (1, 2, 3, 4, 5),
+        key=run.key(),
         criterion="icl",
-        num_restarts=2 if quick else 8,
+        num_restarts=2 if run.quick else 8,
         prior=lambda mixture: em.data_prior(mixture, x, count=1.0),
         missing=True,
         max_iterations=500,
@@ -134,11 +126,11 @@ def mixed(quick: bool, folder: Path) -> em.ModelSelection:
         print(
             f"{k + 1:9d}  {np.exp(log_weight):6.2f}  {means}  {shares:>17}  {proline.rate[k]:13.2f}"
         )
-    plane(selection, x, labels, folder)
+    plane(selection, x, labels, run)
     return selection
 
 
-def plane(selection: em.ModelSelection, x: Any, labels: np.ndarray, folder: Path) -> None:
+def plane(selection: em.ModelSelection, x: Any, labels: np.ndarray, run: script.Script) -> None:
     """Two normal columns by component; of missing entries the expectation, drawn hollow."""
     params = selection.fit.params
     family = WINE.families[0]
@@ -148,7 +140,7 @@ def plane(selection: em.ModelSelection, x: Any, labels: np.ndarray, folder: Path
     filled = np.asarray(jnp.einsum("nk,knd->nd", shares, expected))
     shown = [NORMALS.index("flavanoids"), NORMALS.index("alcohol")]
     known = ~np.isnan(x[0][:, shown]).any(axis=1)
-    figure = Figure(figsize=(6.5, 4.8), dpi=130, layout="constrained")
+    figure = Figure(figsize=(6.5, 4.8), layout="constrained")
     ax = figure.subplots()
     for k in range(selection.mixture.num_components):
         rows, color = labels == k, f"C{k}"
@@ -158,29 +150,20 @@ def plane(selection: em.ModelSelection, x: Any, labels: np.ndarray, folder: Path
     ax.plot([], [], "o", color="0.4", fillstyle="none", label="an entry missing: its expectation")
     ax.set(xlabel="flavanoids", ylabel="alcohol (%)")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    figure.savefig(folder / "wine.png")
+    run.save(figure, "wine")
 
 
 def main() -> None:
-    """Run all parts and say where the pictures are."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", default="mixtures_pictures", type=Path)
-    parser.add_argument("--quick", action="store_true", help="fewer models and restarts")
-    arguments = parser.parse_args()
+    """Run all parts."""
+    run = script.start(__file__, __doc__, quick="fewer models and restarts")
     jax.config.update("jax_enable_x64", True)
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    began = time.perf_counter()
-    found = {
-        "Digits": digits(arguments.quick, arguments.folder),
-        "Wine": mixed(arguments.quick, arguments.folder),
-    }
-    figure = Figure(figsize=(10, 4), dpi=130, layout="constrained")
+    found = {"Digits": digits(run), "Wine": mixed(run)}
+    figure = Figure(figsize=(10, 4), layout="constrained")
     for ax, (name, selection) in zip(figure.subplots(1, 2), found.items(), strict=True):
         viz.model_selection(ax, selection)
         ax.set_title(name)
-    figure.savefig(arguments.folder / "selection.png")
-    seconds = time.perf_counter() - began
-    print(f"\n{seconds:.0f} s. Pictures in {arguments.folder.resolve()}")
+    run.save(figure, "selection")
+    run.end()
 
 
 if __name__ == "__main__":

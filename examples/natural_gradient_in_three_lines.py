@@ -16,15 +16,16 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import flax.linen as linen
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
+from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 
+import script
 from igeojax import families, optim
 
-HIDDEN, CLASSES, STEPS, BATCH = 32, 10, 30, 256
+HIDDEN, CLASSES, BATCH = 32, 10, 256
 
 
 class LinenNetwork(linen.Module):
@@ -105,8 +106,10 @@ def by_natural_gradient(logits: Callable, _: jax.Array) -> tuple:
     return family, predict, tx
 
 
-def training(make: Callable, params: Any, logits: Callable, x: jax.Array, y: jax.Array) -> tuple:
-    """The loop of any optax transform, but for `inputs=`; loss and accuracy on all data."""
+def training(
+    make: Callable, params: Any, logits: Callable, x: jax.Array, y: jax.Array, batches: jax.Array
+) -> tuple:
+    """The loop of any optax transform, but for `inputs=`; losses and accuracy on all data."""
     family, predict, tx = make(logits, x)
 
     def loss(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -116,32 +119,54 @@ def training(make: Callable, params: Any, logits: Callable, x: jax.Array, y: jax
         params, state = carry
         grads = jax.grad(loss)(params, x[batch], y[batch])
         updates, state = tx.update(grads, state, params, inputs=x[batch])
-        return (optax.apply_updates(params, updates), state), None
+        return (optax.apply_updates(params, updates), state), loss(params, x, y)
 
-    batches = jax.random.choice(jax.random.key(1), len(x), (STEPS, BATCH))
-    run = jax.jit(lambda carry: jax.lax.scan(step, carry, batches)[0])
-    trained, _ = run((params, tx.init(params)))
+    walk = jax.jit(lambda carry: jax.lax.scan(step, carry, batches))
+    (trained, _), losses = walk((params, tx.init(params)))
     accuracy = jnp.mean(jnp.argmax(logits(trained, x), axis=-1) == y)
-    return float(loss(params, x, y)), float(loss(trained, x, y)), float(accuracy)
+    return np.append(losses, loss(trained, x, y)), float(accuracy)
+
+
+def picture(curves: dict[tuple[str, str], np.ndarray]) -> Figure:
+    """Losses of all models: those of one optimizer lie on one another."""
+    figure = Figure(figsize=(5.5, 4), layout="constrained")
+    ax = figure.subplots()
+    for place, ((model, optimizer), losses) in enumerate(curves.items()):
+        color, width = ("C0", "C1")[place % 2], (7, 4, 1.5)[place // 2]
+        label = f"{optimizer}, {model}"
+        ax.plot(losses, color=color, alpha=0.4 + 0.3 * (place // 2), linewidth=width, label=label)
+    ax.set(xlabel="step", ylabel="loss of all digits (nats)", yscale="log")
+    ax.legend(frameon=False)
+    return figure
 
 
 def main() -> None:
     """Train each model by each optimizer and print what came of it."""
+    run = script.start(__file__, __doc__, quick="20 steps instead of 30")
     pixels, labels = load_digits(return_X_y=True)
     x, y = jnp.asarray(pixels / 16, jnp.float32), jnp.asarray(labels)
-    keys = jax.random.split(jax.random.key(0))
+    keys = jax.random.split(run.key())
     weights = [
         (jax.random.normal(key, (m, n)) / m**0.5, jnp.zeros(n))
         for key, m, n in zip(keys, (64, HIDDEN), (HIDDEN, CLASSES), strict=True)
     ]
-    table = Table(title=f"{STEPS} steps of {BATCH} digits, network 64-{HIDDEN}-{CLASSES}")
-    for heading in ("model", "optimizer", "loss at the start", "loss", "accuracy"):
-        table.add_column(heading, justify="left" if heading == "model" else "right")
+    steps = 20 if run.quick else 30
+    batches = jax.random.choice(run.key(1), len(x), (steps, BATCH))
+    rows, curves = [], {}
     for name, (params, logits) in models(weights).items():
         for optimizer, make in (("kfac", by_kfac), ("natural_gradient", by_natural_gradient)):
-            start, end, accuracy = training(make, params, logits, x, y)
-            table.add_row(name, optimizer, f"{start:.4f}", f"{end:.4f}", f"{accuracy:.1%}")
-    Console(width=100).print(table)
+            losses, accuracy = training(make, params, logits, x, y, batches)
+            curves[name, optimizer] = losses
+            rows.append(
+                (name, optimizer, f"{losses[0]:.4f}", f"{losses[-1]:.4f}", f"{accuracy:.1%}")
+            )
+    run.table(
+        f"{steps} steps of {BATCH} digits, network 64-{HIDDEN}-{CLASSES}",
+        ("model", "optimizer", "loss at the start", "loss", "accuracy"),
+        rows,
+    )
+    run.save(picture(curves), "losses")
+    run.end()
 
 
 if __name__ == "__main__":

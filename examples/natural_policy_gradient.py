@@ -1,6 +1,6 @@
 """A cart that balances a pole and a pendulum that stands up: TRPO beside plain policy gradients.
 
-    python examples/natural_policy_gradient.py [folder] [--quick]
+    python examples/natural_policy_gradient.py
 
 The policies are a categorical and a normal law whose parameters a small network gives. The natural
 gradient knows how far a step moves those laws: `optim.trust_region` goes as far as a bound on the
@@ -8,23 +8,19 @@ Kullback-Leibler divergence allows, and no rate is tuned. The plain gradient bes
 by Adam, has rates that were searched. Five seeds each; the environments are those of gymnax.
 """
 
-import argparse
 import itertools
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnax
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 import optax
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
+from matplotlib.figure import Figure
 
+import script
 from igeojax import families, optim
 
 
@@ -205,16 +201,16 @@ def iteration(task: Task, method: str, carry: Carry) -> tuple[Carry, tuple[jax.A
 
 
 def curves(
-    task: Task, method: str, iterations: int, seeds: int, advance: Callable[[], None]
+    task: Task, method: str, iterations: int, keys: jax.Array, advance: Callable[[], None]
 ) -> np.ndarray:
-    """The mean score of the last 100 episodes after each iteration, for each seed."""
-    keys = jax.random.split(jax.random.key(0), seeds)
+    """The mean score of the last 100 episodes after each iteration, for each key."""
+    seeds = len(keys)
     carry = jax.jit(jax.vmap(lambda key: start(task, method, key)))(keys)
-    run = jax.jit(jax.vmap(lambda carry: iteration(task, method, carry)))
+    advanced = jax.jit(jax.vmap(lambda carry: iteration(task, method, carry)))
     finished: list[list[float]] = [[] for _ in range(seeds)]
     means = np.full((seeds, iterations), np.nan)
     for index in range(iterations):
-        carry, (score, ended) = run(carry)
+        carry, (score, ended) = advanced(carry)
         score, ended = np.asarray(score), np.asarray(ended)
         for seed in range(seeds):
             finished[seed] += score[seed][ended[seed]].tolist()
@@ -231,9 +227,10 @@ def steps_to(means: np.ndarray, level: float) -> np.ndarray:
     return first * ENVIRONMENTS * STEPS
 
 
-def picture(path: Path, found: dict[str, dict[str, np.ndarray]]) -> None:
+def picture(found: dict[str, dict[str, np.ndarray]]) -> Figure:
     """Means over the seeds, shaded from the worst to the best."""
-    figure, axes = plt.subplots(1, len(found), figsize=(11, 4), layout="constrained")
+    figure = Figure(figsize=(5.5 * len(found), 4), layout="constrained")
+    axes = figure.subplots(1, len(found))
     for ax, (name, runs) in zip(np.atleast_1d(axes), found.items(), strict=True):
         for method, means in runs.items():
             known = ~np.isnan(means).any(axis=0)  # every seed has ended an episode
@@ -246,41 +243,36 @@ def picture(path: Path, found: dict[str, dict[str, np.ndarray]]) -> None:
             title=name, xlabel="environment steps, thousands", ylabel="return, last 100 episodes"
         )
         ax.legend(frameon=False)
-    figure.savefig(path, dpi=130)
+    return figure
 
 
 def main() -> None:
     """Train, print a table, draw the curves."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", default="natural_policy_gradient", type=Path)
-    parser.add_argument("--quick", action="store_true", help="one task, two seeds, fewer steps")
-    options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    console = Console(width=100)
-    tasks = ["CartPole-v1"] if options.quick else list(TASKS)
-    seeds, iterations = (2, 60) if options.quick else (5, 200)
-    table = Table("task", "method", "solved", "steps, median", "return at the end", "seconds")
+    run = script.start(__file__, __doc__, quick="one task, two seeds, fewer steps")
+    tasks = ["CartPole-v1"] if run.quick else list(TASKS)
+    seeds, iterations = (2, 60) if run.quick else (5, 200)
+    keys = jax.random.split(run.key(), seeds)
     found: dict[str, dict[str, np.ndarray]] = {}
-    with Progress(console=console) as progress:
+    rows = []
+    with run.progress() as progress:
         bar = progress.add_task("training", total=len(tasks) * len(METHODS) * iterations)
+        advance = lambda: progress.advance(bar)
         for name in tasks:
             found[name] = {}
             for method in METHODS:
                 begin = time.perf_counter()
-                means = curves(
-                    TASKS[name], method, iterations, seeds, lambda: progress.advance(bar)
-                )
-                found[name][method] = means
+                means = found[name][method] = curves(TASKS[name], method, iterations, keys, advance)
                 steps = steps_to(means, TASKS[name].solved)
                 median = np.median(steps)
-                table.add_row(
+                rows.append((
                     name, method, f"{np.isfinite(steps).sum()} of {seeds}",
                     f"{median:,.0f}" if np.isfinite(median) else "-",
                     f"{np.mean(means[:, -1]):.0f}", f"{time.perf_counter() - begin:.0f}",
-                )  # fmt: skip
-    console.print(table)
-    picture(options.folder / "returns.png", found)
-    console.print(f"The picture is in {options.folder}")
+                ))  # fmt: skip
+    headings = ("task", "method", "solved", "steps, median", "return at the end", "seconds")
+    run.table("Environment steps until a task is solved", headings, rows)
+    run.save(picture(found), "returns")
+    run.end()
 
 
 if __name__ == "__main__":

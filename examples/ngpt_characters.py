@@ -1,4 +1,4 @@
-"""nGPT beside the usual transformer: python examples/ngpt_characters.py [folder] [--quick].
+"""nGPT beside the usual transformer: python examples/ngpt_characters.py.
 
 Both learn the characters of Python's own help texts (`pydoc_data.topics`), with the same width,
 depth, batches and number of steps.
@@ -11,11 +11,8 @@ depth, batches and number of steps.
    sphere in each block.
 """
 
-import argparse
 import pydoc_data.topics
-import time
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -24,10 +21,8 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 
+import script
 from igeojax import discrete, manifolds, nn, optim, viz
 
 FEATURES, LAYERS, HEADS, CONTEXT, BATCH, EVERY = 64, 3, 4, 64, 16, 50
@@ -82,17 +77,17 @@ def loss(model: Any, params: Any, rows: Any) -> jax.Array:
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, rows[:, 1:]))
 
 
-class Run(NamedTuple):
+class Training(NamedTuple):
     """Parameters after training, and losses on unseen text after each `EVERY` steps."""
 
     params: Any
     losses: np.ndarray
 
 
-def train(kind: str, text: Text, steps: int, folder: Path, advance: Any) -> Run:
+def train(kind: str, text: Text, steps: int, run: script.Script, advance: Any) -> Training:
     """Train, or go on with training, and save every `EVERY` steps."""
     model = network(kind, text)
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, CONTEXT), jnp.int32))
+    params = jax.jit(model.init)(run.key(), jnp.zeros((1, CONTEXT), jnp.int32))
     tx = optimizer(kind, params, steps)
 
     @jax.jit
@@ -108,24 +103,25 @@ def train(kind: str, text: Text, steps: int, folder: Path, advance: Any) -> Run:
     evaluated = jax.jit(partial(loss, model))
     test = rows_of(text.unseen, np.arange(0, len(text.unseen) - CONTEXT, CONTEXT))[:256]
     carry = {"params": params, "state": tx.init(params), "losses": np.zeros(steps // EVERY)}
-    with ocp.CheckpointManager((folder / f"{kind}-{steps}-steps").resolve()) as manager:
+    saved = run.folder / f"{kind}-{steps}-steps-seed-{run.seed}"
+    with ocp.CheckpointManager(saved.resolve()) as manager:
         done = manager.latest_step() or 0
         if done:
             carry = manager.restore(done, args=ocp.args.StandardRestore(carry))
         advance(done)
         for first in range(done, steps, EVERY):
             # Batches by the number of the step: the same ones whether it was stopped or not.
-            rng = np.random.default_rng(first)
+            rng = run.rng(first)
             starts = rng.integers(0, len(text.learned) - CONTEXT, (EVERY, BATCH))
             params, state = trained(carry["params"], carry["state"], rows_of(text.learned, starts))
             carry = {"params": params, "state": state, "losses": carry["losses"].copy()}
             carry["losses"][first // EVERY] = float(evaluated(params, test))
             manager.save(first + EVERY, args=ocp.args.StandardSave(carry))
             advance(EVERY)
-    return Run(carry["params"], np.asarray(carry["losses"]))
+    return Training(carry["params"], np.asarray(carry["losses"]))
 
 
-def written(kind: str, params: Any, text: Text, count: int) -> str:
+def written(key: Any, kind: str, params: Any, text: Text, count: int) -> str:
     """Characters that a model writes after the prompt, from the likeliest nine tenths."""
     model = network(kind, text)
 
@@ -136,7 +132,7 @@ def written(kind: str, params: Any, text: Text, count: int) -> str:
 
     prompt = (" " * CONTEXT + PROMPT)[-CONTEXT:]
     start = jnp.array([text.alphabet.index(character) for character in prompt])
-    _, codes = jax.lax.scan(step, start, jax.random.split(jax.random.key(1), count))
+    _, codes = jax.lax.scan(step, start, jax.random.split(key, count))
     return PROMPT + "".join(text.alphabet[code] for code in np.asarray(codes))
 
 
@@ -164,9 +160,9 @@ def learned_steps(params: Any) -> dict[str, np.ndarray]:
     }
 
 
-def picture(runs: dict[str, Run], path: Path) -> None:
+def picture(runs: dict[str, Training]) -> Figure:
     """Losses of both, and learned steps of the normalized model."""
-    figure = Figure(figsize=(10, 4), dpi=130, layout="constrained")
+    figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     curves = {
         f"{kind} transformer": (EVERY * np.arange(1, len(run.losses) + 1), run.losses)
@@ -185,42 +181,34 @@ def picture(runs: dict[str, Run], path: Path) -> None:
     right.set(ylabel="mean step on the sphere")
     right.set_title("How far each block moves a token")
     right.legend()
-    figure.savefig(path)
+    return figure
 
 
 def main() -> None:
     """Train, print and draw."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", default="ngpt_characters_pictures", type=Path)
-    parser.add_argument("--quick", action="store_true", help="fewer steps")
-    options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    steps, began = 200 if options.quick else 1000, time.perf_counter()
-    console, text = Console(width=100), help_texts()
-    with Progress(console=console) as progress:
-        runs = {}
+    run = script.start(__file__, __doc__, quick="fewer steps")
+    steps, text = 200 if run.quick else 1000, help_texts()
+    runs = {}
+    with run.progress() as progress:
         for kind in RATES:
             task = progress.add_task(f"{kind} transformer", total=steps)
-            advance = partial(progress.advance, task)
-            runs[kind] = train(kind, text, steps, options.folder, advance)
-    table = Table(title="Loss on unseen text")
+            runs[kind] = train(kind, text, steps, run, partial(progress.advance, task))
     shown = [step for step in (100, 200, 500, 1000) if step <= steps]
-    table.add_column("")
-    for step in shown:
-        table.add_column(f"{step} steps", justify="right")
-    for kind, run in runs.items():
-        table.add_row(kind, *(f"{run.losses[step // EVERY - 1]:.3f}" for step in shown))
-    console.print(table)
-    console.print(
+    rows = [
+        (kind, *(f"{trained.losses[step // EVERY - 1]:.3f}" for step in shown))
+        for kind, trained in runs.items()
+    ]
+    run.table("Loss on unseen text", ("transformer", *(f"{s} steps" for s in shown)), rows)
+    run.console.print(
         f"Nats a character, of {len(text.alphabet)} kinds; {len(text.learned)} were learned from. "
         f"Unit weights are 1 long to {off_sphere(runs['normalized'].params):.0e}."
     )
-    for kind, run in runs.items():
-        console.print(f"\nWritten by the {kind} transformer:", style="bold")
-        console.print(written(kind, run.params, text, 300), markup=False, highlight=False)
-    path = options.folder / "ngpt_characters.png"
-    picture(runs, path)
-    console.print(f"\n{time.perf_counter() - began:.0f} s. Picture: {path.resolve()}")
+    for kind, trained in runs.items():
+        run.section(f"Written by the {kind} transformer")
+        words = written(run.key(1), kind, trained.params, text, 300)
+        run.console.print(words, markup=False, highlight=False)
+    run.save(picture(runs), "ngpt_characters")
+    run.end()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Digits as directions: python examples/planetarium.py [folder] [--quick].
+"""Digits as directions: python examples/planetarium.py.
 
 1. A network maps scikit-learn's digits to the unit sphere in three dimensions, by a normalized
    classifier with a margin on the angle of the true class.
@@ -8,10 +8,7 @@
    concentration, which is softmax at temperature 1 / concentration, as that concentration grows.
 """
 
-import argparse
 import functools
-import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,12 +18,11 @@ import optax
 from flax import linen
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import train_test_split
 
+import script
 from igeojax import discrete, em, families, nn, optim, viz
 from igeojax.families import directional_statistics as directional
 
@@ -36,7 +32,6 @@ COLORS = np.array([(0.96, 0.87, 0.70) if k == 7 else colormaps["tab10"](k)[:3] f
 """Those of tab10, but for its gray, which is what all colors mix to."""
 
 CONCENTRATIONS = (1.0, 4.0, 16.0, 64.0, 256.0)
-console = Console(width=100)
 
 
 class Sky(NamedTuple):
@@ -59,16 +54,20 @@ class Network(linen.Module):
         return z, nn.linen.NormalizedClassifier(10, scale=24.0, margin=margin)(z, labels)
 
 
-def trained(quick: bool) -> Sky:
+def trained(run: script.Script) -> Sky:
     """Directions of the digits that were held out of training."""
-    console.rule("1. Digits on the sphere")
+    run.section("1. Digits on the sphere")
     images, labels = load_digits(return_X_y=True)
     parts = train_test_split(
-        images.astype(np.float32) / 16, labels, test_size=0.4, random_state=0, stratify=labels
+        images.astype(np.float32) / 16,
+        labels,
+        test_size=0.4,
+        random_state=run.seed,
+        stratify=labels,
     )
     x, held_out, y, held_out_digit = map(jnp.asarray, parts)
-    network, steps = Network(), 1000 if quick else 2000
-    params = network.init(jax.random.key(0), x[:1])
+    network, steps = Network(), 1000 if run.quick else 2000
+    params = network.init(run.key(), x[:1])
     # The class vectors go back to the sphere after each step.
     tx = optax.chain(
         optax.adam(optax.cosine_decay_schedule(3e-3, steps)),
@@ -87,42 +86,42 @@ def trained(quick: bool) -> Sky:
             updates, state = tx.update(gradient, state, params)
             return (optax.apply_updates(params, updates), state), value
 
-        batches = jax.random.choice(jax.random.key(1), x.shape[0], (steps, BATCH))
+        batches = jax.random.choice(run.key(1), x.shape[0], (steps, BATCH))
         (params, _), values = jax.lax.scan(step, (params, tx.init(params)), batches)
         return params, values
 
     params, values = train(params)
     z, logits = network.apply(params, held_out)
     right = np.mean(np.argmax(logits, axis=1) == held_out_digit)
-    console.print(f"{steps} steps, loss {values[0]:.2f} to {values[-20:].mean():.3f}")
-    console.print(f"{len(z)} digits held out, {right:.1%} of them nearest to their own class")
+    run.console.print(f"{steps} steps, loss {values[0]:.2f} to {values[-20:].mean():.3f}")
+    run.console.print(f"{len(z)} digits held out, {right:.1%} of them nearest to their own class")
     return Sky(np.asarray(z), np.asarray(held_out_digit))
 
 
-def described(sky: Sky) -> None:
+def described(run: script.Script, sky: Sky) -> None:
     """How each digit is spread, and whether it has a direction at all."""
-    table = Table("digit", "n", "resultant length", "cone of 95 %", "Rayleigh p", "concentration")
+    headings = ("digit", "n", "resultant length", "cone of 95 %", "Rayleigh p", "concentration")
+    rows = []
     # Groups by weights of 0 and 1: all have one shape, which is compiled once.
     groups = {str(d): sky.digit == d for d in range(10)} | {"all": np.ones_like(sky.digit)}
     for name, members in groups.items():
         chosen = (sky.x, members.astype(np.float32))
         p_value = float(directional.rayleigh_test(*chosen).p_value)
-        table.add_row(
-            name,
-            str(members.sum()),
+        row = (
             f"{directional.resultant_length(*chosen):.4f}",
             f"{np.rad2deg(directional.confidence_cone(*chosen)):.1f}°",
             f"{p_value:.0e}" if p_value > 0 else "< 1e-38",
             f"{SPHERE.params_from_natural(SPHERE.fit(*chosen)).concentration:.1f}",
         )
-    console.print(table)
+        rows.append((name, members.sum(), *row))
+    run.table("Directions of each digit", headings, rows)
 
 
-def clustered(sky: Sky, quick: bool) -> dict[str, tuple[em.Mixture, em.MixtureFit]]:
+def clustered(run: script.Script, sky: Sky) -> dict[str, tuple[em.Mixture, em.MixtureFit]]:
     """Mixtures of ten laws, fitted without the labels."""
-    console.rule("2. Clusters without labels")
-    table = Table("mixture", "parameters", "nats a digit", "BIC", "Rand index", "concentrations")
-    fits = {}
+    run.section("2. Clusters without labels")
+    headings = ("mixture", "parameters", "nats a digit", "BIC", "Rand index", "concentrations")
+    fits, rows = {}, []
     for name, tied, assignment in (
         ("free concentrations", False, "soft"),
         ("one concentration", True, "soft"),
@@ -131,14 +130,14 @@ def clustered(sky: Sky, quick: bool) -> dict[str, tuple[em.Mixture, em.MixtureFi
         mixture = em.Mixture(SPHERE, 10, tied=tied)
         found = mixture.fit(
             sky.x,
-            key=jax.random.key(0),
-            num_restarts=2 if quick else 8,
+            key=run.key(),
+            num_restarts=2 if run.quick else 8,
             assignment=assignment,
             prior=None if tied else em.data_prior(mixture, sky.x),
         )
         labels = mixture.predict(found.params, sky.x)
         lengths = SPHERE.params_from_natural(found.params.components).concentration
-        table.add_row(
+        row = (
             name,
             str(mixture.dimension),
             f"{mixture.score(found.params, sky.x):.3f}",
@@ -146,8 +145,9 @@ def clustered(sky: Sky, quick: bool) -> dict[str, tuple[em.Mixture, em.MixtureFi
             f"{adjusted_rand_score(sky.digit, labels):.3f}",
             f"{lengths.min():.0f}" + ("" if tied else f" to {lengths.max():.0f}"),
         )
+        rows.append(row)
         fits[name] = mixture, found
-    console.print(table)
+    run.table("Ten clusters each", headings, rows)
     return fits
 
 
@@ -158,14 +158,14 @@ def named(sky: Sky, mixture: em.Mixture, params: em.MixturePoint) -> np.ndarray:
     return np.argmax(counts, axis=1)
 
 
-def clear_view(directions: Any) -> np.ndarray:
+def clear_view(directions: Any, rng: np.random.Generator) -> np.ndarray:
     """A direction to look from, such that no cluster lies near the rim of the globe."""
-    drawn = np.random.default_rng(0).normal(size=(4000, 3))
+    drawn = rng.normal(size=(4000, 3))
     drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
     return drawn[np.argmax(np.min(np.abs(drawn @ np.asarray(directions).T), axis=1))]
 
 
-def sky_picture(sky: Sky, mixture: em.Mixture, params: em.MixturePoint, folder: Path) -> None:
+def sky_picture(run: script.Script, sky: Sky, mixture: em.Mixture, params: em.MixturePoint) -> None:
     """The density of the mixture and the digits, seen from two sides."""
     digits = named(sky, mixture, params)
     directions = np.asarray(SPHERE.params_from_natural(params.components).mean_direction)
@@ -177,8 +177,8 @@ def sky_picture(sky: Sky, mixture: em.Mixture, params: em.MixturePoint, folder: 
         share = np.clip((np.asarray(density(params, x)) - top + 7) / 7, 0, 1)[..., None]
         return (1 - share) * np.array([0.06, 0.08, 0.2]) + share * np.array([0.55, 0.62, 0.82])
 
-    figure = Figure(figsize=(10, 5.6), dpi=130, layout="constrained")
-    front, names = clear_view(directions), [str(d) for d in digits]
+    figure = Figure(figsize=(10, 5.6), layout="constrained")
+    front, names = clear_view(directions, run.rng()), [str(d) for d in digits]
     for ax, view in zip(figure.subplots(1, 2), (front, -front), strict=True):
         colors = list(COLORS[sky.digit])
         viz.sphere(ax, night, points=sky.x, colors=colors, view=tuple(view))
@@ -187,17 +187,19 @@ def sky_picture(sky: Sky, mixture: em.Mixture, params: em.MixturePoint, folder: 
         figure.axes[0].plot([], [], "o", color=COLORS[digit], label=str(digit))
     figure.legend(loc="outside lower center", ncols=10, frameon=False, handletextpad=0.1)
     figure.suptitle("Digits held out of training, from two sides; ten clusters by EM, no labels")
-    figure.savefig(folder / "planetarium.png")
+    run.save(figure, "planetarium")
 
 
-def strip_picture(sky: Sky, mixture: em.Mixture, params: em.MixturePoint, folder: Path) -> None:
+def strip_picture(
+    run: script.Script, sky: Sky, mixture: em.Mixture, params: em.MixturePoint
+) -> None:
     """The posterior of clusters of one concentration, from 1 to 256."""
-    console.rule("3. Softmax is a posterior")
-    table = Table("κ", "temperature 1/κ", "mean largest share", "posterior - softmax")
+    run.section("3. Softmax is a posterior")
+    headings, rows = ("κ", "temperature 1/κ", "mean largest share", "posterior - softmax"), []
     digits = named(sky, mixture, params)
     directions = SPHERE.params_from_natural(params.components).mean_direction
-    weights, view = np.full(10, 0.1, np.float32), tuple(clear_view(directions))
-    figure = Figure(figsize=(13, 3.4), dpi=130, layout="constrained")
+    weights, view = np.full(10, 0.1, np.float32), tuple(clear_view(directions, run.rng()))
+    figure = Figure(figsize=(13, 3.4), layout="constrained")
     for ax, concentration in zip(
         figure.subplots(1, len(CONCENTRATIONS)), CONCENTRATIONS, strict=True
     ):
@@ -208,7 +210,7 @@ def strip_picture(sky: Sky, mixture: em.Mixture, params: em.MixturePoint, folder
         apart = float(jnp.max(jnp.abs(posterior - shares)))
         mean_top = float(jnp.mean(jnp.max(posterior, axis=1)))
         temperature = f"{1 / concentration:.4f}"
-        table.add_row(f"{concentration:g}", temperature, f"{mean_top:.3f}", f"{apart:.0e}")
+        rows.append((f"{concentration:g}", temperature, f"{mean_top:.3f}", f"{apart:.0e}"))
 
         def mixed(x: jax.Array, concentration: float = concentration) -> jax.Array:
             scores = x.astype(jnp.float32) @ directions.T
@@ -218,27 +220,22 @@ def strip_picture(sky: Sky, mixture: em.Mixture, params: em.MixturePoint, folder
         names = [str(d) for d in digits]
         viz.sphere(ax, points=directions, size=0.0, labels=names, view=view, grid=0)
         ax.set_title(f"κ = {concentration:g},  T = 1/{concentration:g}", fontsize=11)
-    console.print(table)
+    run.table("Shares of the clusters", headings, rows)
     figure.suptitle("Ten clusters of one concentration κ: colors mixed by softmax(cosine / T)")
-    figure.savefig(folder / "temperature.png")
+    run.save(figure, "temperature")
 
 
 def main() -> None:
-    """Run all parts and say where the pictures are."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", default="planetarium_pictures", type=Path)
-    parser.add_argument("--quick", action="store_true", help="fewer steps and restarts")
-    arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    began = time.perf_counter()
-    sky = trained(arguments.quick)
-    described(sky)
-    fits = clustered(sky, arguments.quick)
+    """Run all parts."""
+    run = script.start(__file__, __doc__, quick="fewer steps and restarts")
+    sky = trained(run)
+    described(run, sky)
+    fits = clustered(run, sky)
     mixture, found = fits["free concentrations"]
-    sky_picture(sky, mixture, found.params, arguments.folder)
+    sky_picture(run, sky, mixture, found.params)
     mixture, found = fits["one concentration"]
-    strip_picture(sky, mixture, found.params, arguments.folder)
-    console.print(f"{time.perf_counter() - began:.0f} s. Pictures in {arguments.folder.resolve()}")
+    strip_picture(run, sky, mixture, found.params)
+    run.end()
 
 
 if __name__ == "__main__":

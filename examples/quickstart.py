@@ -1,4 +1,4 @@
-"""Information geometry at work on scikit-learn's digits: python examples/quickstart.py [folder].
+"""Information geometry at work on scikit-learn's digits: python examples/quickstart.py.
 
 1. Softmax regression and a small network, trained by SGD, Adam and the natural gradient.
 2. The same network with a layer's parameters rescaled: whose training changes?
@@ -6,12 +6,10 @@
 4. Pictures of the geometry, and the Triton kernels checked against JAX.
 """
 
-import argparse
 import functools
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -20,15 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_limits
 
+import script
 from igeojax import divergences, em, families, geometry, optim, viz
 
 BATCH, STEPS, EVERY = 128, 400, 10
@@ -45,14 +41,18 @@ class Digits(NamedTuple):
     batches: jax.Array
 
 
-def digits() -> Digits:
+def digits(run: script.Script) -> Digits:
     """Three quarters for training, one held out; the same batches for every optimizer."""
     images, labels = load_digits(return_X_y=True)
     parts = train_test_split(
-        images.astype(np.float32) / 16, labels, test_size=0.25, random_state=0, stratify=labels
+        images.astype(np.float32) / 16,
+        labels,
+        test_size=0.25,
+        random_state=run.seed,
+        stratify=labels,
     )
     x, held_out_x, y, held_out_y = map(jnp.asarray, parts)
-    batches = jax.random.choice(jax.random.key(0), x.shape[0], (STEPS, BATCH))
+    batches = jax.random.choice(run.key(), x.shape[0], (100 if run.quick else STEPS, BATCH))
     return Digits(x, y, held_out_x, held_out_y, batches)
 
 
@@ -73,7 +73,7 @@ def predictor(network: Network):
     return lambda params, x: OUTPUT.natural_from_params(logits=network.apply(params, x))
 
 
-class Run(NamedTuple):
+class Training(NamedTuple):
     """What training by one optimizer gave: one entry every `EVERY` steps."""
 
     steps: np.ndarray
@@ -82,7 +82,9 @@ class Run(NamedTuple):
     accuracy: float
 
 
-def train(predict, params: Any, tx: optax.GradientTransformation, data: Digits, advance) -> Run:
+def train(
+    predict, params: Any, tx: optax.GradientTransformation, data: Digits, advance
+) -> Training:
     """Train on `data.batches`; compilation and evaluation are not in the seconds."""
     tx = optax.with_extra_args_support(tx)
 
@@ -100,7 +102,7 @@ def train(predict, params: Any, tx: optax.GradientTransformation, data: Digits, 
     carry = (params, tx.init(params))
     jax.block_until_ready(chunk(carry, data.batches[:EVERY]))  # compile
     losses, seconds = [float(full_loss(params))], [0.0]
-    for start in range(0, STEPS, EVERY):
+    for start in range(0, len(data.batches), EVERY):
         began = time.perf_counter()
         carry = jax.block_until_ready(chunk(carry, data.batches[start : start + EVERY]))
         seconds.append(seconds[-1] + time.perf_counter() - began)
@@ -108,7 +110,9 @@ def train(predict, params: Any, tx: optax.GradientTransformation, data: Digits, 
         advance(EVERY)
     guess = jnp.argmax(OUTPUT.logits(predict(carry[0], data.held_out_x)), axis=-1)
     accuracy = float(jnp.mean(guess == data.held_out_y))
-    return Run(np.arange(0, STEPS + 1, EVERY), np.array(seconds), np.array(losses), accuracy)
+    return Training(
+        np.arange(0, len(data.batches) + 1, EVERY), np.array(seconds), np.array(losses), accuracy
+    )
 
 
 def optimizers(predict, rates: dict[str, float]) -> dict[str, optax.GradientTransformation]:
@@ -123,26 +127,19 @@ def optimizers(predict, rates: dict[str, float]) -> dict[str, optax.GradientTran
     }
 
 
-def training_table(title: str, runs: dict[str, Run], target: float) -> Table:
+def training_rows(runs: dict[str, Training], target: float) -> list[tuple[str, ...]]:
     """Loss, accuracy, and what it took to reach a loss."""
-    table = Table(title=title)
-    headings = ("", "final loss", "held-out accuracy", f"steps to {target:g}", "seconds to it")
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    for name, run in runs.items():
-        reached = np.flatnonzero(run.loss <= target)
+    rows = []
+    for name, trained in runs.items():
+        reached = np.flatnonzero(trained.loss <= target)
         at = reached[0] if reached.size else None
-        table.add_row(
-            name,
-            f"{run.loss[-1]:.2e}",
-            f"{run.accuracy:.1%}",
-            "not reached" if at is None else f"<= {run.steps[at]}",
-            "-" if at is None else f"{run.seconds[at]:.2f}",
-        )
-    return table
+        steps = "not reached" if at is None else f"<= {trained.steps[at]}"
+        seconds = "-" if at is None else f"{trained.seconds[at]:.2f}"
+        rows.append((name, f"{trained.loss[-1]:.2e}", f"{trained.accuracy:.1%}", steps, seconds))
+    return rows
 
 
-def training(data: Digits, progress: Progress, folder: Path, console: Console) -> None:
+def training(run: script.Script, data: Digits, progress: Any) -> None:
     """Part 1: the two models, the three optimizers."""
     figure, axes = picture(2, (10, 4))
     for ax, (title, hidden, sgd_rate, adam_rate, target) in zip(
@@ -153,19 +150,24 @@ def training(data: Digits, progress: Progress, folder: Path, console: Console) -
         # Each the best of a grid in factors of three, and inside it: 0.3-30, 0.01-1 and 0.1-1.
         rates = {"SGD": sgd_rate, "Adam": adam_rate, "natural gradient": 0.3}
         network = Network(hidden)
-        predict, params = predictor(network), network.init(jax.random.key(1), data.x[:1])
+        predict, params = predictor(network), network.init(run.key(1), data.x[:1])
         chosen = optimizers(predict, rates)
-        task = progress.add_task(title, total=STEPS * len(chosen))
+        task = progress.add_task(title, total=len(data.batches) * len(chosen))
         advance = functools.partial(progress.advance, task)
         runs = {name: train(predict, params, tx, data, advance) for name, tx in chosen.items()}
-        console.print(training_table(f"{title}, {STEPS} steps of {BATCH} images", runs, target))
-        curves = {name: (run.steps, run.loss) for name, run in runs.items()}
+        headings = ("final loss", "held-out accuracy", f"steps to {target:g}", "seconds to it")
+        run.table(
+            f"{title}, {len(data.batches)} steps of {BATCH} images",
+            ("", *headings),
+            training_rows(runs, target),
+        )
+        curves = {name: (trained.steps, trained.loss) for name, trained in runs.items()}
         viz.loss_curves(ax, curves, y_label="training loss (nats)", target=target)
         ax.set_title(title)
-    figure.savefig(folder / "training.png")
+    run.save(figure, "training")
 
 
-def reparameterization(data: Digits, progress: Progress, folder: Path, console: Console) -> None:
+def reparameterization(run: script.Script, data: Digits, progress: Any) -> None:
     """Part 2: a network in two charts, its first layer divided by 10 in the second.
 
     Rescaling a layer is a linear change of coordinates: the natural gradient without damping does
@@ -192,8 +194,8 @@ def reparameterization(data: Digits, progress: Progress, folder: Path, console: 
             updates, state = tx.update(gradient, state, params, inputs=x)
             return (optax.apply_updates(params, updates), state), (value, model(params, x))
 
-        run = jax.jit(lambda start: jax.lax.scan(step, (start, tx.init(start)), length=steps)[1])
-        return run(start)
+        walk = jax.jit(lambda start: jax.lax.scan(step, (start, tx.init(start)), length=steps)[1])
+        return walk(start)
 
     makers = {
         "SGD": lambda _: optax.with_extra_args_support(optax.sgd(rate)),
@@ -202,13 +204,13 @@ def reparameterization(data: Digits, progress: Progress, folder: Path, console: 
         ),
     }
     task = progress.add_task("reparameterization", total=2 * len(makers))
-    table = Table(title=f"Two charts, first layer divided by {factor:g}: KL of the predictions")
-    for heading in ("", "at the start", f"after {steps} steps", "largest"):
-        table.add_column(heading, justify="right")
+    rows = []
     figure, (ax,) = picture(1, (6, 4))
     with jax.enable_x64(True):
-        x = jnp.asarray(PCA(8, whiten=True, random_state=0).fit_transform(np.float64(data.x)))
-        first, second = jax.random.split(jax.random.key(0))
+        x = jnp.asarray(
+            PCA(8, whiten=True, random_state=run.seed).fit_transform(np.float64(data.x))
+        )
+        first, second = jax.random.split(run.key())
         start = {
             "w1": jax.random.normal(first, (8, hidden)) / 8**0.5,
             "b1": jnp.zeros(hidden),
@@ -230,22 +232,27 @@ def reparameterization(data: Digits, progress: Progress, folder: Path, console: 
                 outputs.append(laws)
                 progress.advance(task)
             gap = jnp.mean(divergences.exponential.kl(OUTPUT, *outputs), axis=-1)
-            table.add_row(name, *(f"{value:.1e}" for value in (gap[0], gap[-1], gap.max())))
-    console.print(table)
+            rows.append((name, *(f"{value:.1e}" for value in (gap[0], gap[-1], gap.max()))))
+    run.table(
+        f"Two charts, first layer divided by {factor:g}: KL of the predictions",
+        ("", "at the start", f"after {steps} steps", "largest"),
+        rows,
+    )
     ax.set(xlabel="step", ylabel="training loss (nats)", yscale="log")
     ax.legend(frameon=False)
-    figure.savefig(folder / "reparameterization.png")
+    run.save(figure, "reparameterization")
 
 
-def mixture(progress: Progress, folder: Path, console: Console) -> None:
+def mixture(run: script.Script, progress: Any) -> None:
     """Part 3: ten Gaussians on eight principal components, from one start."""
-    task = progress.add_task("Gaussian mixture by EM", total=9)
+    rounds = 1 if run.quick else 3
+    task = progress.add_task("Gaussian mixture by EM", total=3 * rounds)
     settings: dict[str, Any] = {"tolerance": 1e-5, "max_iterations": 300}
     with jax.enable_x64(True):
         images, _ = load_digits(return_X_y=True)
-        x = jnp.asarray(PCA(8, random_state=0).fit_transform(images / 16))
+        x = jnp.asarray(PCA(8, random_state=run.seed).fit_transform(images / 16))
         model = em.Mixture(families.MultivariateNormal(8), 10)
-        start = model.fit(x, key=jax.random.key(0), max_iterations=1).params
+        start = model.fit(x, key=run.key(), max_iterations=1).params
         source = model.family.params_from_natural(start.components)
         peer = GaussianMixture(
             10,
@@ -271,23 +278,25 @@ def mixture(progress: Progress, folder: Path, console: Console) -> None:
         }
         ours = contestants["igeojax"]()  # compile
         seconds = dict.fromkeys(contestants, np.inf)
-        for name in [*contestants] * 3:
+        for name in [*contestants] * rounds:
             began = time.perf_counter()
             contestants[name]()
             seconds[name] = min(seconds[name], time.perf_counter() - began)
             progress.advance(task)
         responsibilities, _ = model.e_step(ours.params, x)
-    table = Table(title="Ten Gaussians on eight principal components, same start, best of three")
-    for heading in ("", "log-likelihood per image", "EM steps", "seconds", "BIC"):
-        table.add_column(heading, justify="right")
     steps = int(ours.num_iterations)
     if not ours.converged or np.diff(ours.log_likelihoods[: steps + 1]).min() < -1e-9:
         raise RuntimeError("EM fell or did not converge")
     theirs = (peer.score(plain), peer.n_iter_, peer.bic(plain))
     results = [(float(ours.log_likelihood) / len(plain), steps, ours.bic), theirs, theirs]
-    for name, (mean, count, bic) in zip(seconds, results, strict=True):
-        table.add_row(name, f"{mean:.6f}", str(count), f"{seconds[name]:.3f}", f"{bic:.1f}")
-    console.print(table)
+    run.table(
+        f"Ten Gaussians on eight principal components, same start, best of {rounds}",
+        ("", "log-likelihood per image", "EM steps", "seconds", "BIC"),
+        [
+            (name, f"{mean:.6f}", count, f"{seconds[name]:.3f}", f"{bic:.1f}")
+            for name, (mean, count, bic) in zip(seconds, results, strict=True)
+        ],
+    )
     figure, (left, right) = picture(2, (10, 4))
     left.plot(ours.log_likelihoods[: steps + 1])
     left.set(xlabel="EM step", ylabel="log-likelihood per image (nats)", title="never decreasing")
@@ -295,10 +304,10 @@ def mixture(progress: Progress, folder: Path, console: Console) -> None:
     right.scatter(x[:, 0], x[:, 1], c=guess, cmap="tab10", s=6)
     right.set(xlabel="first principal component", ylabel="second principal component")
     right.set_title("images colored by component")
-    figure.savefig(folder / "mixture.png")
+    run.save(figure, "mixture")
 
 
-def pictures(progress: Progress, folder: Path) -> None:
+def pictures(run: script.Script, progress: Any) -> None:
     """Part 4: the two directions of KL, the Fisher metric of the normal, the simplex."""
     task = progress.add_task("geometry", total=3)
     normal = families.Normal()
@@ -335,7 +344,7 @@ def pictures(progress: Progress, folder: Path) -> None:
     figure, (ax,) = picture(1, (6, 4))
     densities = (jnp.exp(normal.log_density(theta, grid)) for theta in (forward, reverse))
     viz.kl_asymmetry(ax, grid, jnp.exp(log_target), *densities)
-    figure.savefig(folder / "kl_asymmetry.png")
+    run.save(figure, "kl_asymmetry")
     progress.advance(task)
 
     figure, (ax,) = picture(1, (6, 4))
@@ -349,7 +358,7 @@ def pictures(progress: Progress, folder: Path) -> None:
     )
     ax.set(xlabel="mean", ylabel="standard deviation", aspect="equal")
     ax.set_title("Unit steps of the Fisher metric, times 0.3")
-    figure.savefig(folder / "fisher_ellipses.png")
+    run.save(figure, "fisher_ellipses")
     progress.advance(task)
 
     figure, (left, right) = picture(2, (9, 4))
@@ -361,13 +370,13 @@ def pictures(progress: Progress, folder: Path) -> None:
     ):
         viz.simplex(ax, function, points=center[None], labels=("a", "b", "c"))
         ax.set_title(f"log(1 + {title})", y=1.06)
-    figure.savefig(folder / "simplex.png")
+    run.save(figure, "simplex")
     progress.advance(task)
 
 
-def kernels(console: Console) -> None:
+def kernels(run: script.Script) -> None:
     """Part 4: the Triton kernels against torch, JAX and float64."""
-    console.rule("kernels_triton.crosscheck")
+    run.section("kernels_triton.crosscheck")
     subprocess.run(
         [sys.executable, "-m", "kernels_triton.crosscheck", "--dtype", "float32"], check=True
     )
@@ -375,29 +384,21 @@ def kernels(console: Console) -> None:
 
 def picture(columns: int, size: tuple[float, float]):
     """A figure without a window, and its Axes in a row."""
-    figure = Figure(figsize=size, dpi=130, layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     return figure, np.ravel(figure.subplots(1, columns))
 
 
 def main() -> None:
-    """Run all parts and say where the pictures are."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", default="quickstart_pictures", type=Path)
-    folder = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True)
-    console = Console(width=100)
-    began, started = time.perf_counter(), time.time()
-    with Progress(console=console) as progress:
-        data = digits()
-        training(data, progress, folder, console)
-        reparameterization(data, progress, folder, console)
-        mixture(progress, folder, console)
-        pictures(progress, folder)
-    kernels(console)
-    drawn = sorted(p.name for p in folder.glob("*.png") if p.stat().st_mtime >= started)
-    console.print(
-        f"\n{time.perf_counter() - began:.0f} s. Pictures in {folder.resolve()}: {', '.join(drawn)}"
-    )
+    """Run all parts."""
+    run = script.start(__file__, __doc__, quick="a quarter of the training, one round of timing")
+    with run.progress() as progress:
+        data = digits(run)
+        training(run, data, progress)
+        reparameterization(run, data, progress)
+        mixture(run, progress)
+        pictures(run, progress)
+    kernels(run)
+    run.end()
 
 
 if __name__ == "__main__":

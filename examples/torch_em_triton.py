@@ -1,4 +1,4 @@
-"""EM of a normal mixture in torch by a Triton kernel: python examples/torch_em_triton.py [--quick].
+"""EM of a normal mixture in torch by a Triton kernel: python examples/torch_em_triton.py.
 
 1. A loop of EM in torch around `kernels_triton.mixture_e_step`, on factors of the pixels of digits:
    the E-step is one call, which returns the sums that the M-step needs.
@@ -8,7 +8,6 @@
 The kernel runs on a GPU where torch has one, and as its formula in torch elsewhere.
 """
 
-import argparse
 import math
 import time
 
@@ -16,9 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 
 import kernels_triton
+import script
 from igeojax import em, families
 from kernels_triton.jax import mixture_e_step
 
@@ -33,9 +34,9 @@ def factors() -> np.ndarray:
     return centred @ turn[:FACTORS].T / (singular[0] / math.sqrt(len(pixels)))
 
 
-def start(x: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def start(x: np.ndarray, components: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """Equal weights, means at observations, and the covariance of all."""
-    chosen = np.random.default_rng(0).choice(len(x), components, replace=False)
+    chosen = rng.choice(len(x), components, replace=False)
     covariance = np.broadcast_to(np.cov(x.T, bias=True), (components, FACTORS, FACTORS))
     return np.full(components, 1 / components), x[chosen], covariance
 
@@ -87,34 +88,57 @@ def igeojax_em(
     return torch.from_numpy(values), seconds / (steps + 1)
 
 
+def picture(found: dict[str, tuple[torch.Tensor, float]]) -> Figure:
+    """The log-likelihoods, and how far they are from those of igeojax."""
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    exact = found["igeojax"][0]
+    for place, (name, (values, _)) in enumerate(found.items()):
+        left.plot(values, linewidth=7 - 2 * place, alpha=0.4 + 0.2 * place, label=name)
+        if name != "igeojax":
+            right.semilogy((values - exact).abs().clamp(min=1e-16), color=f"C{place}", label=name)
+    left.set(xlabel="step", ylabel="mean log-likelihood (nats)")
+    right.set(xlabel="step", ylabel="difference from igeojax (nats)")
+    left.legend(frameon=False)
+    return figure
+
+
 def main() -> None:
     """Run the three and print them side by side."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer components and steps")
-    quick = parser.parse_args().quick
+    run = script.start(__file__, __doc__, quick="fewer components and steps")
     jax.config.update("jax_enable_x64", True)
-    components, steps = (4, 8) if quick else (10, 40)
+    components, steps = (4, 8) if run.quick else (10, 40)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     place = "the Triton kernel" if device == "cuda" else "its formula in torch"
     x = factors()
-    given = start(x, components)
-    print(f"{len(x)} digits, {FACTORS} factors, {components} components; E-step by {place}")
+    given = start(x, components, run.rng())
+    run.console.print(
+        f"{len(x)} digits, {FACTORS} factors, {components} components; E-step by {place}"
+    )
     found = {
         "torch, float64": torch_em(torch.tensor(x, device=device), *given, steps),
         "torch, float32": torch_em(torch.tensor(x, device=device).float(), *given, steps),
         "igeojax": igeojax_em(x, *given, steps),
         "igeojax, e_step": igeojax_em(x, *given, steps, e_step=mixture_e_step),
     }
-    shown = [n for n in (0, 1, 2, 4, 8, 16, 40) if n <= steps]
-    print("\nMean log-likelihood (nats) after steps")
-    print(f"{'':16}" + "".join(f"{n:>14d}" for n in shown) + f"{'ms a step':>12}")
-    for name, (values, seconds) in found.items():
-        cells = "".join(f"{values[n]:14.8f}" for n in shown)
-        print(f"{name:16}{cells}{1e3 * seconds:12.2f}")
     exact = found["igeojax"][0]
-    print("\nLargest difference from igeojax")
-    for name, (values, _) in found.items():
-        print(f"{name:16}{(values - exact).abs().max():.1e}")
+    shown = [n for n in (0, 1, 2, 4, 8, 40) if n <= steps]
+    rows = [
+        (
+            name,
+            *(f"{values[n]:.7f}" for n in shown),
+            f"{1e3 * seconds:.2f}",
+            f"{(values - exact).abs().max():.1e}",
+        )
+        for name, (values, seconds) in found.items()
+    ]
+    run.table(
+        "Mean log-likelihood (nats) after steps, ms a step, largest difference from igeojax",
+        ("by", *map(str, shown), "ms", "apart"),
+        rows,
+    )
+    run.save(picture(found), "log_likelihoods")
+    run.end()
 
 
 if __name__ == "__main__":

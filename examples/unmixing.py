@@ -1,4 +1,4 @@
-"""Blind source separation: python examples/unmixing.py [folder] [--quick].
+"""Blind source separation: python examples/unmixing.py.
 
 1. Signals: voices that swell and fade, a tone and a saw, mixed at random and unmixed again.
 2. Photographs: two pictures of scikit-learn laid over one another in three mixtures, and taken

@@ -1,4 +1,4 @@
-"""Variational inference: python examples/variational_inference.py [folder] [--quick].
+"""Variational inference: python examples/variational_inference.py.
 
 1. Breast cancer: logistic regression on all features by the Bayesian learning rule, as a full
    normal law and as a mean field, from an exact gradient and from samples; beside Laplace's
@@ -142,7 +142,7 @@ def tumors(run: script.Script) -> None:
         ("posterior", "error / sd", "deviation", "ELBO (nats)", "seconds", "steps shortened"),
         rows,
     )
-    figure = Figure(figsize=(9, 3.6), dpi=130, layout="constrained")
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.subplots(1, 2)
     for ax, part, name in zip(axes, (0, 1), ("mean", "standard deviation"), strict=True):
         values = (centre, spread)[part]
@@ -244,7 +244,7 @@ def digits(run: script.Script) -> None:
         draws = optim.sample_posterior(run.key(2), state, params, (64,))
         return logsumexp(jax.lax.map(log_probs, draws), axis=0) - np.log(64), seconds
 
-    figure = Figure(figsize=(11, 3.2), dpi=130, layout="constrained")
+    figure = Figure(figsize=(11, 3.2), layout="constrained")
     rows, found = (
         [],
         {
@@ -313,7 +313,7 @@ def autoencoder(run: script.Script) -> None:
     run.table("Nats an image", ("digits", "ELBO", "likelihood", "divergence"), rows)
     code = jax.random.normal(run.key(3), (40, 8), "float32")
     drawn = np.asarray(jax.nn.sigmoid(applied(params["out"], code)))
-    figure = Figure(figsize=(8, 3.4), dpi=130, layout="constrained")
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
     for ax, image in zip(figure.subplots(4, 10).ravel(), drawn, strict=True):
         ax.imshow(image.reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
         ax.set_axis_off()

@@ -31,6 +31,11 @@ def require_pictures(folder, names, output):
     assert str(folder) in output.replace("\n", "")
 
 
+def sections(output):
+    """What stands below each heading."""
+    return re.split(r"^.*─{5,}$", output, flags=re.M)[1:]
+
+
 def table_rows(output):
     """Cells of the tables it prints, by the first of each row."""
     table = {}

@@ -4,14 +4,14 @@ import re
 
 import pytest
 
-from tests.examples.script import printed, require_pictures
+from tests.examples.script import printed, require_pictures, sections
 
 
 @pytest.mark.slow
 def test_three_ways_to_a_posterior(tmp_path):
     output = printed("bayesian_updates.py", tmp_path, "--quick", timeout=600)
     require_pictures(tmp_path, ["evidence.png", "logistic.png", "normal.png"], output)
-    wine, tumors, network = re.split(r"^-+$", output, flags=re.M)[1:]
+    wine, tumors, network = sections(output)
     rows = [line.split() for line in wine.splitlines() if re.match(r" *\d+  [cgL]", line)]
     values = {(int(n), name): list(map(float, cells)) for n, name, *cells in rows}
     sizes = sorted({n for n, _ in values})

@@ -10,7 +10,7 @@ from tests.examples.script import printed, require_pictures, table_rows
 @pytest.mark.slow
 def test_the_tour_shows_what_it_claims(tmp_path):
     pytest.importorskip("rich")
-    output = printed("dual_geometry.py", tmp_path, timeout=600)
+    output = printed("dual_geometry.py", tmp_path, "--quick", timeout=600)
     require_pictures(
         tmp_path,
         [

@@ -8,7 +8,7 @@ from tests.examples.script import printed, require_pictures, table_rows
 @pytest.mark.slow
 def test_the_autoencoder_needs_fewer_steps_than_with_adam(tmp_path):
     pytest.importorskip("rich")
-    output = printed("kfac_autoencoder.py", tmp_path, timeout=600)
+    output = printed("kfac_autoencoder.py", tmp_path, "--quick", timeout=600)
     require_pictures(tmp_path, ["reconstructions.png", "training.png"], output)
     assert "Kronecker, dense" in output
     assert "65x65, 32x32" in output

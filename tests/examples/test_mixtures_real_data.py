@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.examples.script import printed, require_pictures
+from tests.examples.script import printed, require_pictures, sections
 
 
 @pytest.mark.slow
@@ -12,7 +12,7 @@ def test_mixtures_of_digits_and_wine(tmp_path):
     output = printed("mixtures_real_data.py", tmp_path, "--quick", timeout=600)
     names = ["components.png", "projections.png", "selection.png", "wine.png"]
     require_pictures(tmp_path, names, output)
-    digits, gains, wine = re.split(r"^-+$", output, flags=re.M)[1:]
+    digits, gains, wine = sections(output)
     agreement = float(re.search(r"components and the digits: (\S+)", digits).group(1))
     assert agreement > 0.4
     steps = [line.split() for line in gains.splitlines() if re.match(r" +\d+  +-", line)]

@@ -8,7 +8,7 @@ from tests.examples.script import printed, table_rows
 @pytest.mark.slow
 def test_three_frameworks_take_the_same_steps():
     pytest.importorskip("rich")
-    table = table_rows(printed("natural_gradient_in_three_lines.py", timeout=300))
+    table = table_rows(printed("natural_gradient_in_three_lines.py", "--quick", timeout=300))
     found = {}
     for name in ("flax.linen", "flax.nnx", "pytree, as equinox"):
         for optimizer, start, end, accuracy in table[name]:

@@ -25,7 +25,7 @@ def test_both_models_learn_and_a_stopped_run_goes_on(tmp_path):
 
     # Without its last fifty steps, as if it had been stopped there, it ends at the same losses.
     for kind in ("usual", "normalized"):
-        shutil.rmtree(tmp_path / f"{kind}-200-steps" / "200")
+        shutil.rmtree(tmp_path / f"{kind}-200-steps-seed-0" / "200")
     again = {name: list(map(float, cells[0])) for name, cells in table_rows(run()).items()}
     assert {k: again[k] for k in ("usual", "normalized")} == {
         k: table[k] for k in ("usual", "normalized")

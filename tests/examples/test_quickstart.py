@@ -9,7 +9,7 @@ from tests.examples.script import printed, require_pictures, table_rows
 def test_quickstart_shows_what_it_claims(tmp_path):
     pytest.importorskip("torch")
     pytest.importorskip("rich")
-    output = printed("quickstart.py", tmp_path, timeout=900)
+    output = printed("quickstart.py", tmp_path, "--quick", timeout=900)
     require_pictures(
         tmp_path,
         [

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.examples.script import printed
+from tests.examples.script import printed, table_rows
 
 pytest.importorskip("torch")
 
@@ -12,18 +12,14 @@ pytest.importorskip("torch")
 @pytest.mark.slow
 def test_em_in_torch_and_in_igeojax():
     output = printed("torch_em_triton.py", "--quick", timeout=600)
-    table, differences = output.split("Largest difference from igeojax")
-    rows = {
-        line[:16].strip(): line[16:].split() for line in table.splitlines() if line[:1].isalpha()
-    }
+    rows = {name: list(map(float, cells[0])) for name, cells in table_rows(output).items()}
     names = ["torch, float64", "torch, float32", "igeojax", "igeojax, e_step"]
     for name in names:
-        values = [float(value) for value in rows[name][:-1]]
+        *values, _, _ = rows[name]
         assert len(values) == 5
         assert values == sorted(values)
         assert values[-1] > values[0] + 0.1
-    found = {line[:16].strip(): float(line[16:]) for line in differences.strip().splitlines()}
-    assert list(found) == names
+    found = {name: rows[name][-1] for name in names}
     assert found["igeojax, e_step"] < 1e-11
     assert found["torch, float64"] < 1e-11
     assert found["torch, float32"] < 1e-4
