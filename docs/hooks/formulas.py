@@ -15,15 +15,7 @@ MARKED = re.compile(
     r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>',
     re.DOTALL,
 )
-MACROS = {
-    "KL": r"\operatorname{KL}",
-    "E": r"\mathbb{E}",
-    "R": r"\mathbb{R}",
-    "inner": r"\langle #1, #2 \rangle",
-    "abs": r"\lvert #1 \rvert",
-    "norm": r"\lVert #1 \rVert",
-}
-converter = math_core.LatexToMathML(macros=MACROS, fancy_error=False)
+converter = math_core.LatexToMathML(fancy_error=False)
 
 
 def mathml(tex: str, *, display: bool) -> str:

@@ -31,7 +31,7 @@ def linked(content: str, uri: str = "api/optim.md") -> str:
 
 def test_marked_tex_becomes_mathml(caplog):
     content = (
-        r'<p>of <span class="arithmatex">\(a &lt; \KL(p \,\|\, q)\)</span>, <code>\(b\)</code></p>'
+        r'<p>of <span class="arithmatex">\(a &lt; \mathrm{KL}(p \,\|\, q)\)</span>, <code>\(b\)</code></p>'
         '\n<div class="arithmatex">\\[\n\\frac{1}{2}\n\\]</div>'
     )
     found = formulas.on_page_content(content, page=page("x.md"))

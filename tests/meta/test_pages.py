@@ -15,7 +15,8 @@ PRINTED = re.compile(r"^print\(.*\)  # (.*)$", re.MULTILINE)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "page", ["choosing_an_optimiser", "conventions", "curved_spaces", "latent_variables"]
+    "page",
+    ["choosing_an_optimiser", "conventions", "curved_spaces", "index", "latent_variables"],
 )
 def test_its_blocks_print_what_they_say(page, tmp_path):
     pytest.importorskip("orbax.checkpoint")
