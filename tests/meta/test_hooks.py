@@ -31,7 +31,8 @@ def linked(content: str, uri: str = "api/optim.md") -> str:
 
 def test_marked_tex_becomes_mathml(caplog):
     content = (
-        r'<p>of <span class="arithmatex">\(a &lt; \mathrm{KL}(p \,\|\, q)\)</span>, <code>\(b\)</code></p>'
+        r'<p><span class="arithmatex">\(a &lt; \mathrm{KL}(p \,\|\, q)\)</span>'
+        r"<code>\(b\)</code></p>"
         '\n<div class="arithmatex">\\[\n\\frac{1}{2}\n\\]</div>'
     )
     found = formulas.on_page_content(content, page=page("x.md"))
@@ -118,9 +119,29 @@ def test_an_unknown_key_is_a_warning(caplog):
     assert "Nobody1900" in caplog.text
 
 
-def test_the_gallery_finds_its_pictures():
-    text = "![a](../docs/gallery/a.png)"
-    assert outside.on_page_markdown(text, page=page("examples/README.md")) == (
-        "![a](../gallery/a.png)"
-    )
-    assert outside.on_page_markdown(text, page=page("index.md")) == text
+@pytest.mark.parametrize(
+    ("uri", "text", "expected"),
+    [
+        ("examples/README.md", "![a](../docs/gallery/a.png)", "![a](../gallery/a.png)"),
+        ("index.md", "![a](../docs/gallery/a.png)", "![a](../docs/gallery/a.png)"),
+        ("examples/README.md", "`quickstart.py`", "[`quickstart.py`](quickstart.py)"),
+        (
+            "examples/README.md",
+            "[`quickstart.py`](quickstart.py)",
+            "[`quickstart.py`](quickstart.py)",
+        ),
+        ("x.md", "`examples/quickstart.py`", "[`examples/quickstart.py`](examples/quickstart.py)"),
+        (
+            "api/x.md",
+            "`benchmarks/results/accuracy.md`",
+            "[`benchmarks/results/accuracy.md`](../benchmarks/results/accuracy.md)",
+        ),
+        ("x.md", "`quickstart.py`, `examples/none.py`", "`quickstart.py`, `examples/none.py`"),
+    ],
+)
+def test_files_outside_are_linked(uri, text, expected):
+    assert outside.on_page_markdown(text, page=page(uri)) == expected
+
+
+def test_the_files_outside_exist():
+    assert {"examples/README.md", "benchmarks/results/accuracy.md"} <= set(outside.names())
