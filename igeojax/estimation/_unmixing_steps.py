@@ -1,4 +1,4 @@
-"""Quasi-Newton steps of the relative gradient, in blocks of columns that stay in the cache.
+"""Quasi-Newton steps of the relative gradient, in blocks of rows that stay in the cache.
 
 A step multiplies: `W' = (I + D) W`, or a rotation of W. The mean loss is
 `-log |det W| + sum_i (E[y_i^2] / 2 + s_i E[log cosh y_i])`; its derivative along D is the pairing
@@ -7,6 +7,7 @@ of D with `G = E[(y + s tanh y) y^T] - I`, and its second derivative near indepe
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -55,35 +56,52 @@ class Unmixing(NamedTuple):
     running: Array
 
 
-def blocks_of(columns: Array) -> Array:
-    """Columns `(dim, N)` as `(blocks, dim, group, block / group)`, filled up with zeros.
+class Rows(NamedTuple):
+    """Data as they come, an observation a row, and `whitening @ (row - mean)`, which is white."""
 
-    A column of zeros adds nothing to any sum of a pass.
+    values: Array
+    mean: Array
+    whitening: Array
+
+
+def sum_of_blocks(block_sum: Callable[[Array], Any], values: Array, mean: Array) -> Any:
+    """Sum of `block_sum(rows - mean)` over blocks of rows that stay in the cache.
+
+    The last block reaches back into the one before it: rows seen twice are zeros the second time,
+    which must add nothing.
     """
-    dim, count = columns.shape
+    count, dim = values.shape
     most = max(64, 2 ** int(math.log2(65536 / dim)))  # of all buffers a pass holds, in the cache
     num_blocks = -(-count // most)
-    width = _GROUP * -(-count // (num_blocks * _GROUP))
-    filled = jnp.pad(columns, ((0, 0), (0, num_blocks * width - count)))
-    return filled.reshape(dim, num_blocks, width).transpose(1, 0, 2)
+    size = min(count, _GROUP * -(-count // (num_blocks * _GROUP)))
+
+    def add(index: Array, total: Any) -> Any:
+        first = jnp.minimum(index * size, count - size)
+        rows = jax.lax.dynamic_slice_in_dim(values, first, size) - mean[None]
+        new = first + jnp.arange(size)[:, None] >= index * size
+        return jax.tree.map(jnp.add, total, block_sum(jnp.where(new, rows, 0)))
+
+    shapes = jax.eval_shape(block_sum, values[:size])
+    zeros = jax.tree.map(lambda part: jnp.zeros(part.shape, part.dtype), shapes)
+    return jax.lax.fori_loop(0, num_blocks, add, zeros)
 
 
-def moments_of(blocks: Array, matrix: Array, count: int) -> Moments:
+def moments_of(data: Rows, matrix: Array) -> Moments:
     """One pass over the data: `dim^2 N` twice, and one tanh an entry."""
-    dim = matrix.shape[0]
+    count = data.values.shape[0]
+    unmixing = matrix @ data.whitening
 
-    def add(total: tuple[Array, ...], block: Array) -> tuple[Any, None]:
-        y = matrix @ block
+    def block_sum(rows: Array) -> tuple[Array, ...]:
+        y = unmixing @ rows.T
         tanh = jnp.tanh(y)
         # log cosh y = |y| - log(1 + |tanh y|), with a logarithm for each group.
-        factors = jnp.prod(1 + jnp.abs(tanh).reshape(dim, _GROUP, -1), axis=1)
+        tail = -tanh.shape[1] % _GROUP
+        factors = 1 + jnp.abs(jnp.pad(tanh, ((0, 0), (0, tail))))
+        factors = jnp.prod(factors.reshape(len(y), _GROUP, -1), axis=1)
         log_cosh = jnp.sum(jnp.abs(y), axis=1) - jnp.sum(jnp.log(factors), axis=1)
-        part = tanh @ y.T, jnp.sum(tanh * tanh, axis=1), log_cosh
-        return jax.tree.map(jnp.add, total, part), None
+        return tanh @ y.T, jnp.sum(tanh * tanh, axis=1), log_cosh
 
-    zeros = jnp.zeros(dim, blocks.dtype)
-    start = jnp.zeros((dim, dim), blocks.dtype), zeros, zeros
-    (product, square, log_cosh), _ = jax.lax.scan(add, start, blocks)
+    product, square, log_cosh = sum_of_blocks(block_sum, data.values, data.mean)
     return Moments(product / count, 1 - square / count, log_cosh / count)
 
 
@@ -153,8 +171,7 @@ def empty_history(matrix: Array) -> History:
 
 
 def unmix(
-    blocks: Array,
-    count: int,
+    data: Rows,
     matrix: Array,
     *,
     orthogonal: bool,
@@ -164,8 +181,7 @@ def unmix(
     """Steps until no entry of the gradient exceeds `tolerance`, or none lowers the loss.
 
     Args:
-      blocks: white data, `blocks_of` them.
-      count: number of observations, the filling not counted.
+      data: observations, and what makes them white.
       matrix: where to start; a rotation where `orthogonal`.
       orthogonal: whether the sources stay white.
       tolerance: largest entry of the gradient to stop at.
@@ -195,7 +211,7 @@ def unmix(
             halvings, *_ = carry
             length = 0.5 ** halvings.astype(matrix.dtype)
             new = moved(matrix, length * direction, orthogonal)
-            found = moments_of(blocks, new, count)
+            found = moments_of(data, new)
             lower = loss_of(new, found, signs) <= before + slack
             return halvings + 1, length, new, found, lower
 
@@ -239,7 +255,7 @@ def unmix(
             (residual > tolerance) & (lower | had_memory),
         )
 
-    moments = moments_of(blocks, matrix, count)
+    moments = moments_of(data, matrix)
     signs = signs_of(matrix, moments)
     residual = residual_of(matrix, moments, signs)
     zero = jnp.zeros((), int)

@@ -15,7 +15,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from igeojax._core import checks
 from igeojax.estimation._sources import log_normalizer
-from igeojax.estimation._unmixing_steps import Unmixing, blocks_of, loss_of, unmix
+from igeojax.estimation._unmixing_steps import Rows, Unmixing, loss_of, sum_of_blocks, unmix
 from igeojax.estimation.source_densities import source_log_density
 
 _COARSE = 2048  # least number of observations from which the first steps are taken
@@ -46,7 +46,7 @@ def independent_components(
     *,
     start: Float[ArrayLike, "sources dim"] | None = None,
     orthogonal: bool = True,
-    tolerance: ArrayLike = 1e-6,
+    tolerance: ArrayLike = 1e-5,
     max_iterations: int = 200,
 ) -> IndependentComponents:
     """Unmix data by maximum likelihood of extended infomax, with quasi-Newton relative steps.
@@ -57,7 +57,7 @@ def independent_components(
     criterion of `source_signs` on the way. Of many observations (8192 and more, and more than
     `128 sources^2`) the first steps, without a start, see a part evenly spaced. One pass over
     the data a step: two products of `sources^2 N` operations and one tanh for each source and
-    observation; memory for one copy.
+    observation; no copy of the data, unless fewer components are sought.
 
     Sources come back in arbitrary order, sign and, unless `orthogonal`, scale. At most one may be
     normal. Runs under `jit`; the trajectory of `W A` from a given start does not depend on A.
@@ -112,8 +112,8 @@ def independent_components(
     checks.require_count("max_iterations", max_iterations)
     tolerance = checks.floating("tolerance", tolerance)
     if tolerance.shape:
-        raise ValueError(f"tolerance must be a scalar; got shape {tolerance.shape}. Try 1e-6.")
-    checks.require_positive("tolerance", tolerance, "Try 1e-6.")
+        raise ValueError(f"tolerance must be a scalar; got shape {tolerance.shape}. Try 1e-5.")
+    checks.require_positive("tolerance", tolerance, "Try 1e-5.")
     if start is not None:
         start = checks.floating("start", start).astype(x.dtype)
         if start.shape != (count, x.shape[1]):
@@ -143,9 +143,8 @@ def _fitted(
     orthogonal: bool,
     max_iterations: Array,
 ) -> IndependentComponents:
-    mean = jnp.mean(x, axis=0)
-    mean = mean + jnp.mean(x - mean[None], axis=0)  # digits that the sum of large entries lost
-    whitening, log_volume = _whitening(x - mean[None], count)
+    mean, covariance = _mean_and_covariance(x)
+    whitening, log_volume = _whitening(covariance, count)
     unmixing = jnp.eye(count, dtype=x.dtype)
     if start is not None:
         unmixing = start @ jnp.linalg.pinv(whitening)
@@ -154,11 +153,15 @@ def _fitted(
         unmixing = jnp.where(spanned, left @ right if orthogonal else unmixing, jnp.nan)
     tolerance = jnp.maximum(tolerance.astype(x.dtype), 16 * jnp.finfo(x.dtype).eps)
 
-    def unmixed(rows: Array, unmixing: Array, tolerance: Array) -> Unmixing:
-        blocks = blocks_of(whitening @ (rows - mean[None]).T)
+    # Fewer components than columns are worth a copy of the data.
+    whole = Rows(x, mean, whitening)
+    if count < x.shape[1]:
+        reduced = (x - mean[None]) @ whitening.T
+        whole = Rows(reduced, jnp.zeros(count, x.dtype), jnp.eye(count, dtype=x.dtype))
+
+    def unmixed(data: Rows, unmixing: Array, tolerance: Array) -> Unmixing:
         return unmix(
-            blocks,
-            rows.shape[0],
+            data,
             unmixing,
             orthogonal=orthogonal,
             tolerance=tolerance,
@@ -168,8 +171,9 @@ def _fitted(
     # More than 1 / 16 of the data would cost more steps on it than it saves on all.
     stride = min(x.shape[0] // max(_COARSE, 32 * count**2), 16)
     if start is None and stride >= 4:
-        unmixing = unmixed(x[::stride], unmixing, jnp.maximum(tolerance, _COARSE_TOLERANCE)).matrix
-    end = unmixed(x, unmixing, tolerance)
+        part = whole._replace(values=whole.values[::stride])
+        unmixing = unmixed(part, unmixing, jnp.maximum(tolerance, _COARSE_TOLERANCE)).matrix
+    end = unmixed(whole, unmixing, tolerance)
     log_likelihood = log_volume - loss_of(end.matrix, end.moments, end.signs)
     log_likelihood = log_likelihood - jnp.sum(log_normalizer(end.signs))
     return IndependentComponents(
@@ -183,21 +187,29 @@ def _fitted(
     )
 
 
-def _whitening(centred: Array, count: int) -> tuple[Array, Array]:
+def _mean_and_covariance(x: Array) -> tuple[Array, Array]:
+    """Mean and covariance of rows, in two passes."""
+    mean = jnp.mean(x, axis=0)
+    squares = lambda rows: (rows.T @ rows, jnp.sum(rows, axis=0))
+    square, left = jax.tree.map(lambda part: part / len(x), sum_of_blocks(squares, x, mean))
+    # What is left of the mean: digits that the sum of large entries lost.
+    return mean + left, square - left[:, None] * left[None]
+
+
+def _whitening(covariance: Array, count: int) -> tuple[Array, Array]:
     """Rows that make the leading components white, and the log of the change of volume.
 
     Nan where the data do not span so many dimensions.
     """
-    dim = centred.shape[1]
+    dim, dtype = covariance.shape[0], covariance.dtype
     # All columns in units of their own, unless the leading components depend on the units.
-    scale = jnp.sqrt(jnp.mean(centred**2, axis=0)) if count == dim else jnp.ones(dim)
-    unit = centred / scale.astype(centred.dtype)[None]
-    values, vectors = jnp.linalg.eigh(unit.T @ unit / centred.shape[0])
+    scale = jnp.sqrt(jnp.diagonal(covariance)) if count == dim else jnp.ones(dim, dtype)
+    values, vectors = jnp.linalg.eigh(covariance / scale[:, None] / scale[None])
     values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
-    spanned = values > dim * jnp.finfo(centred.dtype).eps * values[0]
+    spanned = values > dim * jnp.finfo(dtype).eps * values[0]
     roots = jnp.sqrt(jnp.where(spanned, values, jnp.nan))
     log_volume = -jnp.sum(jnp.log(roots)) - jnp.sum(jnp.log(scale))
-    return vectors.T / roots[:, None] / scale[None], log_volume.astype(centred.dtype)
+    return vectors.T / roots[:, None] / scale[None], log_volume
 
 
 def sources(
