@@ -5,6 +5,7 @@ maximum of the likelihood of `source_densities`, by the relative (natural) gradi
 multiply W from the left, so what they do to `W A` does not depend on the mixing matrix A.
 """
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -18,8 +19,8 @@ from igeojax.estimation._sources import log_normalizer
 from igeojax.estimation._unmixing_steps import Rows, Unmixing, loss_of, sum_of_blocks, unmix
 from igeojax.estimation.source_densities import source_log_density
 
-_COARSE = 2048  # least number of observations from which the first steps are taken
-_COARSE_TOLERANCE = 1e-3
+_COARSE = 1024  # least number of observations from which the first steps are taken
+_COARSE_TOLERANCE = 0.1  # of the gradient, in units of its error by chance
 
 
 class IndependentComponents(NamedTuple):
@@ -54,8 +55,8 @@ def independent_components(
     The data are whitened. Each step is L-BFGS in relative coordinates whose metric is the
     second derivative at independence, blocks of two by two in closed form; its length is halved
     until the loss falls. The density of each source, of heavy or light tails, follows the
-    criterion of `source_signs` on the way. Of many observations (8192 and more, and more than
-    `128 sources^2`) the first steps, without a start, see a part evenly spaced. One pass over
+    criterion of `source_signs` on the way. Of many observations (4096 and more, and more than
+    `64 sources^2`) the first steps, without a start, see a part evenly spaced. One pass over
     the data a step: two products of `sources^2 N` operations and one tanh for each source and
     observation; no copy of the data, unless fewer components are sought.
 
@@ -169,10 +170,11 @@ def _fitted(
         )
 
     # More than 1 / 16 of the data would cost more steps on it than it saves on all.
-    stride = min(x.shape[0] // max(_COARSE, 32 * count**2), 16)
+    stride = min(x.shape[0] // max(_COARSE, 16 * count**2), 16)
     if start is None and stride >= 4:
         part = whole._replace(values=whole.values[::stride])
-        unmixing = unmixed(part, unmixing, jnp.maximum(tolerance, _COARSE_TOLERANCE)).matrix
+        coarse = _COARSE_TOLERANCE / math.sqrt(part.values.shape[0])
+        unmixing = unmixed(part, unmixing, jnp.maximum(tolerance, coarse)).matrix
     end = unmixed(whole, unmixing, tolerance)
     log_likelihood = log_volume - loss_of(end.matrix, end.moments, end.signs)
     log_likelihood = log_likelihood - jnp.sum(log_normalizer(end.signs))
