@@ -8,6 +8,7 @@ import torch
 
 from kernels_triton import _divergence_kernels, _divergences
 from kernels_triton._tolerances import TOLERANCES, error
+from tests.kernels_triton.layouts import any_view
 
 INF, NAN = math.inf, math.nan
 LONG = 5000  # more than one part
@@ -109,17 +110,7 @@ def test_parts_are_joined_in_groups(name, options, device, monkeypatch):
         torch.testing.assert_close(gradient, other, rtol=2e-5, atol=4e-6)
 
 
-@pytest.mark.parametrize(
-    "view",
-    [
-        lambda x: x[:, ::3],
-        lambda x: x.T,
-        lambda x: x[3:, 5:],
-        lambda x: x[:1].expand(4, -1),
-        lambda x: x.reshape(4, 6, 25).transpose(0, 1),
-    ],
-    ids=["step", "transpose", "offset", "rows", "3d"],
-)
+@any_view
 def test_any_stride(view, device):
     torch.manual_seed(3)
     p, q = (view(x) for x in draw((12, 50), torch.bfloat16, device))

@@ -8,6 +8,7 @@ import torch
 from kernels_triton import _multivariate_normal as normal
 from kernels_triton._tolerances import TOLERANCES, error
 from tests.kernels_triton.agreement import assert_agrees
+from tests.kernels_triton.layouts import any_view
 
 NAMES = ("multivariate_normal_log_density", "multivariate_normal_log_likelihood")
 INF, NAN = math.inf, math.nan
@@ -36,18 +37,7 @@ def test_values_and_gradients(name, shape, dtype, device):
     assert_agrees(*operation_of(name), draw(shape, dtype, device), gradient_scale=2)
 
 
-@pytest.mark.parametrize(
-    "view",
-    [
-        lambda x: x.T,
-        lambda x: x[:, ::3],
-        lambda x: x[1:, 2:],
-        lambda x: x[:1].expand(5, -1),
-        lambda x: x[:, :1].expand(-1, 6),
-        lambda x: x.reshape(4, 5, 12).transpose(0, 1),
-    ],
-    ids=["transposed", "step", "offset", "rows", "columns", "3d"],
-)
+@any_view
 def test_any_stride(view, device):
     x = view(torch.randn(20, 12, device=device))
     _, loc, factor = draw(x.shape, torch.float32, device)

@@ -7,6 +7,7 @@ import torch
 
 from kernels_triton import _launch, _softmax
 from kernels_triton._tolerances import TOLERANCES, error
+from tests.kernels_triton.layouts import any_view
 
 OPERATIONS = ("softmax", "log_softmax", "logsumexp")
 LONG = 5000  # more than one block
@@ -57,20 +58,7 @@ def test_small_probabilities_keep_their_digits(device):
     assert relative < 2e-5  # 60 units in the argument of exp, half a unit each
 
 
-@pytest.mark.parametrize(
-    "view",
-    [
-        lambda x: x[:, ::3],
-        lambda x: x.T,
-        lambda x: x[3:, 5:],
-        lambda x: x[:1].expand(4, -1),
-        lambda x: x[:, :1].expand(-1, 6),
-        lambda x: x.reshape(4, 6, 25).transpose(0, 1),
-        lambda x: x.reshape(2, 2, 6, 25).permute(3, 1, 0, 2),
-        lambda x: x.unfold(1, 10, 3),
-    ],
-    ids=["step", "transpose", "offset", "rows", "columns", "3d", "4d", "overlap"],
-)
+@any_view
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_any_stride(view, dtype, device):
     torch.manual_seed(1)

@@ -9,6 +9,7 @@ from kernels_triton import _rows
 from kernels_triton import _token_log_probs as home
 from kernels_triton._token_log_probs import token_log_probs, token_log_probs_reference
 from kernels_triton._tolerances import TOLERANCES, error
+from tests.kernels_triton.layouts import any_view
 
 INF, NAN = math.inf, math.nan
 LONG = 9001  # more than one block
@@ -80,18 +81,7 @@ def test_long_rows_in_blocks_and_parts(n_columns, stride, dtype, blocks, device)
     assert_matches(x, torch.tensor([0, n_columns - 1, -100, 64], device=device))
 
 
-@pytest.mark.parametrize(
-    "view",
-    [
-        lambda x: x[:, ::3],
-        lambda x: x.T,
-        lambda x: x[3:, 5:],
-        lambda x: x[:1].expand(4, -1),
-        lambda x: x.reshape(4, 6, 25).transpose(0, 1),
-        lambda x: x.reshape(4, 3, 50)[:, :-1],
-    ],
-    ids=["step", "transpose", "offset", "rows", "3d", "shifted"],
-)
+@any_view
 def test_any_stride(view, device):
     torch.manual_seed(2)
     x = view(torch.randn(12, 50, device=device))

@@ -8,6 +8,7 @@ import torch
 from kernels_triton import _von_mises_fisher as directions
 from kernels_triton._tolerances import TOLERANCES, error
 from tests.kernels_triton.agreement import assert_agrees, value_and_gradients
+from tests.kernels_triton.layouts import any_view
 
 LOGITS = directions.von_mises_fisher_logits
 REFERENCE = directions.von_mises_fisher_logits_reference
@@ -32,11 +33,7 @@ def test_values_and_gradients(shape, count, dtype, device):
     assert_agrees(LOGITS, REFERENCE, draw(shape, count, dtype, device))
 
 
-@pytest.mark.parametrize(
-    "view",
-    [lambda x: x.T, lambda x: x[:, ::3], lambda x: x[1:, 2:], lambda x: x[:1].expand(5, -1)],
-    ids=["transposed", "step", "offset", "rows"],
-)
+@any_view
 def test_any_stride(view, device):
     x = view(torch.randn(20, 12, device=device))
     _, mu, kappa = draw(x.shape, 6, torch.float32, device)
