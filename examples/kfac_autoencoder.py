@@ -150,7 +150,7 @@ def pictures(runs: dict[str, Training], x: jax.Array, run: script.Script) -> Non
 
 def main() -> None:
     """Describe, train, and say where the pictures are."""
-    run = script.start(__file__, __doc__, quick="a tenth of the steps")
+    run = script.start(__file__, __doc__, quick="two fifths of the steps")
     pixels, _ = load_digits(return_X_y=True)
     x = jnp.asarray(pixels / 16, jnp.float32)
     shapes = jax.eval_shape(start, run.key())
@@ -163,7 +163,7 @@ def main() -> None:
     runs = {}
     with run.progress() as progress:
         for name, tx in optimizers.items():
-            count = STEPS[name] // 10 if run.quick else STEPS[name]
+            count = 2 * STEPS[name] // 5 if run.quick else STEPS[name]
             task = progress.add_task(name, total=count)
             advance = lambda n, task=task: progress.advance(task, n)
             runs[name] = train(run, tx, x, count, EVERY[name], advance)

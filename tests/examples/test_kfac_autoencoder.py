@@ -16,7 +16,8 @@ def test_the_autoencoder_needs_fewer_steps_than_with_adam(tmp_path):
     table = table_rows(output)
     ((first, _, second, _, _, last),) = table["K-FAC"]
     ((adam_first, _, adam_second, _, _, adam_last),) = table["Adam"]
-    # Measured 10 and 11 times fewer, with batches in this order.
+    # Measured 10 and, in the whole run, 11 times fewer, with batches in this order.
     assert 5 * int(first) < int(adam_first)
-    assert 5 * int(second) < int(adam_second)
+    assert int(second) <= 100
+    assert adam_second == "not reached"
     assert float(last) < float(adam_last)
