@@ -21,7 +21,8 @@ class EfficiencyStudy(NamedTuple):
     chance. `efficiency_error`: its standard error, as of normal estimates. `coverage_expected`,
     `coverage_observed`: shares of replicates whose interval from the expected, or observed,
     information at the estimate holds the truth. `coverage_error`: the standard error of a share
-    that is right.
+    that is right. `variance_error_expected`, `variance_error_observed`: root mean square of the
+    variance that the interval assumes over that of the estimates, less 1.
     """
 
     bias: Float[Array, "parameters"]
@@ -33,6 +34,8 @@ class EfficiencyStudy(NamedTuple):
     coverage_expected: Float[Array, "parameters"]
     coverage_observed: Float[Array, "parameters"]
     coverage_error: Float[Array, ""]
+    variance_error_expected: Float[Array, "parameters"]
+    variance_error_observed: Float[Array, "parameters"]
 
 
 def efficiency_study(
@@ -74,7 +77,8 @@ def efficiency_study(
         of another size.
 
     References:
-      [AmariNagaoka2000] theorem 2.2 (the bound); [EfronHinkley1978] (observed information).
+      [AmariNagaoka2000] theorem 2.2 (the bound); [EfronHinkley1978] (observed information is
+      better given the data); [CaoSpall2012] (the expected one is better on average).
 
     Examples:
       >>> log_density = lambda m, x: -0.5 * (x - m) ** 2
@@ -127,6 +131,10 @@ def efficiency_study(
         return jnp.mean(jnp.abs(estimates - truth[None]) <= reach, axis=0)
 
     spread = jnp.diagonal(covariance)
+
+    def variance_error(variance: Array) -> Array:
+        return jnp.sqrt(jnp.mean((variance / spread[None] - 1) ** 2, axis=0))
+
     count = jnp.asarray(num_replicates, truth.dtype)
     return EfficiencyStudy(
         mean - truth,
@@ -138,4 +146,6 @@ def efficiency_study(
         coverage(expected),
         coverage(observed),
         jnp.sqrt(level * (1 - level) / count),
+        variance_error(expected),
+        variance_error(observed),
     )
