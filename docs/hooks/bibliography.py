@@ -62,21 +62,24 @@ def _authors(field: str) -> str:
 
 def reference(fields: dict[str, str]) -> str:
     """The work in one line of Markdown, with a link where the entry has one."""
+    has = {name: plain(text) for name, text in fields.items()}
+    number = f"({has['number']})" if "number" in has else ""
+    volume = f" {has['volume']}{number}" if "volume" in has else ""
+    numbered = next((name for name in ("series", "journal", "booktitle") if name in has), None)
     where = []
-    for name in ("journal", "booktitle"):
-        if name in fields:
-            where.append(f"*{plain(fields[name])}*")
-    number = f"({plain(fields['number'])})" if "number" in fields else ""
-    if "volume" in fields:
-        where.append(f"{plain(fields['volume'])}{number}")
-    if "pages" in fields:
-        where.append(plain(fields["pages"]))
-    if "edition" in fields:
-        where.append(f"{plain(fields['edition'])} edition")
-    for name in ("series", "publisher", "howpublished", "note"):
-        if name in fields:
-            text = fields[name]
-            where.append(f"<{text}>" if text.startswith("https://") else plain(text))
+    for name in ("journal", "booktitle", "series"):
+        if name in has:
+            title = has[name] if name == "series" else f"*{has[name]}*"
+            where.append(title + volume if name == numbered else title)
+    if volume and numbered is None:
+        where.append(f"volume{volume}")
+    if "pages" in has:
+        where.append(has["pages"])
+    if "edition" in has:
+        where.append(f"edition {has['edition']}")
+    for name in ("publisher", "howpublished", "note"):
+        if name in has:
+            where.append(f"<{fields[name]}>" if "https://" in fields[name] else has[name])
     if "eprint" in fields:
         where.append(f"[arXiv:{fields['eprint']}](https://arxiv.org/abs/{fields['eprint']})")
     where.append(fields["year"])

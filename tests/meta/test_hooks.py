@@ -86,8 +86,12 @@ def test_a_reference_has_all_its_parts():
         "doi": "10.1/x",
     }
     assert bibliography.reference(fields) == (
-        "Shun-ichi Amari, H. Nagaoka et al.: **A Title**. *Annals*, 10(2), 1\N{EN DASH}2, 1998, "
+        "Shun-ichi Amari, H. Nagaoka et al.: **A Title**. *Annals* 10(2), 1\N{EN DASH}2, 1998, "
         "[doi:10.1/x](https://doi.org/10.1/x)."
+    )
+    series = {"author": "A, B", "title": "T", "year": "2000", "booktitle": "C", "series": "S"}
+    assert bibliography.reference(series | {"volume": "3", "edition": "2"}) == (
+        "B A: **T**. *C*, S 3, edition 2, 2000."
     )
     two = bibliography.reference({"author": "A, B and C, D", "title": "T", "year": "2000"})
     assert two == "B A and D C: **T**. 2000."
