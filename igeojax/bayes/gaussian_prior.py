@@ -20,6 +20,7 @@ from igeojax.families.base import require_family
 from igeojax.fisher._layout import Layout
 from igeojax.fisher._statistics import in_bases
 from igeojax.fisher.diagonal import fisher_diagonal
+from igeojax.fisher.eigenvalues import effective_dimension
 from igeojax.fisher.kronecker import (
     DenseFactor,
     DiagonalFactor,
@@ -136,7 +137,8 @@ class ModelLaplace:
           0.75
         """
         tau = self.prior_precision
-        return jnp.asarray(sum(jnp.sum(values / (values + tau)) for values in self.curvatures))
+        counts = (effective_dimension(values.ravel(), damping=tau) for values in self.curvatures)
+        return jnp.asarray(sum(counts))
 
     def covariance_matvec(self, tangent: Any) -> Any:
         """Covariance of the parameters times a vector.

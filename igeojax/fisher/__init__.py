@@ -6,6 +6,7 @@ from igeojax.fisher.diagonal import (
     fisher_diagonal_from_samples,
     fisher_trace,
 )
+from igeojax.fisher.eigenvalues import effective_dimension, fisher_eigenvalues
 from igeojax.fisher.kronecker import (
     DenseFactor,
     DiagonalFactor,
@@ -51,12 +52,14 @@ __all__ = [
     "RootOperator",
     "SpectralDensity",
     "cramer_rao_bound",
+    "effective_dimension",
     "eigenbasis_moments",
     "empirical_fisher_matrix",
     "fisher_block_diagonal",
     "fisher_diagonal",
     "fisher_diagonal_from_samples",
     "fisher_eigenpairs",
+    "fisher_eigenvalues",
     "fisher_inner_products",
     "fisher_log_det",
     "fisher_matrix",

@@ -98,6 +98,7 @@ def evaluated(name):
             "root": root,
             "gram": fisher.sample_space_gram(*rest, weights=WEIGHTS),
             "log_det": fisher.fisher_log_det(*rest, damping=DAMPING, weights=WEIGHTS),
+            "eigenvalues": fisher.fisher_eigenvalues(*rest, weights=WEIGHTS),
             "expected": reference(params, inputs, WEIGHTS),
         }
 
@@ -136,6 +137,10 @@ def test_the_root_is_that_of_the_matrix(name):
     close(results["gram"], root @ root.T)
     damped = matrix + DAMPING * np.eye(len(matrix))
     close(results["log_det"], np.linalg.slogdet(damped)[1])
+    values = np.linalg.eigvalsh(matrix)[::-1]
+    assert len(results["eigenvalues"]) == min(root.shape)
+    close(results["eigenvalues"], values[: min(root.shape)])
+    close(values[min(root.shape) :], 0)
 
 
 @each_model
