@@ -237,7 +237,7 @@ def picture_of_training(runs: dict[str, Training]) -> Figure:
     axes[2, 0].set(yscale="log", ylabel="effective dimension")
     axes[0, 1].annotate(
         "nine: the biases of ten classes",
-        (run.steps[1], 0.1),
+        (runs["vanishing"].steps[1], 0.1),
         (0, 4),
         textcoords="offset points",
         fontsize="small",
@@ -288,7 +288,7 @@ def picture_of_landscapes(grounds: dict[str, Ground]) -> Figure:
         for place, mark, word in ((0, "o", "start"), (-1, "*", "end")):
             x, y, z = *g.path[place], lifted[place]
             ax.plot([x], [y], [z], mark, color="white", mec="black", ms=10, zorder=4)
-            ax.text(x, y, z + 0.3, word, ha="center", path_effects=halo, zorder=5)
+            ax.text(x, y, z + 0.4, word, ha="center", path_effects=halo, zorder=5)
         ax.set(xlabel="weights, from start to end", ylabel="across", zticks=[])
         ax.set_title(f"{name} start", y=0.95)
         ax.grid(visible=False)

@@ -42,6 +42,23 @@ def test_they_do_not_see_the_chart_of_the_outputs():
     np.testing.assert_allclose(found, eigenvalues(CASE.params), rtol=1e-10, atol=1e-28)
 
 
+def test_their_sum_is_that_of_the_traces_of_the_leaves():
+    diagonal = fisher.fisher_diagonal(CASE.predict, CASE.family, CASE.params, INPUTS)
+    traces = [float(jnp.sum(leaf)) for leaf in jax.tree.leaves(diagonal)]
+    matrix = np.asarray(jax.jit(CASE.fisher_matrix)(CASE.params, INPUTS))
+    sizes = np.cumsum([leaf.size for leaf in jax.tree.leaves(CASE.params)])[:-1]
+    expected = [part.sum() for part in np.split(np.diag(matrix), sizes)]
+    np.testing.assert_allclose(traces, expected, rtol=1e-10)
+    np.testing.assert_allclose(eigenvalues(CASE.params).sum(), sum(expected), rtol=1e-12)
+
+
+def test_weights_replace_the_mean():
+    x, weights = draw_inputs(4), jnp.array([0.5, 0.0, 2.0, 1.0])
+    found = fisher.fisher_eigenvalues(linear, LINEAR, jnp.ones(2), x, weights=weights)
+    expected = np.linalg.eigvalsh(np.asarray((x.T * weights[None]) @ x))[::-1]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 def test_in_a_unit_twice_as_large_they_are_four_times_as_large():
     x = draw_inputs(4)
     scaled = lambda w, x: linear(2 * w, x)
