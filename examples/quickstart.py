@@ -52,7 +52,7 @@ def digits(run: script.Script) -> Digits:
         stratify=labels,
     )
     x, held_out_x, y, held_out_y = map(jnp.asarray, parts)
-    batches = jax.random.choice(run.key(), x.shape[0], (100 if run.quick else STEPS, BATCH))
+    batches = jax.random.choice(run.key(), x.shape[0], (200 if run.quick else STEPS, BATCH))
     return Digits(x, y, held_out_x, held_out_y, batches)
 
 
@@ -390,7 +390,7 @@ def picture(columns: int, size: tuple[float, float]):
 
 def main() -> None:
     """Run all parts."""
-    run = script.start(__file__, __doc__, quick="a quarter of the training, one round of timing")
+    run = script.start(__file__, __doc__, quick="half of the training, one round of timing")
     with run.progress() as progress:
         data = digits(run)
         training(run, data, progress)
