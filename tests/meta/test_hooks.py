@@ -66,6 +66,7 @@ def test_tex_that_does_not_convert_is_a_warning_with_its_page(tex, caplog):
         (r"S{\o}rset, {\L}ukasz, H{\aa}vard, Garc{\'\i}a", "Sørset, Łukasz, Håvard, García"),
         (r"{\v{C}}encov, R{\"a}tsch, {\=a}", "Čencov, Rätsch, ā"),
         (r"the {$p$}-norm of {MNIST} \& so", "the $p$-norm of MNIST &amp; so"),
+        (r"of {$\operatorname{tr}_1$} [a]", r"of $\operatorname{tr}_1$ \[a\]"),
         ("251--276", "251\N{EN DASH}276"),
         ("f_1 [a]", r"f\_1 \[a\]"),
     ],
@@ -92,6 +93,10 @@ def test_a_reference_has_all_its_parts():
     series = {"author": "A, B", "title": "T", "year": "2000", "booktitle": "C", "series": "S"}
     assert bibliography.reference(series | {"volume": "3", "edition": "2"}) == (
         "B A: **T**. *C*, S 3, edition 2, 2000."
+    )
+    online = {"author": "A, B", "title": "T", "year": "2000", "volume": "1", "eprint": "1.2"}
+    assert bibliography.reference(online | {"howpublished": "https://a.b"}) == (
+        "B A: **T**. volume 1, <https://a.b>, [arXiv:1.2](https://arxiv.org/abs/1.2), 2000."
     )
     two = bibliography.reference({"author": "A, B and C, D", "title": "T", "year": "2000"})
     assert two == "B A and D C: **T**. 2000."
@@ -140,6 +145,7 @@ def test_an_unknown_key_is_a_warning(caplog):
             "`benchmarks/results/accuracy.md`",
             "[`benchmarks/results/accuracy.md`](../benchmarks/results/accuracy.md)",
         ),
+        ("examples/README.md", "`examples/README.md`", "`examples/README.md`"),
         ("x.md", "`quickstart.py`, `examples/none.py`", "`quickstart.py`, `examples/none.py`"),
     ],
 )
