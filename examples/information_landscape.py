@@ -8,7 +8,7 @@ tells which changes would.
    of directions that the data determine.
 2. The landscape: the area element of the Fisher metric on the plane in which training moves, and
    the path over it. The desert of the small start becomes a terrain; but past the ridge the network
-   is sure of its digits, and the ground falls again, to where it began and below. The effective
+   is sure of its digits, and the ground falls again, about as low as the desert was. The effective
    dimension falls too, not so far.
 """
 
@@ -186,7 +186,8 @@ def ground(run: Training, data: Data, size: int) -> Ground:
     def height(place: jax.Array) -> jax.Array:
         params = run.unravel(run.path[0] + place @ plane)
         metric = fisher.fisher_inner_products(predict, DIGITS, params, tangents, data.seen)
-        return 0.5 * jnp.log10(metric[0, 0] * metric[1, 1] - metric[0, 1] ** 2)
+        square = metric[0, 0] * metric[1, 1] - metric[0, 1] ** 2
+        return 0.5 * jnp.log10(jnp.maximum(square, 1e-20))  # rounding may go below 0
 
     heights = jax.jit(lambda places: jax.lax.map(height, places, batch_size=32))
     grid = np.stack(np.meshgrid(x, y), axis=-1)

@@ -21,12 +21,11 @@ def fisher_eigenvalues(
 ) -> Float[Array, "rank"]:
     """All eigenvalues of the Fisher matrix, exact, descending: the squared singular values of R.
 
-    Of the root `F = R^T R` of `fisher_root`, not of a matrix of products: an error of `eps` of the
-    largest singular value is one of `eps^2` of the largest eigenvalue where they are small, so that
-    a spectrum of many decades is resolved, in float32 too. `N K P` memory for N examples of K rows
-    and `N K P min(N K, P)` operations. Of large models `fisher_eigenpairs` finds the largest and
-    `fisher_spectral_density` the density. Their sum is `fisher_trace`; for the trace of each
-    leaf sum the leaves of `fisher_diagonal`.
+    Of the root `F = R^T R` of `fisher_root`, not of a matrix of products: singular values are right
+    to `eps` of the largest, and so eigenvalues are seen down to `eps^2` of the largest, in float32
+    14 decades. `N K P` memory for N examples of K rows and `N K P min(N K, P)` operations. Of large
+    models `fisher_eigenpairs` finds the largest and `fisher_spectral_density` the density. Their
+    sum is `fisher_trace`; for the trace of each leaf sum the leaves of `fisher_diagonal`.
 
     Unchanged by the chart of the outputs and by orthogonal maps of the parameters, such as an
     exchange of hidden units; not by others: they are relative to the parameters' own unit.
@@ -65,7 +64,8 @@ def effective_dimension(
     A direction counts 1 where its eigenvalue is far above c, 0 far below, 1/2 at c. With F the mean
     over N examples and a prior of precision tau on the parameters, `c = tau / N` counts those that
     the N examples determine rather than the prior. It is the slope `P - d log det(F + c) / d log c`
-    of `fisher_log_det`. As the eigenvalues, it is relative to the parameters' own unit.
+    of `fisher_log_det`. As the eigenvalues, it is relative to the parameters' own unit. Of large
+    models `P sum w node / (node + c)` over `fisher_spectral_density` estimates it.
 
     Args:
       eigenvalues: of F on the last axis, non-negative; zeros may be left out.

@@ -19,9 +19,9 @@ def test_the_desert_becomes_a_terrain(tmp_path):
         assert float(losses[-1]) < 0.01
         dimensions[name] = [float(count) for count in counts]
         start, highest, end, share = map(float, area)
-        # A hollow of a decade under the small start; the sure network lies below both starts.
+        # A hollow of a decade under the small start; the sure network lies as low, from either.
         assert (highest - start > 1) == (name == "vanishing")
-        assert end < start
+        assert highest - end > 1
         assert share > 99
         assert float(traces[-1]) < 0.3 * float(traces[1])
     start, highest, end = dimensions["vanishing"]
