@@ -123,8 +123,8 @@ def test_expected_and_observed_information_of_a_cauchy_law():
         num_replicates=replicates,
     )
     assert found.variance_error_expected[0] < 0.5 * found.variance_error_observed[0]
-    # Both fall short, the observed one by less. They share their estimates, so that the error of the
-    # difference, 0.005, is below that of two shares apart, 0.0011: wrong by chance once in 10^5.
+    # Both fall short, the observed one by less: by 0.005, with an error below that of two shares
+    # of different data, 0.0011. Wrong by chance once in 10^5.
     assert found.coverage_expected[0] < found.coverage_observed[0]
     assert found.coverage_observed[0] < 0.95 - 5 * 1.2 * found.coverage_error
 
