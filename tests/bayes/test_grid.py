@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.integrate
+import scipy.optimize
 import scipy.stats
 
 from igeojax import bayes, families
@@ -88,6 +89,47 @@ def test_an_arbitrary_posterior_by_quadrature():
     law = bayes.grid_posterior(log_joint, [jnp.linspace(-20.0, 20.0, 801)])
     assert float(law.log_evidence) == pytest.approx(np.log(area), abs=1e-9)
     assert float(law.mean()[0]) == pytest.approx(mean, abs=1e-9)
+
+
+def test_intervals_of_a_skewed_posterior():
+    """A Gamma law: quantiles of scipy, and the shortest interval of a search."""
+    exact = scipy.stats.gamma(3.0, scale=0.5)
+    axis = jnp.concatenate([jnp.linspace(0.0, 4.0, 1601), jnp.linspace(4.01, 14.0, 1000)])
+    law = bayes.grid_posterior(lambda t: 2 * jnp.log(t) - 2 * t, [axis])
+    for level in (0.5, 0.95):
+        tails = np.array([0.5 - level / 2, 0.5 + level / 2])
+        # The rule is off by h^2 / 12 of the curvature, 3e-6 here.
+        found = law.equal_tailed_interval(0, level)
+        np.testing.assert_allclose(found, exact.ppf(tails), atol=1e-5)
+        shortest = scipy.optimize.minimize_scalar(
+            lambda tail, level=level: exact.ppf(tail + level) - exact.ppf(tail),
+            bounds=(0, 1 - level),
+            method="bounded",
+            options={"xatol": 1e-10},
+        ).x
+        found = law.highest_density_interval(0, level)
+        np.testing.assert_allclose(exact.cdf(found[1]) - exact.cdf(found[0]), level, atol=1e-5)
+        # A thousandth of the tail is looked at, a density of 0.1 and more stands at the ends.
+        step = (1 - level) / 1000 / exact.pdf(np.asarray(found)).min()
+        np.testing.assert_allclose(found, exact.ppf([shortest, shortest + level]), atol=step)
+
+
+def test_intervals_of_one_of_two_parameters():
+    """Points far apart and no mass in between: the density between them is linear."""
+    axes = [jnp.array([0.0, 1.0, 3.0]), jnp.array([0.0, 2.0, 4.0, 5.0, 6.0])]
+    density = jnp.array([0.0, 0.4, 0.0, 0.0, 0.6])
+    law = bayes.grid_posterior(lambda x, y: jnp.log(jnp.interp(y, axes[1], density)) + 0 * x, axes)
+    # Triangles about 2, of area 0.8, and before 6, of area 0.3: the first alone has 8 / 11.
+    mass = 0.8 / 1.1
+    low, high = law.equal_tailed_interval(1, 0.5)
+    np.testing.assert_allclose(low, np.sqrt(0.25 * 1.1 * 2 / 0.2), rtol=1e-12)
+    np.testing.assert_allclose(high, 5 + np.sqrt((0.75 - mass) * 1.1 * 2 / 0.6), rtol=1e-12)
+    # Of the flat first parameter the interval is as long wherever it is.
+    np.testing.assert_allclose(law.equal_tailed_interval(0, 0.8), [0.3, 2.7], rtol=1e-12)
+    np.testing.assert_allclose(jnp.diff(law.highest_density_interval(0, 0.8)), 2.4, rtol=1e-12)
+    for interval in (law.equal_tailed_interval, law.highest_density_interval):
+        with pytest.raises(ValueError, match=r"level must be in \(0, 1\); got 1"):
+            interval(0, 1)
 
 
 def test_too_coarse_and_cut_off_show():
