@@ -37,6 +37,9 @@ LogLikelihood = Callable[[Any], Array]
 Estimator = Literal["pathwise", "score", "regression"]
 """How the gradient is made of samples, see `variational_gradient`."""
 
+FEWEST_SAMPLES = 5
+"""Of fewer the slope of the control variate, of all but one, has no finite variance."""
+
 _COUNTS = (Bernoulli, Binomial, Categorical, Geometric, Multinomial, NegativeBinomial, Poisson)
 _REJECTION = (InverseGaussian, VonMises, VonMisesFisher)
 
@@ -94,7 +97,7 @@ def variational_gradient(
       theta: its natural parameter, a single point.
       prior: natural parameter of the prior; may be improper, such as all 0: the bound is then nan.
       log_likelihood: `log p(data | x)` of one observation x of the family, a scalar in nats.
-      num_samples: samples, at least 3.
+      num_samples: samples, at least 5.
       estimator: see above.
 
     Returns:
@@ -175,7 +178,7 @@ def elbo(
       theta: its natural parameter, a single point.
       prior: natural parameter of the prior; of an improper one the bound is nan.
       log_likelihood: `log p(data | x)` of one observation x of the family, a scalar in nats.
-      num_samples: samples, at least 3.
+      num_samples: samples, at least 5.
 
     Returns:
       The value, unbiased, and its standard error, in nats.
@@ -212,7 +215,7 @@ def _checked(
     """
     checks.require_key(key)
     require_family(family)
-    checks.require_count("num_samples", num_samples, 3)
+    checks.require_count("num_samples", num_samples, FEWEST_SAMPLES)
     for name, point in (("theta", theta), ("prior", prior)):
         if batch := family.batch_shape(point):
             raise ValueError(
@@ -310,7 +313,8 @@ def _bound(
     x, y = control - jnp.mean(control), values - jnp.mean(values)
     share = values.size / (values.size - 1)
     square = jnp.sum(x * x) - share * x * x
-    known = square > 0
+    # Where the others are alike, as counts of a rare event are, what is left is rounding.
+    known = square > jnp.finfo(x.dtype).eps ** 0.5 * jnp.sum(control * control)
     slope = (jnp.sum(x * y) - share * x * y) / jnp.where(known, square, 1)
     terms = values - jnp.where(known, slope, 0) * control
     error = jnp.std(terms, ddof=1) / values.size**0.5

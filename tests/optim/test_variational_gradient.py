@@ -151,9 +151,18 @@ def test_at_the_posterior_nothing_is_left_to_average():
         np.testing.assert_allclose(found.elbo.value, evidence, rtol=1e-12, atol=0)
         assert float(found.elbo.standard_error) < 1e-12
     bound = jax.jit(
-        lambda key: optim.elbo(key, NORMAL, posterior, prior, log_likelihood, num_samples=4)
+        lambda key: optim.elbo(key, NORMAL, posterior, prior, log_likelihood, num_samples=5)
     )(jax.random.key(1))
     np.testing.assert_allclose(bound.value, evidence, rtol=1e-12, atol=0)
+
+
+def test_bounds_of_a_rare_event_have_no_bias():
+    """Often one sample alone differs: what the others tell of the slope is rounding."""
+    family = families.Bernoulli()
+    theta, prior = (family.natural_from_params(probs=p) for p in (0.05, 0.3))
+    run = lambda key: optim.elbo(key, family, theta, prior, lambda x: 2.0 * x - 1.0, num_samples=8)
+    found = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(0), 20000))
+    unbiased(found.value, -0.9 - family.bregman(prior, theta))
 
 
 def test_far_from_zero_float32_keeps_its_digits():
@@ -195,8 +204,8 @@ def test_bad_input_is_told():
     call = functools.partial(optim.variational_gradient, key, BETA, theta, theta)
     with pytest.raises(ValueError, match="one of 'pathwise'"):
         call(jnp.log, num_samples=8, estimator="exact")
-    with pytest.raises(ValueError, match="at least 3"):
-        call(jnp.log, num_samples=2)
+    with pytest.raises(ValueError, match="at least 5"):
+        call(jnp.log, num_samples=4)
     with pytest.raises(ValueError, match="scalar"):
         call(lambda p: jnp.ones(2) * p, num_samples=8)
     with pytest.raises(TypeError, match="PRNG key"):
