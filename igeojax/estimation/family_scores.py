@@ -73,7 +73,7 @@ def data_score(family: ExponentialFamily, theta: Any, x: ArrayLike) -> Array:
       [-0.5, -1.0]
     """
     _require_single(family, theta)
-    if (family.support is not None and family.support.integers) or family.outcomes is not None:
+    if family._discrete:
         raise ValueError(
             f"observations must be real; got those of {family}. A law of counts or labels has no "
             "derivative in them: take ratios of its probabilities."

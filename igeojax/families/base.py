@@ -79,6 +79,11 @@ class ExponentialFamily(MissingEntries, StatisticSums, abc.ABC, Generic[PointT, 
             return None
         return int(self.support.low) + jnp.arange(self.support.size)
 
+    @property
+    def _discrete(self) -> bool:
+        """Whether observations are counts or labels."""
+        return self.support is not None and self.support.integers
+
     @abc.abstractmethod
     def statistics(self, x: ArrayLike) -> PointT:
         """Sufficient statistics `T(x)`, leaves of shape `batch + point_shape`."""

@@ -97,6 +97,10 @@ class Multinomial(ExponentialFamily[MultinomialPoint, MultinomialParams]):
         return (self.num_classes,)
 
     @property
+    def _discrete(self):
+        return True
+
+    @property
     def outcomes(self):
         return _compositions(self.trials, self.num_classes)
 

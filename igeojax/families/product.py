@@ -123,6 +123,10 @@ class Product(ExponentialFamily[ProductPoint, ProductParams]):
         return tuple(family.event_shape for family in self.families)
 
     @property
+    def _discrete(self) -> bool:
+        return any(family._discrete for family in self.families)
+
+    @property
     def outcomes(self) -> Any:
         lists = [family.outcomes for family in self.families]
         if any(part is None for part in lists):

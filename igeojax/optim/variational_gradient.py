@@ -16,15 +16,8 @@ from igeojax._core import checks
 from igeojax.divergences.exponential.relative_entropy import kl
 from igeojax.divergences.montecarlo import Estimate
 from igeojax.families.base import ExponentialFamily, require_family
-from igeojax.families.bernoulli import Bernoulli
-from igeojax.families.binomial import Binomial
-from igeojax.families.categorical import Categorical
 from igeojax.families.frames import inverted
-from igeojax.families.geometric import Geometric
 from igeojax.families.inverse_gaussian import InverseGaussian
-from igeojax.families.multinomial import Multinomial
-from igeojax.families.negative_binomial import NegativeBinomial
-from igeojax.families.poisson import Poisson
 from igeojax.families.product import Product
 from igeojax.families.von_mises import VonMises
 from igeojax.families.von_mises_fisher import VonMisesFisher
@@ -40,7 +33,6 @@ Estimator = Literal["pathwise", "score", "regression"]
 FEWEST_SAMPLES = 5
 """Of fewer the slope of the control variate, of all but one, has no finite variance."""
 
-_COUNTS = (Bernoulli, Binomial, Categorical, Geometric, Multinomial, NegativeBinomial, Poisson)
 _REJECTION = (InverseGaussian, VonMises, VonMisesFisher)
 
 
@@ -234,8 +226,8 @@ def _require_moving(family: ExponentialFamily) -> None:
     if isinstance(family, Product):
         for factor in family.families:
             _require_moving(factor)
-    elif isinstance(family, _COUNTS + _REJECTION):
-        kind = "are counts or labels" if isinstance(family, _COUNTS) else "are drawn by rejection"
+    elif family._discrete or isinstance(family, _REJECTION):
+        kind = "are counts or labels" if family._discrete else "are drawn by rejection"
         raise ValueError(
             f"pathwise gradients need samples that move with theta; those of {family} {kind}. Use "
             "estimator='score' or 'regression'."
