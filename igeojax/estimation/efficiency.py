@@ -30,7 +30,7 @@ class EfficiencyStudy(NamedTuple):
     covariance: Float[Array, "parameters parameters"]
     bound: Float[Array, "parameters parameters"]
     efficiency: Float[Array, "parameters"]
-    efficiency_error: Float[Array, ""]
+    efficiency_error: Float[Array, "parameters"]
     coverage_expected: Float[Array, "parameters"]
     coverage_observed: Float[Array, "parameters"]
     coverage_error: Float[Array, ""]
@@ -87,7 +87,7 @@ def efficiency_study(
       ...     jax.random.key(0), draw, jnp.mean, log_density, lambda m: jnp.eye(1),
       ...     jnp.array(0.0), num_observations=10, num_replicates=500,
       ... )
-      >>> bool(abs(study.efficiency[0] - 1) < 4 * study.efficiency_error)
+      >>> bool(abs(study.efficiency[0] - 1) < 4 * study.efficiency_error[0])
       True
     """
     checks.require_key(key)
@@ -128,21 +128,22 @@ def efficiency_study(
 
     def coverage(variance: Array) -> Array:
         reach = half_width * jnp.sqrt(jnp.where(variance > 0, variance, jnp.nan))
-        return jnp.mean(jnp.abs(estimates - truth[None]) <= reach, axis=0)
+        covered = jnp.abs(estimates - truth[None]) <= reach
+        return jnp.mean(covered, axis=0, dtype=estimates.dtype)
 
     spread = jnp.diagonal(covariance)
 
     def variance_error(variance: Array) -> Array:
         return jnp.sqrt(jnp.mean((variance / spread[None] - 1) ** 2, axis=0))
 
-    count = jnp.asarray(num_replicates, truth.dtype)
+    count = jnp.asarray(num_replicates, estimates.dtype)
     return EfficiencyStudy(
         mean - truth,
         jnp.sqrt(spread / count),
         covariance,
         bound,
         jnp.diagonal(bound) / spread,
-        jnp.sqrt(2 / (count - 1)),
+        jnp.diagonal(bound) / spread * jnp.sqrt(2 / (count - 1)),
         coverage(expected),
         coverage(observed),
         jnp.sqrt(level * (1 - level) / count),

@@ -41,7 +41,7 @@ def test_maximum_likelihood_of_a_normal_law():
     found = study()
     np.testing.assert_allclose(found.bound, np.diag([4 / COUNT, 2 / COUNT]), rtol=1e-12)
     # The mean reaches the bound; five standard errors, wrong by chance once in 1.7 million.
-    assert abs(found.efficiency[0] - 1) < 5 * found.efficiency_error
+    assert abs(found.efficiency[0] - 1) < 5 * found.efficiency_error[0]
     assert abs(found.bias[0]) < 5 * found.bias_error[0]
     # s sqrt(chi2 / n) has expectation s sqrt(2 / n) Gamma(n / 2) / Gamma((n - 1) / 2).
     ratio = np.exp(
@@ -62,6 +62,41 @@ def test_the_median_is_less_efficient():
     found = study(lambda x: {"m": jnp.median(x), "s": jnp.std(x)})
     # 2 / pi in the limit; at n = 25 the variance of a median is pi / 2 / n (1 - O(1 / n)).
     assert 0.6 < found.efficiency[0] < 0.75
+
+
+def test_the_error_of_the_efficiency_is_its_spread_over_keys():
+    """Of the median of normal data, whose efficiency is not 1."""
+    keys = jax.random.split(jax.random.key(5), 200)
+    found = jax.vmap(
+        lambda key: efficiency_study(
+            key, lambda key, m, n: m + jax.random.normal(key, (n,)), jnp.median,
+            lambda m, x: -0.5 * (x - m) ** 2, lambda m: jnp.eye(1), jnp.asarray(0.0),
+            num_observations=9, num_replicates=100,
+        )
+    )(keys)  # fmt: skip
+    spread, error = jnp.std(found.efficiency), jnp.mean(found.efficiency_error)
+    # A deviation of 200 values is known to 5 percent, and medians of 9 are nearly normal.
+    assert 0.8 < spread / error < 1.25
+
+
+def test_intervals_from_either_information():
+    """Of Cauchy laws they differ; against the same replicates in numpy."""
+    count, replicates, key = 5, 400, jax.random.key(7)
+    draw = lambda key, m, n: m + jax.random.cauchy(key, (n,))
+    found = efficiency_study(
+        key, draw, jnp.median, lambda m, x: -jnp.log1p((x - m) ** 2), lambda m: 0.5 * jnp.eye(1),
+        jnp.asarray(1.0), num_observations=count, num_replicates=replicates, level=0.8,
+    )  # fmt: skip
+    data = np.stack([draw(k, 1.0, count) for k in jax.random.split(key, replicates)])
+    estimate = np.median(data, axis=1)
+    square = (data - estimate[:, None]) ** 2
+    observed = np.sum(2 * (1 - square) / (1 + square) ** 2, axis=1)
+    gap, z = np.abs(estimate - 1), norm.ppf(0.9)
+    covered = (observed > 0) & (gap * np.sqrt(np.abs(observed)) <= z)
+    np.testing.assert_allclose(found.coverage_observed, np.mean(covered), rtol=1e-12)
+    expected = np.mean(gap * np.sqrt(0.5 * count) <= z)
+    np.testing.assert_allclose(found.coverage_expected, expected, rtol=1e-12)
+    assert abs(found.coverage_observed[0] - found.coverage_expected[0]) > 1 / replicates
 
 
 def test_intervals_of_another_level():
