@@ -189,7 +189,7 @@ def log_evidence(
       weights: non-negative, shape `(N,)`; None weighs all alike.
 
     Returns:
-      Nats; nan for an improper prior.
+      Nats; nan for an improper prior; traced data off the support give -inf or nan.
 
     Raises:
       TypeError: as `posterior`.
@@ -210,7 +210,9 @@ def log_evidence(
     x, weights = _observations(family, prior, x, weights)
     update = update_of(family, prior, x, weights)
     ratio = log_ratio(pair.prior, update.theta, update.step)
-    return ratio + jnp.broadcast_to(update.log_base, ratio.shape)
+    value = ratio + jnp.broadcast_to(update.log_base, ratio.shape)
+    possible = jnp.broadcast_to(jnp.all(family.in_support(x), axis=0), value.shape)
+    return jnp.where(possible | jnp.isnan(value), value, -jnp.inf)
 
 
 def log_bayes_factor(

@@ -145,7 +145,7 @@ def restricted(
         slashes: "dense_1/kernel".
 
     Returns:
-      `predict(some, inputs)`, and the chosen parameters by their paths.
+      `predict(some, inputs)`, which takes all of the chosen and no others, and the chosen parameters by their paths.
 
     Raises:
       ValueError: none is chosen.
@@ -167,6 +167,11 @@ def restricted(
         )
 
     def of_some(given: dict[str, Array], inputs: Any) -> Any:
+        if given.keys() != some.keys():
+            raise ValueError(
+                f"the chosen parameters are {', '.join(some)}; got {', '.join(given) or 'none'}. "
+                "Pass all of them by their paths."
+            )
         pairs = zip(names, leaves, strict=True)
         return predict(tree.unflatten([given.get(name, leaf) for name, (_, leaf) in pairs]), inputs)
 

@@ -59,7 +59,7 @@ def log_predictive(
       [0.75, 0.25]
     """
     pair = pair_of(family)
-    dtype = jnp.result_type(*jax.tree.leaves(posterior))
+    dtype = jnp.result_type(float, *jax.tree.leaves(posterior))
     x = family._data(x, dtype)
     batch = family._data_batch_shape(x)
     point = posterior

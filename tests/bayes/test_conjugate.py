@@ -272,6 +272,19 @@ def test_off_the_support_and_missing():
     assert all(bool(jnp.isfinite(leaf)) for leaf in slope)
 
 
+def test_traced_data_off_the_support_have_no_evidence():
+    theta = families.Gamma().natural_from_params(2.0, 1.0)
+    evidence = jax.jit(lambda x: bayes.log_evidence(families.Exponential(), theta, x))
+    assert float(evidence(jnp.array([-0.5, 1.0]))) == -jnp.inf
+    assert jnp.isnan(evidence(jnp.array([jnp.nan, 1.0])))
+
+
+def test_source_parameters_may_be_integers():
+    prior = families.Beta().Params(2, 3)
+    got = bayes.log_predictive(families.Bernoulli(), prior, jnp.array([1, 0]))
+    np.testing.assert_allclose(jnp.exp(got), [0.4, 0.6], rtol=1e-14)
+
+
 def test_improper_priors():
     nothing = families.Beta().Point(jnp.asarray(0.0), jnp.asarray(0.0))
     family = families.Bernoulli()

@@ -304,6 +304,13 @@ def test_float32_jit_and_weights():
             ValueError,
             "none of a",
         ),
+        (
+            lambda w: bayes.restricted(lambda p, x: p["a"], {"a": w}, lambda path: True)[0](
+                {"b": w}, X
+            ),
+            ValueError,
+            "chosen parameters are a; got b",
+        ),
     ],
 )
 def test_bad_input_is_told(call, kind, words):
