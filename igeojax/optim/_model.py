@@ -51,6 +51,8 @@ def completed(params: Any, full_params: Any, remedy: str = REMEDY) -> Any:
 
 def masked_as(tree: Any, like: Any) -> Any:
     """A tree over all parameters, without what is masked in `like`: the inverse of `completed`."""
+    if not any(map(_is_masked, jax.tree.leaves(like, is_leaf=_is_masked))):
+        return tree
     return jax.tree.map(
         lambda leaf, part: leaf if _is_masked(leaf) else part, like, tree, is_leaf=_is_masked
     )

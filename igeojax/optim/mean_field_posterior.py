@@ -123,7 +123,7 @@ def sampled_curvature(state: Any, params: Any, samples: Any, grads: Any) -> Any:
     found = _found_in(state)
     params, samples, grads = (masked_as(t, found.curvature) for t in (params, samples, grads))
     _require_state_of(found.curvature, params)
-    require_alike(grads, samples)
+    require_alike(grads, samples, name="grads", remedy="Pass a gradient for each of samples.")
 
     def stein(mean: Array, sample: Array, gradient: Array, h: Array) -> Array:
         if sample.shape[1:] != mean.shape or sample.ndim != mean.ndim + 1:

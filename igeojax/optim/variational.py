@@ -21,7 +21,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily, require_family
-from igeojax.optim._arguments import real_scalar, require_params
+from igeojax.optim._arguments import real_scalar, require_alike, require_params
 
 
 class DomainState(NamedTuple):
@@ -56,7 +56,8 @@ def within_domain(
 
     Raises:
       TypeError: `family` is not a family; parameters or updates are not points of it.
-      ValueError: a hyperparameter outside its domain, or missing `params`.
+      ValueError: a hyperparameter outside its domain, missing `params`, or updates of another batch
+        shape.
 
     Examples:
       >>> from igeojax import families
@@ -74,7 +75,8 @@ def within_domain(
     checks.require_count("max_backtracks", max_backtracks, 0)
 
     def init(params: Any) -> DomainState:
-        batch, dtype = family.batch_shape(params), jax.tree.leaves(params)[0].dtype
+        theta = family._point(params)
+        batch, dtype = family.batch_shape(theta), jax.tree.leaves(theta)[0].dtype
         return DomainState(jnp.zeros((), int), jnp.ones(batch, dtype), jnp.zeros(batch, int))
 
     def update(
@@ -83,6 +85,7 @@ def within_domain(
         del extra
         require_params("within_domain", params)
         theta, step = family._point(params), family._point(updates)
+        require_alike(step, theta)
         dtype = state.scale.dtype
         factor = checks.floating("backtrack", backtrack).astype(dtype)
 
@@ -131,7 +134,7 @@ def add_prior(family: ExponentialFamily, prior: Any) -> optax.GradientTransforma
 
     Raises:
       TypeError: `family` is not a family, or `prior` not a point of it.
-      ValueError: missing `params`, or batch shapes that do not broadcast to that of `params`.
+      ValueError: missing `params`, or updates or a prior of another batch shape.
 
     Examples:
       >>> from igeojax import families
@@ -150,6 +153,7 @@ def add_prior(family: ExponentialFamily, prior: Any) -> optax.GradientTransforma
         del extra
         require_params("add_prior", params)
         theta, gradient = family._point(params), family._point(updates)
+        require_alike(gradient, theta)
         batch = family.batch_shape(theta)
         if axes and family.batch_shape(centre) != batch:
             raise ValueError(

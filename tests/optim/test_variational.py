@@ -204,6 +204,10 @@ def test_bad_input_is_told():
     with pytest.raises(ValueError, match="at least 0"):
         rule(GAMMA, theta, max_backtracks=-1)
     batch = GAMMA.natural_from_params(jnp.ones(2), jnp.ones(2))
+    for tx in (rule(GAMMA, theta), optim.within_domain(GAMMA)):
+        with pytest.raises(ValueError, match="shapes of params"):
+            tx.update(batch, tx.init(theta), theta)
+    assert optim.within_domain(GAMMA).init(GAMMA.Point(3.0, -2.0)).scale == 1.0
     tx = rule(GAMMA, batch)
     with pytest.raises(ValueError, match="batch shape of params"):
         tx.update(theta, tx.init(theta), theta)

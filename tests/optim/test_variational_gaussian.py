@@ -219,6 +219,11 @@ def test_bad_input_is_told():
             tx.update(params, state, params, **extra)
     with pytest.raises(ValueError, match="shapes of params"):
         tx.update(params, state, params, sample=jnp.ones(3))
+    for wrong in ({"sample": {"a": params}}, {"curvature": {"a": params}}):
+        with pytest.raises(ValueError, match="one tree structure"):
+            tx.update(params, state, params, **wrong)
+    with pytest.raises(ValueError, match="gradient for each of samples"):
+        optim.sampled_curvature(state, params, jnp.ones((3, 2)), jnp.ones((4, 2)))
     with pytest.raises(ValueError, match="curvature must have"):
         tx.update(params, state, params, curvature=jnp.ones(3))
     with pytest.raises(ValueError, match="one more axis"):
