@@ -145,7 +145,8 @@ def restricted(
         slashes: "dense_1/kernel".
 
     Returns:
-      `predict(some, inputs)`, which takes all of the chosen and no others, and the chosen parameters by their paths.
+      `predict(some, inputs)`, which takes the chosen parameters and no others, and those by their
+      paths.
 
     Raises:
       ValueError: none is chosen.

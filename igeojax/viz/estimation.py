@@ -37,7 +37,7 @@ def efficiency(
 
     Examples:
       >>> from matplotlib.figure import Figure
-      >>> study = EfficiencyStudy(*map(np.ones, (1, 1, 1, 1, 1, (), 1, 1, (), 1, 1)))
+      >>> study = EfficiencyStudy(*map(np.ones, (1, 1, 1, 1, 1, 1, 1, 1, (), 1, 1)))
       >>> ax = Figure().add_subplot()
       >>> efficiency(ax, [10, 20], {"mean": [study, study]})
       >>> ax.lines[0].get_ydata().tolist()
@@ -48,8 +48,8 @@ def efficiency(
     for index, (name, found) in enumerate(studies.items()):
         _require_one_a_size(sizes, found, f"studies of {name!r}")
         value = np.array([float(study.efficiency[parameter]) for study in found])
-        error = np.array([float(study.efficiency_error) for study in found])
-        _banded(ax, sizes, value, value * error, name, _STROKES[index % len(_STROKES)])
+        error = np.array([float(study.efficiency_error[parameter]) for study in found])
+        _banded(ax, sizes, value, error, name, _STROKES[index % len(_STROKES)])
     ax.axhline(1.0, color="0.4", linewidth=1, label="Cramer-Rao bound")
     ax.set(xlabel="observations", ylabel="bound / variance", xscale="log", ylim=(0, None))
     _finished(ax, sizes)
@@ -80,7 +80,7 @@ def coverage(
 
     Examples:
       >>> from matplotlib.figure import Figure
-      >>> study = EfficiencyStudy(*map(np.ones, (1, 1, 1, 1, 1, (), 1, 1, (), 1, 1)))
+      >>> study = EfficiencyStudy(*map(np.ones, (1, 1, 1, 1, 1, 1, 1, 1, (), 1, 1)))
       >>> ax = Figure().add_subplot()
       >>> coverage(ax, [10, 20], [study, study])
       >>> [text.get_text() for text in ax.get_legend().get_texts()]

@@ -37,10 +37,10 @@ def edges(band):
 
 def test_efficiency_of_the_parameter_that_is_asked_for(ax):
     mean = [
-        study(efficiency=np.array([0.5, share]), efficiency_error=np.array(0.1))
+        study(efficiency=np.array([0.5, share]), efficiency_error=np.array([1.0, 0.1 * share]))
         for share in (0.9, 1.1)
     ]
-    other = [study(efficiency=np.full(2, 0.6), efficiency_error=np.array(0.0))] * 2
+    other = [study(efficiency=np.full(2, 0.6), efficiency_error=np.zeros(2))] * 2
     viz.efficiency(ax, SIZES, {"mean": mean, "median": other}, parameter=1)
     first, second, bound = ax.lines
     np.testing.assert_array_equal(first.get_xdata(), SIZES)
