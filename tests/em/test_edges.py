@@ -141,3 +141,13 @@ def test_a_start_without_a_likelihood_is_an_error():
     start = model.point([0.5, 0.5], np.full((2, 2), 0.5), start.components)
     with pytest.raises(ValueError, match=words):
         model.fit(X.astype(np.float32), initialization=start)
+
+
+def test_counts_are_taken_in_the_precision_that_jax_has():
+    with jax.enable_x64(False):
+        counts = np.array([1, 2, 1, 0, 9, 8, 11, 10])  # a warning would fail the test
+        mixture = em.Mixture(families.Poisson(), 2)
+        result = mixture.fit(counts, key=jax.random.key(0))
+        model = em.HiddenMarkovModel(families.Poisson(), 2)
+        chain = model.fit(counts, key=jax.random.key(0))
+    assert result.log_likelihood.dtype == chain.log_likelihood.dtype == np.float32
