@@ -42,7 +42,7 @@ def as_data(family: ExponentialFamily, x: Any) -> Any:
 def floating_dtype(x: Any) -> Any:
     """The floating dtype of the steps: that of the data, at least float32; labels have none."""
     kinds = [leaf.dtype for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.promote_types(jnp.result_type(*kinds), jnp.float32) if kinds else jnp.result_type(float)
+    return jnp.promote_types(jnp.result_type(*kinds or [float]), jnp.float32)
 
 
 def checked_weights(weights: ArrayLike | None, count: int, dtype: Any) -> Float[Array, "data"]:
