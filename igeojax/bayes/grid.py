@@ -104,12 +104,20 @@ class GridPosterior(NamedTuple):
         Returns:
           The masses.
 
+        Raises:
+          ValueError: there is no such parameter.
+
         Examples:
           >>> law = grid_posterior(lambda x: 0.0 * x, [jnp.linspace(0.0, 1.0, 3)])
           >>> law.marginal_weights(0).round(6).tolist()
           [0.25, 0.5, 0.25]
         """
-        others = tuple(i for i in range(len(self.axes)) if i != index)
+        count = len(self.axes)
+        if index not in range(count):
+            raise ValueError(
+                f"index must be one of the {count} parameters; got {index}. They count from 0."
+            )
+        others = tuple(i for i in range(count) if i != index)
         return jnp.exp(logsumexp(self.log_weights, axis=others))
 
     def marginal_density(self, index: int) -> Float[Array, "_"]:
@@ -120,6 +128,9 @@ class GridPosterior(NamedTuple):
 
         Returns:
           The density.
+
+        Raises:
+          ValueError: there is no such parameter.
 
         Examples:
           >>> law = grid_posterior(lambda x: 0.0 * x, [jnp.linspace(0.0, 2.0, 5)])

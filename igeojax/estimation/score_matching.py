@@ -160,7 +160,8 @@ def score_matching_estimate(
         for densities that vanish at the edge of their support, or have none.
 
     Returns:
-      theta, of the structure of `T(x)`; nan where the equations are singular under `jit`.
+      theta, of the structure of `T(x)`; under `jit` nan where the equations are singular to the
+      precision of `x`.
 
     Raises:
       TypeError: `x` is not real.
@@ -204,13 +205,15 @@ def score_matching_estimate(
     # Statistics in units of their own: those of moments differ by many powers.
     scale = jnp.sqrt(jnp.diagonal(matrix))
     factor = jnp.linalg.cholesky(matrix / scale[:, None] / scale[None])
-    proper = jnp.min(jnp.diagonal(factor)) > len(scale) * jnp.sqrt(jnp.finfo(x.dtype).eps)
+    # The error of theta is eps over the square of the least entry: here a percent of it.
+    proper = jnp.min(jnp.diagonal(factor)) > 10 * jnp.sqrt(jnp.finfo(x.dtype).eps)
     checks.require_values(
         "statistics",
         proper,
         lambda v: v,
         "independent functions with slopes on the data",
-        "Drop statistics that are constant or combinations of others, or bring more data.",
+        "Drop statistics that are constant or combinations of others, bring more data, centre data "
+        "far from 0, or use float64.",
     )
     theta = -jax.scipy.linalg.cho_solve((factor, True), vector / scale) / scale
     return unravel(jnp.where(proper, theta, jnp.nan))

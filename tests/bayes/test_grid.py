@@ -138,6 +138,9 @@ def test_too_coarse_and_cut_off_show():
     assert abs(float(law.log_evidence - law.coarse_log_evidence)) > 0.1
     law = bayes.grid_posterior(lambda t: -0.5 * t**2, [jnp.linspace(-1.0, 1.0, 21)])
     assert float(law.edge_mass) > 0.03
+    for index in (-1, 1):
+        with pytest.raises(ValueError, match="one of the 1 parameters"):
+            law.marginal_density(index)
 
 
 def test_no_mass_and_transformations():

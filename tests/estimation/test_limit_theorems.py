@@ -30,6 +30,7 @@ def test_means_of_exponential_laws():
     )
     grid = np.linspace(-8, 8, 100_001)
     exact = [np.abs(gamma.cdf(n + np.sqrt(n) * grid, n) - norm.cdf(grid)).max() for n in sizes]
+    np.testing.assert_allclose(2 * np.exp(-2 * 10_000 * found.band**2), 1e-6, rtol=1e-10)
     # The band is exceeded with probability below 1e-6 for each.
     assert (np.abs(found.distance - np.asarray(exact)) < float(found.band)).all()
     assert (np.asarray(exact) < np.asarray(found.bound)).all()

@@ -126,6 +126,15 @@ def test_float32_stays():
     np.testing.assert_allclose(theta, -0.5 / np.mean(X[:, 0] ** 2), rtol=1e-5)
 
 
+def test_float32_answers_to_a_few_percent_or_not_at_all():
+    """The further from 0, the more x and x^2 are alike."""
+    x = np.random.default_rng(3).normal(size=(500, 1))
+    fit = jax.jit(lambda x: score_matching_estimate(lambda x: jnp.stack([x[0], x[0] ** 2]), x))
+    found = [float(fit(jnp.asarray(x + far, jnp.float32))[1]) for far in (30, 100, 1000, 3000)]
+    np.testing.assert_allclose(found[:2], -0.5 / np.var(x), rtol=0.03)
+    assert np.isnan(found[2:]).all()
+
+
 def test_bad_input_is_told():
     score = jax.grad(quartic)
     with pytest.raises(ValueError, match="one observation in each row"):
