@@ -102,6 +102,11 @@ def test_bad_input():
         margins.arcface_logits(FEATURES, WEIGHTS, LABELS[:5])
     with pytest.raises(TypeError, match="labels must be integers; got float64"):
         margins.sphereface_logits(FEATURES, WEIGHTS, LABELS * 1.0)
+    match = r"margin must be a function or None; got 0\.2\. Of an angle"
+    with pytest.raises(TypeError, match=match):
+        nn.linen.NormalizedClassifier(4, margin=0.2).init(jax.random.key(0), FEATURES)
+    with pytest.raises(TypeError, match=match):
+        nn.nnx.NormalizedClassifier(5, 4, margin=0.2, rngs=flax_nnx.Rngs(0))(FEATURES)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen
 from jaxtyping import Array, DTypeLike, Float, Int
 
-from igeojax.nn.margins import cosine_logits
+from igeojax.nn._margin import classifier_logits
 from igeojax.nn.unit_weights import unit_normal
 
 
@@ -42,6 +42,4 @@ class NormalizedClassifier(linen.Module):
         """Logits; with `labels` those of training, with the margin."""
         shape = (self.num_classes, features.shape[-1])
         weights = self.param("unit_rows", unit_normal("unit_rows"), shape, self.param_dtype)
-        if labels is None or self.margin is None:
-            return cosine_logits(features, weights, scale=self.scale)
-        return self.margin(features, weights, labels, scale=self.scale)
+        return classifier_logits(self.margin, features, weights, labels, self.scale)

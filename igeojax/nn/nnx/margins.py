@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, DTypeLike, Float, Int
 
-from igeojax.nn.margins import cosine_logits
+from igeojax.nn._margin import classifier_logits
 from igeojax.nn.unit_weights import unit_normal
 
 
@@ -49,6 +49,4 @@ class NormalizedClassifier(nnx.Module):
         self, features: Float[Array, "*batch d"], labels: Int[Array, "*batch"] | None = None
     ) -> Float[Array, "*batch K"]:
         """Logits; with `labels` those of training, with the margin."""
-        if labels is None or self.margin is None:
-            return cosine_logits(features, self.unit_rows[...], scale=self.scale)
-        return self.margin(features, self.unit_rows[...], labels, scale=self.scale)
+        return classifier_logits(self.margin, features, self.unit_rows[...], labels, self.scale)
