@@ -192,10 +192,8 @@ def _fitted(
 def _mean_and_covariance(x: Array) -> tuple[Array, Array]:
     """Mean and covariance of rows, in two passes."""
     mean = jnp.mean(x, axis=0)
-    squares = lambda rows: (rows.T @ rows, jnp.sum(rows, axis=0))
-    square, left = jax.tree.map(lambda part: part / len(x), sum_of_blocks(squares, x, mean))
-    # What is left of the mean: digits that the sum of large entries lost.
-    return mean + left, square - left[:, None] * left[None]
+    square = sum_of_blocks(lambda rows: rows.T @ rows, x, mean)
+    return mean, square / len(x)
 
 
 def _whitening(covariance: Array, count: int) -> tuple[Array, Array]:

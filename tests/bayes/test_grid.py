@@ -141,6 +141,9 @@ def test_too_coarse_and_cut_off_show():
     for index in (-1, 1):
         with pytest.raises(ValueError, match="one of the 1 parameters"):
             law.marginal_density(index)
+    # Of an even number of points the last belongs to the coarse grid too.
+    even = bayes.grid_posterior(lambda t: 0 * t, [jnp.linspace(0.0, 1.0, 6)])
+    assert abs(float(even.coarse_log_evidence)) < 1e-12
 
 
 def test_no_mass_and_transformations():

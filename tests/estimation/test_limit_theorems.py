@@ -13,6 +13,10 @@ def test_the_distance_is_that_of_scipy():
     samples = np.random.default_rng(0).normal(0.2, 1.1, size=300)
     found = kolmogorov_distance(samples, jax.scipy.stats.norm.cdf)
     np.testing.assert_allclose(found, kstest(samples, norm.cdf).statistic, rtol=1e-12)
+    # Just after the last sample, and just before the first.
+    for sample in (-1.0, 1.0):
+        found = kolmogorov_distance(np.full(3, sample), jax.scipy.stats.norm.cdf)
+        np.testing.assert_allclose(found, norm.cdf(1), rtol=1e-12)
 
 
 def test_the_bound():
