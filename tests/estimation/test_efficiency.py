@@ -40,8 +40,6 @@ def study(estimator=maximum_likelihood, **options):
 def test_maximum_likelihood_of_a_normal_law():
     found = study()
     np.testing.assert_allclose(found.bound, np.diag([4 / COUNT, 2 / COUNT]), rtol=1e-12)
-    # The relative deviation of a sample variance of normal draws.
-    np.testing.assert_allclose(found.efficiency_error, np.sqrt(2 / (REPLICATES - 1)), rtol=1e-12)
     # The mean reaches the bound; five standard errors, wrong by chance once in 1.7 million.
     assert abs(found.efficiency[0] - 1) < 5 * found.efficiency_error[0]
     assert abs(found.bias[0]) < 5 * found.bias_error[0]
@@ -164,22 +162,6 @@ def test_expected_and_observed_information_of_a_cauchy_law():
     # of different data, 0.0011. Wrong by chance once in 10^5.
     assert found.coverage_expected[0] < found.coverage_observed[0]
     assert found.coverage_observed[0] < 0.95 - 5 * 1.2 * found.coverage_error
-
-
-def test_a_negative_variance_covers_nothing():
-    """A saddle where the maximum should be."""
-    found = efficiency_study(
-        jax.random.key(0),
-        lambda key, m, n: m + jax.random.normal(key, (n,)),
-        jnp.mean,
-        lambda m, x: 0.5 * (x - m) ** 2,
-        lambda _: jnp.eye(1),
-        jnp.asarray(0.0),
-        num_observations=4,
-        num_replicates=50,
-    )
-    assert found.coverage_observed[0] == 0
-    assert found.coverage_expected[0] > 0.5
 
 
 def test_bad_input_is_told():
