@@ -151,7 +151,8 @@ def posterior(
       weights: non-negative, shape `(N,)`; counts, powers of the likelihood, or 0 to leave one out.
 
     Returns:
-      The posterior, in the chart of `prior`.
+      The posterior, in the chart of `prior`. Of traced data off the support, which
+      `family.in_support` tells, it means nothing.
 
     Raises:
       TypeError: `family` is not a family, `prior` not of its conjugate prior, or `x` not numeric.
@@ -211,8 +212,13 @@ def log_evidence(
     update = update_of(family, prior, x, weights)
     ratio = log_ratio(pair.prior, update.theta, update.step)
     value = ratio + jnp.broadcast_to(update.log_base, ratio.shape)
-    possible = jnp.broadcast_to(jnp.all(family.in_support(x), axis=0), value.shape)
+    possible = _possible(family, x, value.shape)
     return jnp.where(possible | jnp.isnan(value), value, -jnp.inf)
+
+
+def _possible(family: ExponentialFamily, x: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """Whether all observations lie in the support."""
+    return jnp.broadcast_to(jnp.all(family.in_support(x), axis=0), shape)
 
 
 def log_bayes_factor(
@@ -236,7 +242,7 @@ def log_bayes_factor(
       weights: non-negative, shape `(N,)`; None weighs all alike.
 
     Returns:
-      Nats; nan for an improper prior.
+      Nats; nan for an improper prior, and of traced data off the support.
 
     Raises:
       TypeError: as `posterior`.
@@ -256,4 +262,5 @@ def log_bayes_factor(
     x, weights = _observations(family, prior, x, weights)
     updates = [update_of(family, law, x, weights) for law in (prior, other)]
     first, second = (log_ratio(pair.prior, update.theta, update.step) for update in updates)
-    return jnp.subtract(*jnp.broadcast_arrays(first, second))
+    value = jnp.subtract(*jnp.broadcast_arrays(first, second))
+    return jnp.where(_possible(family, x, value.shape), value, jnp.nan)

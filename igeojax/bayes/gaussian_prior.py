@@ -322,7 +322,7 @@ def _positive(prior_precision: ArrayLike) -> Array:
             "parameter."
         )
     checks.require_positive("prior_precision", tau, "It is the strength of the L2 penalty.")
-    return tau
+    return jnp.where(tau > 0, tau, jnp.nan)
 
 
 def _eigen_dense(matrix: Array) -> tuple[Array, tuple[Array | None, Array | None]]:

@@ -46,7 +46,7 @@ class GridPosterior(NamedTuple):
         return 1 - jnp.sum(jnp.exp(inner))
 
     def expectation(self, function: Callable[..., Any]) -> Any:
-        """Posterior expectation of a function of the parameters.
+        """Posterior expectation of a function of the parameters, of all points at once.
 
         Args:
           function: `function(*parameters)` of scalars, to an array or a pytree of arrays.
@@ -87,13 +87,11 @@ class GridPosterior(NamedTuple):
           >>> law.covariance().round(6).tolist()
           [[1.0]]
         """
-        mean = self.mean()
-
-        def outer(*x: Array) -> Array:
-            apart = jnp.stack(x) - mean
-            return apart[:, None] * apart[None, :]
-
-        return self.expectation(outer)
+        masses, names = jnp.exp(self.log_weights), range(len(self.axes))
+        apart = [axis - mean for axis, mean in zip(self.axes, self.mean(), strict=True)]
+        # Products of rows with the masses: no array is larger than these.
+        entry = lambda i, j: jnp.einsum(masses, [*names], apart[i], [i], apart[j], [j], [])
+        return jnp.array([[entry(i, j) for j in names] for i in names])
 
     def marginal_weights(self, index: int) -> Float[Array, "_"]:
         """Masses of the points of one axis, summing to 1.

@@ -18,10 +18,10 @@ class NormalApproximation(NamedTuple):
     """Result of `normal_approximation`, an entry for each number of summands.
 
     `num_summands`: n. `deviation`: root mean square of `mean - expectation`; the law of large
-    numbers; `deviation_limit`: `std / sqrt(n)`, its expectation. `distance`: largest gap between
-    the distribution function of the standardized mean and the normal one. `bound`: of Berry and
-    Esseen. `band`: gap between measured and true distance that chance exceeds with probability
-    below 1e-6 (Dvoretzky, Kiefer and Wolfowitz).
+    numbers; `deviation_limit`: `std / sqrt(n)`, that of endless replicates. `distance`: largest
+    gap between the distribution function of the standardized mean and the normal one. `bound`: of
+    Berry and Esseen. `band`: gap between measured and true distance that chance exceeds with
+    probability below 1e-6 (Dvoretzky, Kiefer and Wolfowitz).
     """
 
     num_summands: Float[Array, "sizes"]
@@ -133,7 +133,8 @@ def normal_approximation(
 
     Raises:
       TypeError: `key` is no PRNG key, or an argument is not real.
-      ValueError: a moment is not positive, a size or count below 1, or no size.
+      ValueError: a moment is not positive, a size or count below 1, no size, or draws of another
+        shape.
 
     References:
       [Shevtsova2011] theorem 1.
@@ -147,6 +148,7 @@ def normal_approximation(
     """
     checks.require_key(key)
     checks.require_count("num_replicates", num_replicates)
+    sizes = [int(size) if isinstance(size, np.integer) else size for size in sizes]
     if not sizes:
         raise ValueError("sizes must hold at least one number of summands; got none. Try (1, 16).")
     for size in sizes:
@@ -158,7 +160,13 @@ def normal_approximation(
     bound = berry_esseen_bound(moment, std, counts)
     deviations, distances = [], []
     for part, size in zip(jax.random.split(key, len(sizes)), sizes, strict=True):
-        error = jnp.mean(sample(part, (num_replicates, size)), axis=1) - mean
+        draws = sample(part, (num_replicates, size))
+        if jnp.shape(draws) != (num_replicates, size):
+            raise ValueError(
+                f"sample must return draws of shape {(num_replicates, size)}, its second argument; "
+                f"got {jnp.shape(draws)}."
+            )
+        error = jnp.mean(draws, axis=1) - mean
         deviations.append(jnp.sqrt(jnp.mean(error**2)))
         standard = error * (size**0.5 / std)
         distances.append(kolmogorov_distance(standard, jax.scipy.stats.norm.cdf))

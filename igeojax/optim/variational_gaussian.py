@@ -162,7 +162,7 @@ def scale_by_vogn(
     model, at the drawn parameters: it is never negative and less noisy than that of one sample, and
     costs `fisher.fisher_diagonal`. Call `tx.update(grads, state, params, inputs=x, sample=draw)`;
     without `sample` it is taken at the mean. Further extra arguments: `weights` of the examples,
-    and `full_params` under `optax.masked`.
+    which replace `1/N`, and `full_params` under `optax.masked`.
 
     Args:
       predict: `predict(params, inputs)`, a point of `family` with the examples on axis 0.

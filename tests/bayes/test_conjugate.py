@@ -271,6 +271,9 @@ def test_off_the_support_and_missing():
     assert all(bool(jnp.isfinite(leaf)) for leaf in slope)
     evidence = jax.jit(lambda x: bayes.log_evidence(families.Exponential(), theta, x))
     assert float(evidence(jnp.array([-0.5, 1.0]))) == -jnp.inf
+    factor = jax.jit(lambda x: bayes.log_bayes_factor(families.Exponential(), theta, theta, x))
+    assert jnp.isnan(factor(jnp.array([-0.5, 1.0])))
+    assert float(factor(jnp.array([0.5, 1.0]))) == 0
 
 
 def test_improper_priors():

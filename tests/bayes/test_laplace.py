@@ -88,6 +88,7 @@ def test_the_evidence_finds_the_prior_precision():
         linear, REGRESSION, mode, X, Y, prior_precision=TAU, structure="dense"
     )
     curve = lambda tau: law.with_prior_precision(tau).log_evidence
+    assert jnp.isnan(jax.jit(curve)(-1.0))
     values = np.linalg.eigvalsh(np.asarray(X.T @ X) / NOISE**2)
     for tau in (0.5, TAU, 20.0):
         slope = 0.5 * (3 / tau - float(mode @ mode) - np.sum(1 / (values + tau)))

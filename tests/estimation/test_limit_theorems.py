@@ -50,5 +50,8 @@ def test_bad_input_is_told():
         kolmogorov_distance(np.ones((2, 2)), jax.scipy.stats.norm.cdf)
     with pytest.raises(ValueError, match="at least one number"):
         normal_approximation(jax.random.key(0), jax.random.normal, 0, 1, 1.6, sizes=())
+    flat = lambda key, shape: jax.random.normal(key, shape[::-1])
+    with pytest.raises(ValueError, match=r"draws of shape \(10000, 4\).*got \(4, 10000\)"):
+        normal_approximation(jax.random.key(0), flat, 0, 1, 1.6, sizes=np.array([4]))
     with pytest.raises(TypeError, match="key"):
         normal_approximation(0, jax.random.normal, 0, 1, 1.6)
