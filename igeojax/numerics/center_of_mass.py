@@ -92,9 +92,11 @@ def center_of_mass(
         step = jax.tree.map(lambda leaf: walk.length * leaf, walk.pull.velocity)
         point = move(walk.point, step)
         after = pull(point)
-        enough = walk.pull.spread - 0.5 * walk.length * walk.pull.square
+        before = walk.pull.spread, walk.pull.square
+        lower = after.spread < before[0] - 0.5 * walk.length * before[1]
         # The sum has no digits left for small steps, the velocity has.
-        good = (after.spread < enough) | (after.square < 0.5 * walk.pull.square)
+        alike = jnp.abs(after.spread - before[0]) <= 16 * eps * before[0]
+        good = jnp.where(alike, after.square < before[1], lower | (after.square < 0.5 * before[1]))
         kept = lambda new, old: jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
         return _Walk(
             kept(point, walk.point),

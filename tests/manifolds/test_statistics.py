@@ -92,6 +92,17 @@ def test_known_means():
     assert np.arcsinh(mean.point[1]) == pytest.approx(6.5, rel=1e-12, abs=0)
 
 
+def test_single_precision_does_not_walk_away_from_the_mean():
+    """Where the sum of squares has no digits left, a step must not lengthen the mean velocity."""
+    rng = np.random.default_rng(3)
+    side = rng.normal(size=(30, 3)) * [1, 1, 0]
+    angle = 1.4 * np.sqrt(rng.uniform(size=(30, 1)))
+    points = np.sin(angle) * side / np.linalg.norm(side, axis=1, keepdims=True)
+    points = (points + np.cos(angle) * [0, 0, 1]).astype(np.float32)
+    found = frechet_mean(Sphere(3), points, tolerance=1e-9)
+    assert found.residual < 1e-5
+
+
 def test_antipodes_have_a_start():
     points = np.array([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
     mean = frechet_mean(Sphere(3), points)
