@@ -154,11 +154,10 @@ def simplex_of_ink(shares: np.ndarray, labels: np.ndarray, run: script.Script) -
     between = distance(jax.tree.map(lambda leaf: leaf[:, None], digits), at(digits, None))
     between = np.asarray(between) + np.diag(np.full(10, np.inf))
     nearest = between.argmin(axis=1)
-    row = tuple(f"{k} ({between[digit, k]:.2f})" for digit, k in enumerate(nearest))
     run.table(
         "Ink of the mean digit: the nearest other digit, and the Fisher-Rao distance to it",
-        tuple(map(str, range(10))),
-        [row],
+        ("digit", *map(str, range(10))),
+        [("nearest", *nearest), ("distance", *(f"{d:.2f}" for d in between.min(axis=1)))],
     )
     laws = PIXELS.natural_from_params(jnp.asarray(shares))
     starts = 1 if run.quick else 3
