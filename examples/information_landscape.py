@@ -1,4 +1,4 @@
-"""The Fisher matrix of a network in training: python examples/information_landscape.py [--quick].
+"""The Fisher matrix of a network in training: python examples/information_landscape.py.
 
 A small network learns scikit-learn's digits twice, once from weights of the usual scale and once
 from weights so small that nearly nothing that one does to them changes an output. Its Fisher matrix
