@@ -1,4 +1,4 @@
-"""How good estimators are: python examples/estimation_study.py [folder] [--quick].
+"""How good estimators are: python examples/estimation_study.py.
 
 1. The center of a Cauchy law: maximum likelihood, median and trimmed mean beside the Cramer-Rao
    bound, over the number of observations.
