@@ -8,6 +8,7 @@ from jaxtyping import Array, ArrayLike
 
 from igeojax._core import checks
 from igeojax.families.base import ExponentialFamily, require_family
+from igeojax.families.product import Product
 
 
 def parameter_score(family: ExponentialFamily, theta: Any, x: ArrayLike) -> Any:
@@ -50,6 +51,9 @@ def parameter_score(family: ExponentialFamily, theta: Any, x: ArrayLike) -> Any:
 def data_score(family: ExponentialFamily, theta: Any, x: ArrayLike) -> Array:
     """Score `grad_x log p(x; theta)` of a density, in which the normalizer plays no part.
 
+    Of directions and of laws on the simplex it is that of the density's formula in the coordinates
+    of the space around, not along the manifold.
+
     Args:
       family: a family of densities, not of counts or labels.
       theta: a single natural parameter.
@@ -60,7 +64,7 @@ def data_score(family: ExponentialFamily, theta: Any, x: ArrayLike) -> Array:
 
     Raises:
       TypeError: `family` is no family, `theta` no point of it, or `x` not real.
-      ValueError: `theta` is a batch, or observations are integers.
+      ValueError: `theta` is a batch, or observations are integers or a tuple.
 
     References:
       [Hyvarinen2005] section 2.
@@ -77,6 +81,11 @@ def data_score(family: ExponentialFamily, theta: Any, x: ArrayLike) -> Array:
         raise ValueError(
             f"observations must be real; got those of {family}. A law of counts or labels has no "
             "derivative in them: take ratios of its probabilities."
+        )
+    if isinstance(family, Product):
+        raise ValueError(
+            f"observations must be one array; those of {family} are a tuple. Its factors are "
+            "independent: take the score of each of its families."
         )
     x = checks.floating("x", x)
     checks.require_trailing_shape("x", x, family.event_shape)

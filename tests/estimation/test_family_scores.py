@@ -51,6 +51,11 @@ def test_bad_input_is_told():
     many = families.Multinomial(trials=10**6, num_classes=3)  # too many outcomes to list
     with pytest.raises(ValueError, match="counts or labels"):
         data_score(many, many.natural_from_params(jnp.ones(3) / 3), jnp.array([1e6, 0.0, 0.0]))
+    pair = families.Product((families.Normal(), families.Exponential()))
+    first, second = pair.families
+    law = pair.Point(first.natural_from_params(0.0, 1.0), second.natural_from_params(2.0))
+    with pytest.raises(ValueError, match="take the score of each of its families"):
+        data_score(pair, law, (jnp.ones(3), jnp.ones(3)))
     with pytest.raises(ValueError, match=r"jax\.vmap"):
         parameter_score(poisson, poisson.natural_from_params(jnp.ones(2)), 1)
     with pytest.raises(TypeError):
