@@ -238,7 +238,7 @@ def main() -> None:
     """Run all parts."""
     run = script.start(__file__, __doc__, quick="coarser grids, fewer networks")
     jax.config.update("jax_enable_x64", True)
-    for part in (alcohol, tumors, cultivars):
+    for part in run.track((alcohol, tumors, cultivars), "parts"):
         part(run)
     run.end()
 

@@ -119,7 +119,7 @@ def main() -> None:
 
     quarter, x, bad = economy()
     numbers = (1, 2) if run.quick else (1, 2, 3, 4)
-    fits = {states: fitted(states, x, run) for states in numbers}
+    fits = {states: fitted(states, x, run) for states in run.track(numbers, "models")}
     rows = [
         (states, f"{fit.log_likelihood:.2f}", f"{fit.bic:.1f}", fit.num_iterations, fit.converged)
         for states, (_, fit) in fits.items()

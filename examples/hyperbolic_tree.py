@@ -152,9 +152,8 @@ def embedded(layer: Any, tree: Tree, steps: int, rate: float, run: script.Script
     distance = functools.partial(layer.apply, method="distance")
     start, advance = training(distance, nn.unit_manifolds(params), tree, steps)
     state, parts = start(params), np.arange(steps).reshape(-1, 50)
-    with run.progress() as progress:
-        for numbers in progress.track(parts, description=f"{layer.manifold.dim} dimensions"):
-            params, state, _ = advance(params, state, numbers, run.key(1), rate)
+    for numbers in run.track(parts, f"{layer.manifold.dim} dimensions"):
+        params, state, _ = advance(params, state, numbers, run.key(1), rate)
     return params, distance
 
 

@@ -157,7 +157,8 @@ def main() -> None:
     """Run all parts."""
     run = script.start(__file__, __doc__, quick="fewer models and restarts")
     jax.config.update("jax_enable_x64", True)
-    found = {"Digits": digits(run), "Wine": mixed(run)}
+    parts = {"Digits": digits, "Wine": mixed}
+    found = {name: parts[name](run) for name in run.track(list(parts), "data")}
     figure = Figure(figsize=(10, 4), layout="constrained")
     for ax, (name, selection) in zip(figure.subplots(1, 2), found.items(), strict=True):
         viz.model_selection(ax, selection)

@@ -3,8 +3,9 @@
 import argparse
 import dataclasses
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -12,6 +13,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+
+Part = TypeVar("Part")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +46,11 @@ class Script:
     def progress(self) -> Progress:
         """Bars, above which the console still writes."""
         return Progress(console=self.console)
+
+    def track(self, parts: Sequence[Part], description: str) -> Iterator[Part]:
+        """The parts in turn, with a bar of how many are done."""
+        with self.progress() as progress:
+            yield from progress.track(parts, description=description)
 
     def section(self, title: str) -> None:
         """A heading."""
@@ -85,6 +93,6 @@ def start(file: str, description: str | None, quick: str) -> Script:
         "folder", nargs="?", default=folder, type=Path, help="of the pictures (%(default)s)"
     )
     parser.add_argument("--quick", action="store_true", help=quick)
-    parser.add_argument("--seed", default=0, type=int, help="of all that is drawn (%(default)s)")
+    parser.add_argument("--seed", default=0, type=int, help="of random numbers (%(default)s)")
     options = parser.parse_args()
     return Script(options.quick, options.seed, options.folder, Console(width=110))

@@ -324,7 +324,7 @@ def main() -> None:
     """Run all parts."""
     run = script.start(__file__, __doc__, quick="fewer steps and draws")
     jax.config.update("jax_enable_x64", True)
-    for part in (tumors, digits, autoencoder):
+    for part in run.track((tumors, digits, autoencoder), "parts"):
         part(run)
     run.end()
 
