@@ -88,6 +88,9 @@ def test_layers_hold_the_functions():
     layer.unit_rows[...] = jnp.asarray(WEIGHTS)
     for found in (linen.apply(params, FEATURES), layer(FEATURES)):
         np.testing.assert_array_equal(found, margins.cosine_logits(FEATURES, WEIGHTS, scale=9.0))
+    plain = nn.linen.NormalizedClassifier(4, scale=9.0, param_dtype=np.float64)
+    found = plain.apply(params, FEATURES, LABELS)
+    np.testing.assert_array_equal(found, margins.cosine_logits(FEATURES, WEIGHTS, scale=9.0))
     expected = margin(FEATURES, WEIGHTS, LABELS, scale=9.0)
     for found in (linen.apply(params, FEATURES, LABELS), layer(FEATURES, LABELS)):
         np.testing.assert_array_equal(found, expected)
